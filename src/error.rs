@@ -1,0 +1,68 @@
+//! One error type for the crate. It knows nothing of Python.
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+/// Why an operation refused its input. Nothing has been written when one of these is returned,
+/// except by [`Error::Interrupted`], which leaves the output unspecified.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// An axis does not exist.
+    AxisOutOfRange {
+        /// The axis as it was given, possibly negative.
+        axis: isize,
+        /// Dimensions of the array.
+        ndim: usize,
+    },
+    /// The same axis was named twice.
+    RepeatedAxis {
+        /// The axis, counted from the front.
+        axis: usize,
+    },
+    /// Two arrays that must have the same shape do not.
+    ShapeMismatch {
+        /// The argument that was refused.
+        argument: &'static str,
+        /// Its shape.
+        got: Vec<usize>,
+        /// The shape that was wanted.
+        want: Vec<usize>,
+    },
+    /// The temperature is not a finite number above zero.
+    Temperature(f64),
+    /// A view reaches outside the memory it was made from.
+    OutOfBounds,
+    /// The elements of an output share memory with each other.
+    OutputOverlapsItself,
+    /// The element type cannot be computed on, or not written to.
+    UnsupportedType(&'static str),
+    /// An instruction set was asked for that does not exist or that this machine lacks.
+    Isa(String),
+    /// The caller asked to stop.
+    Interrupted,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AxisOutOfRange { axis, ndim } => {
+                write!(f, "axis {axis} is out of bounds for array of dimension {ndim}")
+            }
+            Self::RepeatedAxis { axis } => write!(f, "repeated axis: {axis} is named twice in `axis`"),
+            Self::ShapeMismatch { argument, got, want } => {
+                write!(f, "{argument} has shape {got:?}, expected {want:?}")
+            }
+            Self::Temperature(got) => {
+                write!(f, "temperature must be a finite number above 0, got {got}")
+            }
+            Self::OutOfBounds => write!(f, "the view reaches outside its memory"),
+            Self::OutputOverlapsItself => write!(f, "the elements of `out` overlap each other in memory"),
+            Self::UnsupportedType(name) => write!(f, "element type {name} is not supported"),
+            Self::Isa(message) => f.write_str(message),
+            Self::Interrupted => write!(f, "interrupted"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,131 @@
+//! The operations: one generic body each, forward then backward.
+//!
+//! An [`Op`] can be run in three ways that give the same bits: on a [row](Op::row) that lies in memory and fits
+//! the cache; by [sweeps](Op::sweep) over the chunks of a row that is long, gathered from strided memory or
+//! shared by threads; and down the columns of a [panel](Op::panel), many rows at a time.
+#![forbid(unsafe_code)]
+
+pub mod softmax;
+pub mod softmax_grad;
+
+use crate::element::Compute;
+use crate::math::sum::Wide;
+use crate::simd::{PanelIo, Row, RowIo};
+
+/// What follows when a sweep over a row is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Another sweep.
+    Sweep,
+    /// The result can be written.
+    Finish,
+}
+
+/// An operation on rows with `K` inputs and one output.
+pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
+    /// What is known of a row.
+    type Total: Copy + Send + Sync;
+    /// What a sweep finds in one chunk.
+    type Partial: Copy + Send + Sync;
+
+    /// Nothing is known yet.
+    fn begin(&self) -> Self::Total;
+
+    /// Reads one chunk (at most [`Compute::CHUNK`] elements).
+    fn sweep<S: Wide<E>>(&self, s: S, total: &Self::Total, chunk: [Row<'_, E>; K]) -> Self::Partial;
+
+    /// Takes in what a sweep found, in the order of the chunks.
+    fn merge(&self, total: &mut Self::Total, partial: Self::Partial);
+
+    /// Closes a sweep.
+    fn next(&self, total: &mut Self::Total) -> Next;
+
+    /// Writes one chunk of the result.
+    fn finish<S: Wide<E>>(&self, s: S, total: &Self::Total, chunk: RowIo<'_, E, K>);
+
+    /// The whole operation on one row.
+    fn row<S: Wide<E>>(&self, s: S, row: RowIo<'_, E, K>);
+
+    /// The whole operation down the columns of a strip. Writes nothing and returns false where a column needs
+    /// more care than the fast path takes: the caller then runs each column as a row.
+    fn panel<S: Wide<E>>(&self, s: S, panel: PanelIo<'_, E, K>) -> bool;
+}
+
+/// A row by sweeps: the general way, for any length.
+#[inline(always)]
+pub fn row_by_sweeps<E: Compute, const K: usize, O: Op<E, K>, S: Wide<E>>(
+    op: &O,
+    s: S,
+    row: RowIo<'_, E, K>,
+) {
+    let mut total = op.begin();
+    loop {
+        let mut start = 0;
+        while start < row.len() {
+            let part = row.part(start, E::CHUNK);
+            let mut chunk = [part.input(0); K];
+            for k in 1..K {
+                chunk[k] = part.input(k);
+            }
+            let partial = op.sweep(s, &total, chunk);
+            op.merge(&mut total, partial);
+            start += E::CHUNK;
+        }
+        if op.next(&mut total) == Next::Finish {
+            break;
+        }
+    }
+    let mut start = 0;
+    while start < row.len() {
+        op.finish(s, &total, row.part(start, E::CHUNK));
+        start += E::CHUNK;
+    }
+}
+
+/// The largest element; NaN is dropped, and an empty row gives minus infinity.
+#[inline(always)]
+pub(crate) fn max_pass<E: Compute, S: Wide<E>>(s: S, row: Row<'_, E>) -> E {
+    // Four running maxima hide the latency of one; their order changes no bit.
+    let mut max = [s.splat(E::NEG_INFINITY); 4];
+    let mut i = 0;
+    while i + 4 <= row.vectors() {
+        for (k, m) in max.iter_mut().enumerate() {
+            *m = s.max(row.load(s, i + k), *m);
+        }
+        i += 4;
+    }
+    while i < row.vectors() {
+        max[0] = s.max(row.load(s, i), max[0]);
+        i += 1;
+    }
+    if row.rest() > 0 {
+        max[1] = s.max(row.load_rest(s, E::NEG_INFINITY), max[1]);
+    }
+    let folded = s.max(s.max(max[0], max[1]), s.max(max[2], max[3]));
+    let mut lanes = s.to_array(folded);
+    let lanes = lanes.as_mut();
+    let mut half = E::LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = if lanes[i + half] > lanes[i] { lanes[i + half] } else { lanes[i] };
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// Sums that stand one a lane added up in the order of [`Wide::wide_total`].
+#[inline(always)]
+pub(crate) fn fold_lanes<E: Compute, S: Wide<E>>(s: S, lanes: &mut [S::W; 16], count: usize) -> S::W {
+    let mut half = E::LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            // Lanes that hold nothing are zero, and adding zero changes no bit.
+            if i + half < count {
+                lanes[i] = s.wide_add(lanes[i], lanes[i + half]);
+            }
+        }
+        half /= 2;
+    }
+    lanes[0]
+}

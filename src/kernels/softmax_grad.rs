@@ -1,0 +1,214 @@
+//! The gradient of softmax from its output `y`: `y · (d - sum(y · d)) / temperature`, for a cotangent or a
+//! tangent `d` alike, because the Jacobian is symmetric.
+//!
+//! `d` is first shifted by its value at the largest `y`. That changes nothing in exact arithmetic, for `y` sums
+//! to one, but where one probability is near 1 it takes the sum over the *others*, so nothing cancels. The sum of
+//! products is taken in twice the precision.
+#![forbid(unsafe_code)]
+
+use super::{Next, Op, fold_lanes, max_pass, row_by_sweeps};
+use crate::element::{Compute, WideScalar};
+use crate::math::exp::power_of_two;
+use crate::math::sum::Wide;
+use crate::simd::{PanelIo, Row, RowIo, Simd};
+
+/// The operation. Its inputs are `y` and `d`.
+#[derive(Clone, Copy, Debug)]
+pub struct SoftmaxGrad<E> {
+    /// 1 / temperature: a number in [1, 2) in two parts, then two powers of two. `None` at temperature 1.
+    scale: Option<[E; 4]>,
+}
+
+impl<E: Compute> SoftmaxGrad<E> {
+    /// `temperature` is finite and above zero.
+    pub fn new(temperature: f64) -> Self {
+        if temperature == 1.0 {
+            return Self { scale: None };
+        }
+        // Down to subnormal temperatures and up to the largest, whose reciprocals no single f32 could hold.
+        let mut power = 0.0;
+        let mut mantissa = temperature;
+        while mantissa > 1.0 {
+            mantissa *= 0.5;
+            power -= 1.0;
+        }
+        while mantissa <= 0.5 {
+            mantissa *= 2.0;
+            power += 1.0;
+        }
+        let inverse = 1.0 / mantissa;
+        let residue = (-inverse).mul_add(mantissa, 1.0) / mantissa;
+        let high = E::from_f64(inverse);
+        let low = E::from_f64((inverse - high.to_f64()) + residue);
+        let half = (power / 2.0_f64).trunc();
+        let powers = [power_of_two(half), power_of_two(power - half)];
+        Self { scale: Some([high, low, E::from_f64(powers[0]), E::from_f64(powers[1])]) }
+    }
+}
+
+/// What is known of a row; also what a sweep finds in a chunk.
+#[derive(Clone, Copy, Debug)]
+pub struct Total<E: Compute> {
+    /// The largest `y` so far and the `d` beside it.
+    largest: E,
+    offset: E,
+    /// Whether that search is over.
+    found: bool,
+    /// sum(y · (d - offset)).
+    dot: E::Wide,
+}
+
+impl<E: Compute> SoftmaxGrad<E> {
+    #[inline(always)]
+    fn entry<S: Wide<E>>(&self, s: S, y: S::V, d: S::V, offset: S::V, dot: (S::V, S::V)) -> S::V {
+        let centred = s.sub(s.sub(s.sub(d, offset), dot.0), dot.1);
+        match self.scale {
+            None => s.mul(y, centred),
+            Some([high, low, first, second]) => {
+                let product = s.mul(y, centred);
+                let error = s.mul_add(y, centred, s.sub(s.splat(E::ZERO), product));
+                let high = s.splat(high);
+                let low = s.mul_add(product, s.splat(low), s.mul(error, high));
+                s.mul(s.mul(s.mul_add(product, high, low), s.splat(first)), s.splat(second))
+            }
+        }
+    }
+
+    /// The largest `y` and the `d` beside it, the first of equals.
+    #[inline(always)]
+    fn largest_pass<S: Wide<E>>(s: S, y: Row<'_, E>, d: Row<'_, E>) -> (E, E) {
+        let largest = max_pass(s, y);
+        let wanted = s.splat(largest);
+        let mut at = 0;
+        let mut i = 0;
+        loop {
+            if i == y.vectors() {
+                let lanes = if y.rest() > 0 { s.equal(y.load_rest(s, E::NAN), wanted) } else { 0 };
+                // All NaN: any element serves, for the result is NaN.
+                at = if lanes != 0 { i * E::LANES + lanes.trailing_zeros() as usize } else { at };
+                break;
+            }
+            let lanes = s.equal(y.load(s, i), wanted);
+            if lanes != 0 {
+                at = i * E::LANES + lanes.trailing_zeros() as usize;
+                break;
+            }
+            i += 1;
+        }
+        (largest, d.get(at))
+    }
+
+    /// sum(y · (d - offset)) over a chunk.
+    #[inline(always)]
+    fn dot_pass<S: Wide<E>>(s: S, y: Row<'_, E>, d: Row<'_, E>, offset: E) -> E::Wide {
+        let offset = s.splat(offset);
+        let mut dot = s.wide_zero();
+        for i in 0..y.vectors() {
+            dot = s.wide_dot(dot, y.load(s, i), s.sub(d.load(s, i), offset));
+        }
+        if y.rest() > 0 {
+            let d = s.sub(d.load_rest(s, E::ZERO), offset);
+            dot = s.wide_dot(dot, y.load_rest(s, E::ZERO), d);
+        }
+        s.wide_total(dot)
+    }
+}
+
+impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
+    type Total = Total<E>;
+    type Partial = Total<E>;
+
+    fn begin(&self) -> Total<E> {
+        Total { largest: E::NEG_INFINITY, offset: E::NAN, found: false, dot: E::Wide::default() }
+    }
+
+    #[inline(always)]
+    fn sweep<S: Wide<E>>(&self, s: S, total: &Total<E>, [y, d]: [Row<'_, E>; 2]) -> Total<E> {
+        if total.found {
+            Total { dot: Self::dot_pass(s, y, d, total.offset), ..*total }
+        } else {
+            let (largest, offset) = Self::largest_pass(s, y, d);
+            Total { largest, offset, ..*total }
+        }
+    }
+
+    #[inline(always)]
+    fn merge(&self, total: &mut Total<E>, partial: Total<E>) {
+        if total.found {
+            total.dot = total.dot.add(partial.dot);
+        } else if partial.largest > total.largest {
+            *total = partial;
+        }
+    }
+
+    fn next(&self, total: &mut Total<E>) -> Next {
+        let next = if total.found { Next::Finish } else { Next::Sweep };
+        total.found = true;
+        next
+    }
+
+    #[inline(always)]
+    fn finish<S: Wide<E>>(&self, s: S, total: &Total<E>, chunk: RowIo<'_, E, 2>) {
+        if total.dot.to_f64().is_nan() {
+            chunk.fill(E::NAN);
+            return;
+        }
+        let offset = s.splat(total.offset);
+        let (high, low) = total.dot.split();
+        let dot = (s.splat(high), s.splat(low));
+        let (y, d) = (chunk.input(0), chunk.input(1));
+        for i in 0..y.vectors() {
+            chunk.store(s, i, self.entry(s, y.load(s, i), d.load(s, i), offset, dot));
+        }
+        if y.rest() > 0 {
+            let (y, d) = (y.load_rest(s, E::ZERO), d.load_rest(s, E::ZERO));
+            chunk.store_rest(s, self.entry(s, y, d, offset, dot));
+        }
+    }
+
+    #[inline(always)]
+    fn row<S: Wide<E>>(&self, s: S, row: RowIo<'_, E, 2>) {
+        row_by_sweeps(self, s, row);
+    }
+
+    #[inline(always)]
+    fn panel<S: Wide<E>>(&self, s: S, panel: PanelIo<'_, E, 2>) -> bool {
+        let mut largest = s.splat(E::NEG_INFINITY);
+        let mut offset = s.splat(E::NAN);
+        for i in 0..panel.rows() {
+            let (y, d) = (panel.load(s, 0, i), panel.load(s, 1, i));
+            let larger = s.greater(y, largest);
+            largest = s.select(larger, y, largest);
+            offset = s.select(larger, d, offset);
+        }
+        let mut dot = s.wide_zero();
+        let mut start = 0;
+        while start < panel.rows() {
+            let end = panel.rows().min(start + E::CHUNK);
+            let mut lanes = [s.wide_zero(); 16];
+            let count = E::LANES.min(end - start);
+            for (l, lane) in lanes.iter_mut().enumerate().take(count) {
+                let mut i = start + l;
+                while i < end {
+                    let d = s.sub(panel.load(s, 1, i), offset);
+                    *lane = s.wide_dot(*lane, panel.load(s, 0, i), d);
+                    i += E::LANES;
+                }
+            }
+            dot = s.wide_add(dot, fold_lanes(s, &mut lanes, count));
+            start = end;
+        }
+        let parts = s.wide_split(dot);
+        for i in 0..panel.rows() {
+            let (y, d) = (panel.load(s, 0, i), panel.load(s, 1, i));
+            panel.store(s, i, self.entry(s, y, d, offset, parts));
+        }
+        let numbers = s.equal(parts.0, parts.0);
+        for lane in 0..E::LANES {
+            if numbers >> lane & 1 == 0 {
+                panel.fill_column(lane, E::NAN);
+            }
+        }
+        true
+    }
+}

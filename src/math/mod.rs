@@ -1,0 +1,5 @@
+//! Elementary functions over vectors: method, origin of constants, and a proven or exhaustively tested bound.
+#![forbid(unsafe_code)]
+
+pub mod exp;
+pub mod sum;

@@ -1,0 +1,205 @@
+//! Sums that lose nothing: a lane keeps what its rounding left, and lanes meet in twice the precision.
+#![forbid(unsafe_code)]
+
+use crate::element::{Compute, DoubleDouble, WideScalar};
+use crate::simd::{Simd, Token};
+
+/// A running sum of terms in `[0, 2^65]` in each lane, with the rounding errors beside it.
+///
+/// Dekker's fast two-sum needs the larger operand first: the sum starts at `2^66`, which no term reaches, so the
+/// error of each step is exact. With at most `CHUNK / LANES = 256` terms the result is good to about `2^-30`
+/// (`f32`) or `2^-80` (`f64`) of the largest term.
+#[derive(Clone, Copy)]
+pub struct LaneSum<V> {
+    high: V,
+    low: V,
+}
+
+/// Where a [`LaneSum`] starts.
+const ANCHOR: f64 = 73_786_976_294_838_206_464.0; // 2^66
+
+impl<V: Copy> LaneSum<V> {
+    /// Nothing summed.
+    #[inline(always)]
+    pub fn new<E: Compute, S: Simd<E, V = V>>(s: S) -> Self {
+        Self { high: s.splat(E::from_f64(ANCHOR)), low: s.splat(E::ZERO) }
+    }
+
+    /// One more term a lane.
+    #[inline(always)]
+    pub fn add<E: Compute, S: Simd<E, V = V>>(&mut self, s: S, term: V) {
+        let high = s.add(self.high, term);
+        self.low = s.add(self.low, s.sub(term, s.sub(high, self.high)));
+        self.high = high;
+    }
+
+    /// The sums, in twice the precision.
+    #[inline(always)]
+    pub fn widen<E: Compute, S: Wide<E> + Simd<E, V = V>>(self, s: S) -> S::W {
+        s.widen_sum(s.sub(self.high, s.splat(E::from_f64(ANCHOR))), self.low)
+    }
+}
+
+/// Sums in twice the precision, one a lane: `f64` for `f32`, double-double for `f64`.
+///
+/// Every operation has the bits of the same operation on [`Compute::Wide`].
+#[allow(missing_docs)]
+pub trait Wide<E: Compute>: Simd<E> {
+    /// `E::LANES` wide sums.
+    type W: Copy;
+    fn wide_zero(self) -> Self::W;
+    /// `a + b`.
+    fn widen_sum(self, a: Self::V, b: Self::V) -> Self::W;
+    fn wide_add(self, a: Self::W, b: Self::W) -> Self::W;
+    /// `acc + a · b`, the product exact.
+    fn wide_dot(self, acc: Self::W, a: Self::V, b: Self::V) -> Self::W;
+    /// [`WideScalar::reciprocal`] in each lane.
+    fn wide_reciprocal(self, w: Self::W) -> (Self::V, Self::V);
+    /// [`WideScalar::split`] in each lane.
+    fn wide_split(self, w: Self::W) -> (Self::V, Self::V);
+    /// The sum in each lane.
+    fn wide_lanes(self, w: Self::W) -> impl AsRef<[E::Wide]>;
+
+    /// The sum over the lanes, by halves: lane `i` and lane `i + LANES / 2`, and so on.
+    #[inline(always)]
+    fn wide_total(self, w: Self::W) -> E::Wide {
+        let lanes = self.wide_lanes(w);
+        let lanes = lanes.as_ref();
+        let mut sums = [E::Wide::default(); 16];
+        let mut half = E::LANES / 2;
+        for i in 0..half {
+            sums[i] = lanes[i].add(lanes[i + half]);
+        }
+        while half > 1 {
+            half /= 2;
+            for i in 0..half {
+                sums[i] = sums[i].add(sums[i + half]);
+            }
+        }
+        sums[0]
+    }
+}
+
+impl<S: Token> Wide<f32> for S {
+    type W = [<S as Simd<f64>>::V; 2];
+
+    #[inline(always)]
+    fn wide_zero(self) -> Self::W {
+        [Simd::<f64>::splat(self, 0.0); 2]
+    }
+    #[inline(always)]
+    fn widen_sum(self, a: <S as Simd<f32>>::V, b: <S as Simd<f32>>::V) -> Self::W {
+        Wide::<f32>::wide_add(self, self.to_f64(a), self.to_f64(b))
+    }
+    #[inline(always)]
+    fn wide_add(self, a: Self::W, b: Self::W) -> Self::W {
+        [Simd::<f64>::add(self, a[0], b[0]), Simd::<f64>::add(self, a[1], b[1])]
+    }
+    #[inline(always)]
+    fn wide_dot(self, acc: Self::W, a: <S as Simd<f32>>::V, b: <S as Simd<f32>>::V) -> Self::W {
+        let (a, b) = (self.to_f64(a), self.to_f64(b));
+        [Simd::<f64>::mul_add(self, a[0], b[0], acc[0]), Simd::<f64>::mul_add(self, a[1], b[1], acc[1])]
+    }
+    #[inline(always)]
+    fn wide_reciprocal(self, w: Self::W) -> (<S as Simd<f32>>::V, <S as Simd<f32>>::V) {
+        let one = Simd::<f64>::splat(self, 1.0f64);
+        Wide::<f32>::wide_split(self, [Simd::<f64>::div(self, one, w[0]), Simd::<f64>::div(self, one, w[1])])
+    }
+    #[inline(always)]
+    fn wide_split(self, w: Self::W) -> (<S as Simd<f32>>::V, <S as Simd<f32>>::V) {
+        let high = self.to_f32(w);
+        let back = self.to_f64(high);
+        (high, self.to_f32([Simd::<f64>::sub(self, w[0], back[0]), Simd::<f64>::sub(self, w[1], back[1])]))
+    }
+    #[inline(always)]
+    fn wide_lanes(self, w: Self::W) -> impl AsRef<[f64]> {
+        let (low, high) = (Simd::<f64>::to_array(self, w[0]), Simd::<f64>::to_array(self, w[1]));
+        let mut lanes = [0.0; 16];
+        for i in 0..8 {
+            lanes[i] = low[i];
+            lanes[i + 8] = high[i];
+        }
+        lanes
+    }
+}
+
+impl<S: Token> Wide<f64> for S {
+    type W = [<S as Simd<f64>>::V; 2];
+
+    #[inline(always)]
+    fn wide_zero(self) -> Self::W {
+        [Simd::<f64>::splat(self, 0.0); 2]
+    }
+    #[inline(always)]
+    fn widen_sum(self, a: <S as Simd<f64>>::V, b: <S as Simd<f64>>::V) -> Self::W {
+        vector_two_sum(self, a, b)
+    }
+    #[inline(always)]
+    fn wide_add(self, a: Self::W, b: Self::W) -> Self::W {
+        let [sum, error] = vector_two_sum(self, a[0], b[0]);
+        vector_two_sum(self, sum, Simd::<f64>::add(self, error, Simd::<f64>::add(self, a[1], b[1])))
+    }
+    #[inline(always)]
+    fn wide_dot(self, acc: Self::W, a: <S as Simd<f64>>::V, b: <S as Simd<f64>>::V) -> Self::W {
+        // Ogita, Rump and Oishi, "Accurate sum and dot product", SIAM J. Sci. Comput. 26 (2005): Dot2.
+        let product = Simd::<f64>::mul(self, a, b);
+        let zero = Simd::<f64>::splat(self, 0.0f64);
+        let product_error = Simd::<f64>::mul_add(self, a, b, Simd::<f64>::sub(self, zero, product));
+        let [sum, error] = vector_two_sum(self, acc[0], product);
+        [sum, Simd::<f64>::add(self, acc[1], Simd::<f64>::add(self, error, product_error))]
+    }
+    #[inline(always)]
+    fn wide_reciprocal(self, w: Self::W) -> (<S as Simd<f64>>::V, <S as Simd<f64>>::V) {
+        let one = Simd::<f64>::splat(self, 1.0f64);
+        let high = Simd::<f64>::div(self, one, w[0]);
+        let residue = Simd::<f64>::neg_mul_add(self, w[1], high, Simd::<f64>::neg_mul_add(self, w[0], high, one));
+        (high, Simd::<f64>::mul(self, residue, high))
+    }
+    #[inline(always)]
+    fn wide_split(self, w: Self::W) -> (<S as Simd<f64>>::V, <S as Simd<f64>>::V) {
+        (w[0], w[1])
+    }
+    #[inline(always)]
+    fn wide_lanes(self, w: Self::W) -> impl AsRef<[DoubleDouble]> {
+        let (high, low) = (Simd::<f64>::to_array(self, w[0]), Simd::<f64>::to_array(self, w[1]));
+        let mut lanes = [DoubleDouble::default(); 8];
+        for i in 0..8 {
+            lanes[i] = DoubleDouble { hi: high[i], lo: low[i] };
+        }
+        lanes
+    }
+}
+
+/// Knuth's two-sum in each lane: the rounded sum and its error.
+#[inline(always)]
+fn vector_two_sum<S: Simd<f64>>(s: S, a: S::V, b: S::V) -> [S::V; 2] {
+    let sum = s.add(a, b);
+    let t = s.sub(sum, a);
+    [sum, s.add(s.sub(a, s.sub(sum, t)), s.sub(b, t))]
+}
+
+/// The softmax denominator of a row so far: `sum · 2^exponent`.
+///
+/// Merging two of them shifts the smaller by a power of two, which is exact.
+#[derive(Clone, Copy, Debug)]
+pub struct ScaledSum<W> {
+    /// A whole number.
+    pub exponent: f64,
+    /// The sum of terms, each divided by `2^exponent`.
+    pub sum: W,
+}
+
+impl<W: Copy> ScaledSum<W> {
+    /// Adds the terms of another part of the row.
+    #[inline(always)]
+    pub fn merge<E: Compute<Wide = W>>(&mut self, other: Self)
+    where
+        W: WideScalar<E>,
+    {
+        use super::exp::power_of_two;
+        let exponent = self.exponent.max(other.exponent);
+        let mine = self.sum.scale(power_of_two(self.exponent - exponent));
+        let theirs = other.sum.scale(power_of_two(other.exponent - exponent));
+        *self = Self { exponent, sum: mine.add(theirs) };
+    }
+}

@@ -1,0 +1,73 @@
+//! The safe public operations: each validates, plans and runs.
+//!
+//! An input is either an array of its own ([`Input::View`]) or the output's own memory ([`Input::InPlace`]).
+#![forbid(unsafe_code)]
+
+mod run;
+mod softmax;
+
+pub use softmax::{softmax, softmax_jvp, softmax_vjp};
+
+use crate::dispatch::Isa;
+use crate::error::Error;
+use crate::element::DType;
+use crate::layout::Axes;
+use crate::view::{View, ViewMut};
+
+/// Where an operation reads from.
+#[derive(Clone, Debug)]
+pub enum Input<'a> {
+    /// An array. Where it overlaps the output, a copy of it is taken first.
+    View(View<'a>),
+    /// The output itself.
+    InPlace,
+}
+
+/// What all operations on rows take.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// The axes that form a row.
+    pub axes: Axes<'a>,
+    /// Finite and above zero.
+    pub temperature: f64,
+    /// What to compute in at least; the inputs' types count, too.
+    pub at_least: Option<DType>,
+    /// Threads at most.
+    pub threads: usize,
+    /// The instruction set; `None` takes that of the process.
+    pub isa: Option<Isa>,
+    /// Asked every few milliseconds of long work, on the calling thread; false stops it.
+    pub keep_going: &'a dyn Fn() -> bool,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self { axes: Axes::One(-1), temperature: 1.0, at_least: None, threads: 1, isa: None, keep_going: &|| true }
+    }
+}
+
+impl Options<'_> {
+    fn checked_temperature(&self) -> Result<f64, Error> {
+        let sound = self.temperature.is_finite() && self.temperature > 0.0;
+        if sound { Ok(self.temperature) } else { Err(Error::Temperature(self.temperature)) }
+    }
+
+    fn checked_isa(&self) -> Result<Isa, Error> {
+        match self.isa {
+            None => Isa::current(),
+            Some(isa) if isa.is_available() => Ok(isa),
+            Some(isa) => Err(Error::Isa(format!("this machine lacks {}", isa.name()))),
+        }
+    }
+
+    /// `f32` where nothing asks for more.
+    fn compute_type<const K: usize>(&self, inputs: [&Input<'_>; K], out: &ViewMut<'_>) -> DType {
+        let of_input = |input: &&Input<'_>| match input {
+            Input::View(view) => view.dtype().result(),
+            Input::InPlace => out.as_view().dtype().result(),
+        };
+        let wide = |dtype| dtype == DType::F64;
+        let any_wide = self.at_least.is_some_and(wide) || inputs.iter().map(of_input).any(wide);
+        if any_wide { DType::F64 } else { DType::F32 }
+    }
+}

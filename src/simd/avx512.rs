@@ -1,0 +1,201 @@
+//! AVX-512: one register a virtual vector.
+
+use core::arch::x86_64::*;
+
+use super::{Simd, Token};
+
+/// Proof that the features of [`dispatch::AVX512`](crate::dispatch) were detected.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx512(());
+
+impl Avx512 {
+    /// # Safety
+    /// Every feature that the AVX-512 boundary of [`dispatch`](crate::dispatch) enables was detected.
+    #[inline(always)]
+    pub unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+// SAFETY of every block below: a token exists only where `dispatch` detected the features, and pointers are
+// promised valid by the caller.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Simd<f32> for Avx512 {
+    type V = __m512;
+    type M = __mmask16;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        unsafe { _mm512_set1_ps(x) }
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> __m512 {
+        unsafe { _mm512_loadu_ps(p) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(self, p: *const f32, count: usize, fill: f32) -> __m512 {
+        unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(fill), !(!0 << count), p) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: __m512) {
+        unsafe { _mm512_storeu_ps(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut f32, count: usize, v: __m512) {
+        unsafe { _mm512_mask_storeu_ps(p, !(!0 << count), v) }
+    }
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_add_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_div_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn neg_mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fnmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_max_ps(a, b) }
+    }
+    #[inline(always)]
+    fn greater(self, a: __m512, b: __m512) -> __mmask16 {
+        unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b) }
+    }
+    #[inline(always)]
+    fn select(self, m: __mmask16, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_mask_blend_ps(m, b, a) }
+    }
+    #[inline(always)]
+    fn bits(self, m: __mmask16) -> u32 {
+        m as u32
+    }
+    #[inline(always)]
+    fn equal(self, a: __m512, b: __m512) -> u32 {
+        unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b) as u32 }
+    }
+    #[inline(always)]
+    fn exponent_from_low_bits(self, t: __m512) -> __m512 {
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(t))) }
+    }
+    #[inline(always)]
+    fn to_array(self, v: __m512) -> [f32; 16] {
+        let mut a = [0.0; 16];
+        unsafe { _mm512_storeu_ps(a.as_mut_ptr(), v) };
+        a
+    }
+}
+
+#[allow(clippy::undocumented_unsafe_blocks)] // as above
+impl Simd<f64> for Avx512 {
+    type V = __m512d;
+    type M = __mmask8;
+
+    #[inline(always)]
+    fn splat(self, x: f64) -> __m512d {
+        unsafe { _mm512_set1_pd(x) }
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f64) -> __m512d {
+        unsafe { _mm512_loadu_pd(p) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(self, p: *const f64, count: usize, fill: f64) -> __m512d {
+        unsafe { _mm512_mask_loadu_pd(_mm512_set1_pd(fill), !(!0 << count), p) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f64, v: __m512d) {
+        unsafe { _mm512_storeu_pd(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut f64, count: usize, v: __m512d) {
+        unsafe { _mm512_mask_storeu_pd(p, !(!0 << count), v) }
+    }
+    #[inline(always)]
+    fn add(self, a: __m512d, b: __m512d) -> __m512d {
+        unsafe { _mm512_add_pd(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: __m512d, b: __m512d) -> __m512d {
+        unsafe { _mm512_sub_pd(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: __m512d, b: __m512d) -> __m512d {
+        unsafe { _mm512_mul_pd(a, b) }
+    }
+    #[inline(always)]
+    fn div(self, a: __m512d, b: __m512d) -> __m512d {
+        unsafe { _mm512_div_pd(a, b) }
+    }
+    #[inline(always)]
+    fn mul_add(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
+        unsafe { _mm512_fmadd_pd(a, b, c) }
+    }
+    #[inline(always)]
+    fn neg_mul_add(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
+        unsafe { _mm512_fnmadd_pd(a, b, c) }
+    }
+    #[inline(always)]
+    fn max(self, a: __m512d, b: __m512d) -> __m512d {
+        unsafe { _mm512_max_pd(a, b) }
+    }
+    #[inline(always)]
+    fn greater(self, a: __m512d, b: __m512d) -> __mmask8 {
+        unsafe { _mm512_cmp_pd_mask::<_CMP_GT_OQ>(a, b) }
+    }
+    #[inline(always)]
+    fn select(self, m: __mmask8, a: __m512d, b: __m512d) -> __m512d {
+        unsafe { _mm512_mask_blend_pd(m, b, a) }
+    }
+    #[inline(always)]
+    fn bits(self, m: __mmask8) -> u32 {
+        m as u32
+    }
+    #[inline(always)]
+    fn equal(self, a: __m512d, b: __m512d) -> u32 {
+        unsafe { _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(a, b) as u32 }
+    }
+    #[inline(always)]
+    fn exponent_from_low_bits(self, t: __m512d) -> __m512d {
+        unsafe { _mm512_castsi512_pd(_mm512_slli_epi64::<52>(_mm512_castpd_si512(t))) }
+    }
+    #[inline(always)]
+    fn to_array(self, v: __m512d) -> [f64; 8] {
+        let mut a = [0.0; 8];
+        unsafe { _mm512_storeu_pd(a.as_mut_ptr(), v) };
+        a
+    }
+}
+
+#[allow(clippy::undocumented_unsafe_blocks)] // as above
+impl Token for Avx512 {
+    #[inline(always)]
+    fn to_f64(self, v: __m512) -> [__m512d; 2] {
+        unsafe {
+            let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v)));
+            [_mm512_cvtps_pd(_mm512_castps512_ps256(v)), _mm512_cvtps_pd(high)]
+        }
+    }
+    #[inline(always)]
+    fn to_f32(self, v: [__m512d; 2]) -> __m512 {
+        unsafe {
+            let low = _mm256_castps_pd(_mm512_cvtpd_ps(v[0]));
+            let high = _mm256_castps_pd(_mm512_cvtpd_ps(v[1]));
+            _mm512_castpd_ps(_mm512_insertf64x4::<1>(_mm512_castpd256_pd512(low), high))
+        }
+    }
+}

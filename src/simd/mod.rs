@@ -1,0 +1,159 @@
+//! The vectors. One virtual width on every machine, so that every machine gives the same bits.
+//!
+//! [`Simd<E>`] is a zero-sized token that proves its instruction set was detected; its methods are the vector
+//! operations on `E::LANES` lanes (16 `f32` or 8 `f64`, 512 bits): one register under AVX-512, two under
+//! AVX2, a plain array elsewhere. A [`Kernel`] has one generic body and is entered through
+//! [`dispatch`](crate::dispatch).
+//!
+//! # The inlining rules
+//!
+//! Below the one `#[target_feature]` boundary nothing carries that attribute and everything is
+//! `#[inline(always)]`: a plain `#[inline]` that the compiler ignores turns AVX into calls and SSE. No closures,
+//! `dyn`, function pointers or iterator adapters on the hot path. `tools/check_assembly.py` proves it.
+//!
+//! # The rule for NaN
+//!
+//! `max(a, b)` is `if a > b { a } else { b }` in each lane: it gives `b` where either is NaN. With the running
+//! maximum in `b` a NaN is dropped; with the data in `b` it is kept.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+mod rows;
+mod tiles;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
+pub use portable::Portable;
+pub use rows::{PanelIo, Row, RowIo};
+pub use tiles::{TILE_ROWS, Tile, TinyRows};
+
+use crate::element::Compute;
+
+/// Vector operations on `E::LANES` lanes. Implemented by the token of each instruction set.
+#[allow(missing_docs)]
+pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
+    /// One virtual vector.
+    type V: Copy;
+    /// One truth value a lane.
+    type M: Copy;
+
+    fn splat(self, x: E) -> Self::V;
+
+    /// # Safety
+    /// `p` is valid for reading `E::LANES` elements; no alignment is needed.
+    unsafe fn load(self, p: *const E) -> Self::V;
+
+    /// The first `count < E::LANES` lanes from memory, `fill` in the others.
+    ///
+    /// # Safety
+    /// `p` is valid for reading `count` elements.
+    unsafe fn load_first(self, p: *const E, count: usize, fill: E) -> Self::V;
+
+    /// # Safety
+    /// `p` is valid for writing `E::LANES` elements; no alignment is needed.
+    unsafe fn store(self, p: *mut E, v: Self::V);
+
+    /// The first `count < E::LANES` lanes to memory.
+    ///
+    /// # Safety
+    /// `p` is valid for writing `count` elements.
+    unsafe fn store_first(self, p: *mut E, count: usize, v: Self::V);
+
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// `a * b + c`, rounded once.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+
+    /// `c - a * b`, rounded once.
+    fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+
+    /// `if a > b { a } else { b }`: `b` where either is NaN.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// `a > b`; false where either is NaN.
+    fn greater(self, a: Self::V, b: Self::V) -> Self::M;
+
+    /// `a` where `m`, else `b`.
+    fn select(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V;
+
+    /// The lanes where `m` is true as bits, lane 0 the lowest.
+    fn bits(self, m: Self::M) -> u32;
+
+    /// The lanes where `a == b` as bits.
+    fn equal(self, a: Self::V, b: Self::V) -> u32;
+
+    /// The lowest bits of each lane moved up into the exponent field: the bit pattern shifted left by the
+    /// width of the mantissa. See [`exp`](crate::math::exp).
+    fn exponent_from_low_bits(self, t: Self::V) -> Self::V;
+
+    fn to_array(self, v: Self::V) -> E::Array;
+
+    #[inline(always)]
+    fn from_array(self, a: E::Array) -> Self::V {
+        // SAFETY: the array has E::LANES elements.
+        unsafe { self.load(a.as_ref().as_ptr()) }
+    }
+
+    /// Four columns of `E::LANES` rows: vector `j` holds element `j` of every row, row `i` starting
+    /// `i * stride` elements after `p`.
+    ///
+    /// # Safety
+    /// `p + i * stride` is valid for reading 4 elements for every `i < E::LANES`.
+    #[inline(always)]
+    unsafe fn load_columns(self, p: *const E, stride: isize) -> [Self::V; 4] {
+        let mut columns = [E::ZERO.array(); 4];
+        for i in 0..E::LANES {
+            for (j, column) in columns.iter_mut().enumerate() {
+                // SAFETY: promised by the caller.
+                column.as_mut()[i] = unsafe { *p.offset(i as isize * stride).add(j) };
+            }
+        }
+        [
+            self.from_array(columns[0]),
+            self.from_array(columns[1]),
+            self.from_array(columns[2]),
+            self.from_array(columns[3]),
+        ]
+    }
+
+    /// The inverse of [`load_columns`](Self::load_columns).
+    ///
+    /// # Safety
+    /// `p + i * stride` is valid for writing 4 elements for every `i < E::LANES`.
+    #[inline(always)]
+    unsafe fn store_columns(self, p: *mut E, stride: isize, v: [Self::V; 4]) {
+        let columns =
+            [self.to_array(v[0]), self.to_array(v[1]), self.to_array(v[2]), self.to_array(v[3])];
+        for i in 0..E::LANES {
+            for (j, column) in columns.iter().enumerate() {
+                // SAFETY: promised by the caller.
+                unsafe { *p.offset(i as isize * stride).add(j) = column.as_ref()[i] };
+            }
+        }
+    }
+}
+
+/// Both widths on one token, and the way between them.
+#[allow(missing_docs)]
+pub trait Token: Simd<f32> + Simd<f64> {
+    /// Lanes 0–7 and lanes 8–15, widened.
+    fn to_f64(self, v: <Self as Simd<f32>>::V) -> [<Self as Simd<f64>>::V; 2];
+    /// The inverse, rounding to nearest even.
+    fn to_f32(self, v: [<Self as Simd<f64>>::V; 2]) -> <Self as Simd<f32>>::V;
+}
+
+/// An operation with one generic body for all instruction sets.
+pub trait Kernel<E: Compute> {
+    /// What it returns.
+    type Output;
+    /// Runs on the vectors of `s`. Implementations are `#[inline(always)]`.
+    fn run<S: crate::math::sum::Wide<E>>(self, s: S) -> Self::Output;
+}

@@ -1,0 +1,195 @@
+//! Plain arrays: the reference for every other instruction set, and the path that ARM runs.
+//!
+//! Straight loops over fixed arrays that LLVM vectorises by itself wherever FMA is part of the target. Where it
+//! is not (baseline x86-64), `f32` uses an exact emulation in `f64` that still vectorises.
+
+use super::{Simd, Token};
+
+/// Needs no proof: runs everywhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Portable;
+
+const HARDWARE_FMA: bool =
+    cfg!(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"));
+
+/// `a * b + c` rounded once, without an FMA unit.
+///
+/// The product is exact in `f64`. The sum is rounded to odd there (its last bit is set where it is inexact),
+/// which makes the second rounding, to `f32`, correct: `f64` has more than two bits to spare
+/// (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", IEEE Trans. Comput. 57, 2008).
+#[inline(always)]
+fn fma_f32(a: f32, b: f32, c: f32) -> f32 {
+    if HARDWARE_FMA {
+        return a.mul_add(b, c);
+    }
+    let product = a as f64 * b as f64;
+    let c = c as f64;
+    let sum = product + c;
+    let t = sum - product;
+    let error = (product - (sum - t)) + (c - t);
+    let bits = sum.to_bits();
+    // Rounding to odd: an inexact sum with an even last bit moves one unit towards the error.
+    let toward_zero = (error > 0.0) != (sum > 0.0);
+    let inexact = (error != 0.0) & (error - error == 0.0) & (bits & 1 == 0);
+    let odd = if toward_zero { bits.wrapping_sub(1) } else { bits.wrapping_add(1) };
+    f64::from_bits(if inexact { odd } else { bits }) as f32
+}
+
+#[inline(always)]
+fn fma_f64(a: f64, b: f64, c: f64) -> f64 {
+    a.mul_add(b, c)
+}
+
+macro_rules! portable {
+    ($t:ty, $n:literal, $fma:ident, $mantissa:literal) => {
+        impl Simd<$t> for Portable {
+            type V = [$t; $n];
+            type M = [bool; $n];
+
+            #[inline(always)]
+            fn splat(self, x: $t) -> Self::V {
+                [x; $n]
+            }
+            #[inline(always)]
+            unsafe fn load(self, p: *const $t) -> Self::V {
+                // SAFETY: promised by the caller; an array is read unaligned.
+                unsafe { p.cast::<Self::V>().read_unaligned() }
+            }
+            #[inline(always)]
+            unsafe fn load_first(self, p: *const $t, count: usize, fill: $t) -> Self::V {
+                let mut v = [fill; $n];
+                for i in 0..count.min($n) {
+                    // SAFETY: promised by the caller.
+                    v[i] = unsafe { *p.add(i) };
+                }
+                v
+            }
+            #[inline(always)]
+            unsafe fn store(self, p: *mut $t, v: Self::V) {
+                // SAFETY: promised by the caller; an array is written unaligned.
+                unsafe { p.cast::<Self::V>().write_unaligned(v) }
+            }
+            #[inline(always)]
+            unsafe fn store_first(self, p: *mut $t, count: usize, v: Self::V) {
+                for i in 0..count.min($n) {
+                    // SAFETY: promised by the caller.
+                    unsafe { *p.add(i) = v[i] };
+                }
+            }
+            #[inline(always)]
+            fn add(self, mut a: Self::V, b: Self::V) -> Self::V {
+                for i in 0..$n {
+                    a[i] += b[i];
+                }
+                a
+            }
+            #[inline(always)]
+            fn sub(self, mut a: Self::V, b: Self::V) -> Self::V {
+                for i in 0..$n {
+                    a[i] -= b[i];
+                }
+                a
+            }
+            #[inline(always)]
+            fn mul(self, mut a: Self::V, b: Self::V) -> Self::V {
+                for i in 0..$n {
+                    a[i] *= b[i];
+                }
+                a
+            }
+            #[inline(always)]
+            fn div(self, mut a: Self::V, b: Self::V) -> Self::V {
+                for i in 0..$n {
+                    a[i] /= b[i];
+                }
+                a
+            }
+            #[inline(always)]
+            fn mul_add(self, mut a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+                for i in 0..$n {
+                    a[i] = $fma(a[i], b[i], c[i]);
+                }
+                a
+            }
+            #[inline(always)]
+            fn neg_mul_add(self, mut a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+                for i in 0..$n {
+                    a[i] = $fma(-a[i], b[i], c[i]);
+                }
+                a
+            }
+            #[inline(always)]
+            fn max(self, mut a: Self::V, b: Self::V) -> Self::V {
+                for i in 0..$n {
+                    a[i] = if a[i] > b[i] { a[i] } else { b[i] };
+                }
+                a
+            }
+            #[inline(always)]
+            fn greater(self, a: Self::V, b: Self::V) -> Self::M {
+                let mut m = [false; $n];
+                for i in 0..$n {
+                    m[i] = a[i] > b[i];
+                }
+                m
+            }
+            #[inline(always)]
+            fn select(self, m: Self::M, mut a: Self::V, b: Self::V) -> Self::V {
+                for i in 0..$n {
+                    a[i] = if m[i] { a[i] } else { b[i] };
+                }
+                a
+            }
+            #[inline(always)]
+            fn bits(self, m: Self::M) -> u32 {
+                let mut bits = 0;
+                for i in 0..$n {
+                    bits |= (m[i] as u32) << i;
+                }
+                bits
+            }
+            #[inline(always)]
+            fn equal(self, a: Self::V, b: Self::V) -> u32 {
+                let mut bits = 0;
+                for i in 0..$n {
+                    bits |= ((a[i] == b[i]) as u32) << i;
+                }
+                bits
+            }
+            #[inline(always)]
+            fn exponent_from_low_bits(self, mut t: Self::V) -> Self::V {
+                for i in 0..$n {
+                    t[i] = <$t>::from_bits(t[i].to_bits() << $mantissa);
+                }
+                t
+            }
+            #[inline(always)]
+            fn to_array(self, v: Self::V) -> [$t; $n] {
+                v
+            }
+        }
+    };
+}
+portable!(f32, 16, fma_f32, 23);
+portable!(f64, 8, fma_f64, 52);
+
+impl Token for Portable {
+    #[inline(always)]
+    fn to_f64(self, v: [f32; 16]) -> [[f64; 8]; 2] {
+        let mut wide = [[0.0; 8]; 2];
+        for i in 0..8 {
+            wide[0][i] = v[i] as f64;
+            wide[1][i] = v[i + 8] as f64;
+        }
+        wide
+    }
+    #[inline(always)]
+    fn to_f32(self, v: [[f64; 8]; 2]) -> [f32; 16] {
+        let mut narrow = [0.0; 16];
+        for i in 0..8 {
+            narrow[i] = v[0][i] as f32;
+            narrow[i + 8] = v[1][i] as f32;
+        }
+        narrow
+    }
+}

@@ -1,0 +1,305 @@
+//! Rows and panels of memory that kernels may read and write by whole vectors: bounds are checked here, once,
+//! so that kernels are safe code.
+//!
+//! They hold raw pointers and never make a reference, because the output may be the input itself. Element `i` of
+//! the output is written only after the last read of element `i` of the inputs: each kernel sees to that.
+
+use core::marker::PhantomData;
+
+use super::Simd;
+use crate::element::Compute;
+
+/// A contiguous, readable row.
+#[derive(Clone, Copy)]
+pub struct Row<'a, E> {
+    ptr: *const E,
+    len: usize,
+    vectors: usize,
+    life: PhantomData<&'a E>,
+}
+
+impl<'a, E: Compute> Row<'a, E> {
+    /// The row of a slice.
+    #[inline(always)]
+    pub fn new(row: &'a [E]) -> Self {
+        // SAFETY: a slice is readable for its lifetime.
+        unsafe { Self::from_raw(row.as_ptr(), row.len()) }
+    }
+
+    /// # Safety
+    /// `ptr` is valid for reading `len` elements during `'a`, and aligned.
+    #[inline(always)]
+    pub unsafe fn from_raw(ptr: *const E, len: usize) -> Self {
+        Self { ptr, len, vectors: len / E::LANES, life: PhantomData }
+    }
+
+    /// Elements.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whole vectors.
+    #[inline(always)]
+    pub fn vectors(&self) -> usize {
+        self.vectors
+    }
+
+    /// Elements after the last whole vector.
+    #[inline(always)]
+    pub fn rest(&self) -> usize {
+        self.len % E::LANES
+    }
+
+    /// The `i`th whole vector.
+    #[inline(always)]
+    pub fn load<S: Simd<E>>(&self, s: S, i: usize) -> S::V {
+        assert!(i < self.vectors);
+        // SAFETY: whole vectors lie inside the row.
+        unsafe { s.load(self.ptr.add(i * E::LANES)) }
+    }
+
+    /// The elements after the last whole vector, then `fill`.
+    #[inline(always)]
+    pub fn load_rest<S: Simd<E>>(&self, s: S, fill: E) -> S::V {
+        // SAFETY: `rest` elements follow the whole vectors.
+        unsafe { s.load_first(self.ptr.add(self.vectors * E::LANES), self.rest(), fill) }
+    }
+
+    /// One element.
+    #[inline(always)]
+    pub fn get(&self, i: usize) -> E {
+        assert!(i < self.len);
+        // SAFETY: inside the row.
+        unsafe { *self.ptr.add(i) }
+    }
+
+    /// The elements from `start`, at most `len` of them.
+    #[inline(always)]
+    pub fn part(&self, start: usize, len: usize) -> Self {
+        let start = start.min(self.len);
+        // SAFETY: a part of a readable row.
+        unsafe { Self::from_raw(self.ptr.add(start), len.min(self.len - start)) }
+    }
+}
+
+/// `K` contiguous input rows and a contiguous output row of the same length, which may be one of the inputs.
+#[derive(Clone, Copy)]
+pub struct RowIo<'a, E, const K: usize> {
+    src: [*const E; K],
+    dst: *mut E,
+    len: usize,
+    vectors: usize,
+    life: PhantomData<&'a mut E>,
+}
+
+impl<'a, E: Compute, const K: usize> RowIo<'a, E, K> {
+    /// From slices of one length.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn new(src: [&'a [E]; K], dst: &'a mut [E]) -> Self {
+        assert!(src.iter().all(|s| s.len() == dst.len()), "rows of one length");
+        // SAFETY: slices are valid for their lifetime.
+        unsafe { Self::from_raw(src.map(<[E]>::as_ptr), dst.as_mut_ptr(), dst.len()) }
+    }
+
+    /// `K` rows that lie one after another in `rows`; the first is the output, too.
+    ///
+    /// # Panics
+    /// If `rows` is shorter than `K * len`.
+    #[inline(always)]
+    pub fn packed(rows: &'a mut [E], len: usize) -> Self {
+        assert!(rows.len() >= K * len);
+        let dst = rows.as_mut_ptr();
+        let mut src = [dst.cast_const(); K];
+        for (k, p) in src.iter_mut().enumerate() {
+            *p = dst.wrapping_add(k * len).cast_const();
+        }
+        // SAFETY: inside the slice, as just checked.
+        unsafe { Self::from_raw(src, dst, len) }
+    }
+
+    /// # Safety
+    /// During `'a`, each `src` is valid for reading and `dst` for writing `len` elements, all aligned; nothing
+    /// else writes the inputs or touches the output. An input is the output itself or disjoint from it.
+    #[inline(always)]
+    pub unsafe fn from_raw(src: [*const E; K], dst: *mut E, len: usize) -> Self {
+        Self { src, dst, len, vectors: len / E::LANES, life: PhantomData }
+    }
+
+    /// Elements.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whole vectors.
+    #[inline(always)]
+    pub fn vectors(&self) -> usize {
+        self.vectors
+    }
+
+    /// Elements after the last whole vector.
+    #[inline(always)]
+    pub fn rest(&self) -> usize {
+        self.len % E::LANES
+    }
+
+    /// Whether the output is one of the inputs.
+    #[inline(always)]
+    pub fn is_in_place(&self) -> bool {
+        self.src.contains(&self.dst.cast_const())
+    }
+
+    /// Input `k`.
+    #[inline(always)]
+    pub fn input(&self, k: usize) -> Row<'a, E> {
+        // SAFETY: promised when `self` was made.
+        unsafe { Row::from_raw(self.src[k], self.len) }
+    }
+
+    /// The output, to be read back.
+    #[inline(always)]
+    pub fn output(&self) -> Row<'a, E> {
+        // SAFETY: promised when `self` was made.
+        unsafe { Row::from_raw(self.dst, self.len) }
+    }
+
+    /// The part from `start`, at most `len` elements.
+    #[inline(always)]
+    pub fn part(&self, start: usize, len: usize) -> Self {
+        let start = start.min(self.len);
+        let mut src = self.src;
+        for p in &mut src {
+            // SAFETY: inside the row.
+            *p = unsafe { p.add(start) };
+        }
+        // SAFETY: a part of what was promised.
+        unsafe { Self::from_raw(src, self.dst.add(start), len.min(self.len - start)) }
+    }
+
+    /// Writes the `i`th whole vector.
+    #[inline(always)]
+    pub fn store<S: Simd<E>>(&self, s: S, i: usize, v: S::V) {
+        assert!(i < self.vectors);
+        // SAFETY: whole vectors lie inside the row.
+        unsafe { s.store(self.dst.add(i * E::LANES), v) }
+    }
+
+    /// Writes the elements after the last whole vector.
+    #[inline(always)]
+    pub fn store_rest<S: Simd<E>>(&self, s: S, v: S::V) {
+        // SAFETY: `rest` elements follow the whole vectors.
+        unsafe { s.store_first(self.dst.add(self.vectors * E::LANES), self.rest(), v) }
+    }
+
+    /// Writes `x` everywhere.
+    #[inline(always)]
+    pub fn fill(&self, x: E) {
+        for i in 0..self.len {
+            // SAFETY: inside the row.
+            unsafe { *self.dst.add(i) = x };
+        }
+    }
+}
+
+/// A strip of `E::LANES` neighbouring columns of `K` inputs and an output: row `i` is one vector.
+///
+/// The reduction runs down the columns. Strides are in bytes.
+#[derive(Clone, Copy)]
+pub struct PanelIo<'a, E, const K: usize> {
+    src: [*const E; K],
+    src_stride: [isize; K],
+    dst: *mut E,
+    dst_stride: isize,
+    rows: usize,
+    life: PhantomData<&'a mut E>,
+}
+
+impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
+    /// # Safety
+    /// During `'a`, `E::LANES` elements are valid for reading at each `src + i * src_stride`, and for writing at
+    /// `dst + i * dst_stride`, for `i < rows`, all aligned; nothing else writes the inputs or touches the output.
+    /// An input is the output itself or disjoint from it.
+    #[inline(always)]
+    pub unsafe fn from_raw(
+        src: [*const E; K],
+        src_stride: [isize; K],
+        dst: *mut E,
+        dst_stride: isize,
+        rows: usize,
+    ) -> Self {
+        Self { src, src_stride, dst, dst_stride, rows, life: PhantomData }
+    }
+
+    /// `K` panels of `rows` vectors that lie one after another in `panel`; the first is the output, too.
+    ///
+    /// # Panics
+    /// If `panel` is shorter than `K * rows * E::LANES`.
+    #[inline(always)]
+    pub fn packed(panel: &'a mut [E], rows: usize) -> Self {
+        let size = rows * E::LANES;
+        assert!(panel.len() >= K * size);
+        let dst = panel.as_mut_ptr();
+        let mut src = [dst.cast_const(); K];
+        for (k, p) in src.iter_mut().enumerate() {
+            *p = dst.wrapping_add(k * size).cast_const();
+        }
+        let stride = size_of::<E>() as isize * E::LANES as isize;
+        // SAFETY: inside the slice, as just checked.
+        unsafe { Self::from_raw(src, [stride; K], dst, stride, rows) }
+    }
+
+    /// Length of the columns.
+    #[inline(always)]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Row `i` of input `k`.
+    #[inline(always)]
+    pub fn load<S: Simd<E>>(&self, s: S, k: usize, i: usize) -> S::V {
+        assert!(i < self.rows);
+        // SAFETY: promised when `self` was made.
+        unsafe { s.load(self.src[k].byte_offset(i as isize * self.src_stride[k])) }
+    }
+
+    /// Row `i` of the output, read back.
+    #[inline(always)]
+    pub fn load_output<S: Simd<E>>(&self, s: S, i: usize) -> S::V {
+        assert!(i < self.rows);
+        // SAFETY: promised when `self` was made.
+        unsafe { s.load(self.dst.byte_offset(i as isize * self.dst_stride)) }
+    }
+
+    /// Writes row `i` of the output.
+    #[inline(always)]
+    pub fn store<S: Simd<E>>(&self, s: S, i: usize, v: S::V) {
+        assert!(i < self.rows);
+        // SAFETY: promised when `self` was made.
+        unsafe { s.store(self.dst.byte_offset(i as isize * self.dst_stride), v) }
+    }
+
+    /// Fills one column of the output.
+    #[inline(always)]
+    pub fn fill_column(&self, lane: usize, x: E) {
+        assert!(lane < E::LANES);
+        for i in 0..self.rows {
+            // SAFETY: promised when `self` was made.
+            unsafe { *self.dst.byte_offset(i as isize * self.dst_stride).add(lane) = x };
+        }
+    }
+}

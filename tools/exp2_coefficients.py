@@ -1,0 +1,66 @@
+"""Where the polynomials of `src/math/exp.rs` come from.
+
+Near-minimax approximations of 2^r on [-1/2, 1/2] with constant term exactly 1. The coefficients are
+fitted by least squares at Chebyshev points (relative error) in 60-digit arithmetic, lowest first; each is
+rounded to the working precision before the next is fitted, so the later ones absorb its rounding.
+
+Run `python tools/exp2_coefficients.py` (needs mpmath) to print them with the error that remains.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import mpmath as mp
+
+mp.mp.dps = 60
+HALF_WIDTH = mp.mpf("0.5")
+
+
+def round_f32(value: mp.mpf) -> mp.mpf:
+    return mp.mpf(struct.unpack("<f", struct.pack("<f", float(value)))[0])
+
+
+def round_f64(value: mp.mpf) -> mp.mpf:
+    return mp.mpf(float(value))
+
+
+def chebyshev_points(count: int) -> list[mp.mpf]:
+    return [HALF_WIDTH * mp.cos(mp.pi * (2 * k + 1) / (2 * count)) for k in range(count)]
+
+
+def fit(known: list[mp.mpf], degree: int, points: list[mp.mpf]) -> list[mp.mpf]:
+    """The coefficients from `len(known)` up to `degree`, the lower ones being given."""
+    first = len(known)
+    rows, targets = [], []
+    for r in points:
+        exact = mp.mpf(2) ** r
+        rows.append([r**k / exact for k in range(first, degree + 1)])
+        targets.append(1 - mp.polyval(known[::-1], r) / exact)
+    matrix, target = mp.matrix(rows), mp.matrix(targets)
+    return list(mp.lu_solve(matrix.T * matrix, matrix.T * target))
+
+
+def coefficients(degree: int, rounding) -> tuple[list[mp.mpf], mp.mpf]:
+    points = chebyshev_points(8 * (degree + 1))
+    known = [mp.mpf(1)]
+    while len(known) <= degree:
+        known.append(rounding(fit(known, degree, points)[0]))
+    grid = [HALF_WIDTH * k / 4000 for k in range(-4000, 4001)]
+    worst = max(abs(mp.polyval(known[::-1], r) / mp.mpf(2) ** r - 1) for r in grid)
+    return known, worst
+
+
+def main() -> None:
+    for name, degree, rounding, bits in (("f32", 6, round_f32, 24), ("f64", 11, round_f64, 53)):
+        values, worst = coefficients(degree, rounding)
+        print(
+            f"{name}: degree {degree}, relative error {float(worst * mp.mpf(2) ** bits):.4f} x 2^-{bits}"
+        )
+        for value in values[1:]:
+            digits = 9 if name == "f32" else 17
+            print(f"    {mp.nstr(value, digits, min_fixed=0, max_fixed=0)}  # {float(value).hex()}")
+
+
+if __name__ == "__main__":
+    main()
