@@ -22,12 +22,7 @@ fn logits(n: usize) -> Vec<f64> {
     (0..n).map(|_| 4.0 * (uniform() + uniform() + uniform())).collect()
 }
 
-fn forward<T: Element>(
-    x: &[T],
-    y: &mut [T],
-    shape: &[usize],
-    options: &Options<'_>,
-) -> Result<(), Error> {
+fn forward<T: Element>(x: &[T], y: &mut [T], shape: &[usize], options: &Options<'_>) -> Result<(), Error> {
     softmax(Input::View(View::new(x, shape)?), &mut ViewMut::new(y, shape)?, options)
 }
 

@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 use crate::element::Compute;
 use crate::error::Error;
 use crate::math::exp::ExpConstants;
-use crate::simd::{Kernel, Portable};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
+use crate::simd::{Kernel, Portable};
 
 /// The instruction sets that kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,15 +103,39 @@ macro_rules! boundary {
         }
     };
 }
-boundary!(avx512_detected, Avx512, dispatch_avx512_f32, dispatch_avx512_f64,
-          "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "bmi1", "bmi2", "lzcnt", "popcnt");
-boundary!(avx2_detected, Avx2, dispatch_avx2_f32, dispatch_avx2_f64,
-          "avx2", "fma", "bmi1", "bmi2", "lzcnt", "popcnt");
+boundary!(
+    avx512_detected,
+    Avx512,
+    dispatch_avx512_f32,
+    dispatch_avx512_f64,
+    "avx512f",
+    "avx512bw",
+    "avx512dq",
+    "avx512vl",
+    "avx2",
+    "fma",
+    "bmi1",
+    "bmi2",
+    "lzcnt",
+    "popcnt"
+);
+boundary!(
+    avx2_detected,
+    Avx2,
+    dispatch_avx2_f32,
+    dispatch_avx2_f64,
+    "avx2",
+    "fma",
+    "bmi1",
+    "bmi2",
+    "lzcnt",
+    "popcnt"
+);
 
 #[inline(never)]
 fn dispatch_portable<E: Compute, K: Kernel<E>>(kernel: K) -> K::Output
 where
-    Portable: crate::math::sum::Wide<E>,
+    Portable: crate::simd::Wide<E>,
 {
     kernel.run(Portable)
 }

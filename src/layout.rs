@@ -118,8 +118,7 @@ impl<const K: usize> Plan<K> {
         let (mut len, mut count) = (1, 1);
         for (axis, (&size, &is_inner)) in shape.iter().zip(reduced).enumerate() {
             let dim = Dim { size, src: src.map(|strides| strides[axis]), dst: dst[axis] };
-            let (dims, total) =
-                if is_inner { (&mut inner, &mut len) } else { (&mut outer, &mut count) };
+            let (dims, total) = if is_inner { (&mut inner, &mut len) } else { (&mut outer, &mut count) };
             *total *= size;
             if size != 1 {
                 dims.push(dim);

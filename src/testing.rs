@@ -4,8 +4,7 @@
 
 use crate::dispatch::{Dispatch, Isa};
 use crate::math::exp::Exp;
-use crate::math::sum::Wide;
-use crate::simd::{Kernel, RowIo};
+use crate::simd::{Kernel, RowIo, Wide};
 
 pub use crate::element::Compute;
 pub use crate::math::exp::SCALE;

@@ -162,7 +162,11 @@ impl<'a> View<'a> {
             let pairs = self.strides.iter().zip(other.strides.iter());
             self.shape.iter().zip(pairs).all(|(&size, (a, b))| size <= 1 || a == b)
         };
-        a.base == b.base && a.dtype == b.dtype && a.swapped == b.swapped && self.shape == other.shape && strides_agree()
+        a.base == b.base
+            && a.dtype == b.dtype
+            && a.swapped == b.swapped
+            && self.shape == other.shape
+            && strides_agree()
     }
 
     /// Whether the two may share memory.
@@ -226,16 +230,46 @@ impl<'a> ViewMut<'a> {
 macro_rules! each_dtype {
     ($dtype:expr, $t:ident => $body:expr) => {
         match $dtype {
-            DType::Bool | DType::U8 => { type $t = u8; $body }
-            DType::I8 => { type $t = i8; $body }
-            DType::I16 => { type $t = i16; $body }
-            DType::I32 => { type $t = i32; $body }
-            DType::I64 => { type $t = i64; $body }
-            DType::U16 => { type $t = u16; $body }
-            DType::U32 => { type $t = u32; $body }
-            DType::U64 => { type $t = u64; $body }
-            DType::F32 => { type $t = f32; $body }
-            DType::F64 => { type $t = f64; $body }
+            DType::Bool | DType::U8 => {
+                type $t = u8;
+                $body
+            }
+            DType::I8 => {
+                type $t = i8;
+                $body
+            }
+            DType::I16 => {
+                type $t = i16;
+                $body
+            }
+            DType::I32 => {
+                type $t = i32;
+                $body
+            }
+            DType::I64 => {
+                type $t = i64;
+                $body
+            }
+            DType::U16 => {
+                type $t = u16;
+                $body
+            }
+            DType::U32 => {
+                type $t = u32;
+                $body
+            }
+            DType::U64 => {
+                type $t = u64;
+                $body
+            }
+            DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            DType::F64 => {
+                type $t = f64;
+                $body
+            }
         }
     };
 }
@@ -289,7 +323,8 @@ impl<'a> Memory<'a> {
     #[inline]
     fn at(&self, offset: isize, stride: isize, count: usize) -> *mut u8 {
         let last = offset + stride * (count.max(1) as isize - 1);
-        let inside = offset.min(last) >= self.low && offset.max(last) + self.dtype.size() as isize <= self.high;
+        let inside =
+            offset.min(last) >= self.low && offset.max(last) + self.dtype.size() as isize <= self.high;
         assert!(inside || count == 0, "a lane lies inside its array");
         self.base.wrapping_offset(offset)
     }
@@ -364,23 +399,24 @@ pub(crate) fn row_io<'a, E: Compute, const K: usize>(
     unsafe { RowIo::from_raw(src, dst.pointer::<E>(at.dst, len), len) }
 }
 
-/// `E::LANES` neighbouring lanes, one vector wide, that step by `dim` from element to element; all direct.
+/// `width * E::LANES` neighbouring lanes that step by `dim` from element to element; all direct.
 #[inline]
 pub(crate) fn panel_io<'a, E: Compute, const K: usize>(
     src: &[Memory<'a>; K],
     dst: &Memory<'a>,
     at: Offsets<K>,
     dim: Dim<K>,
+    width: usize,
 ) -> PanelIo<'a, E, K> {
     let last = at.advance(&dim, dim.size - 1);
     let check = |memory: &Memory<'a>, first, last| {
-        memory.pointer::<E>(last, E::LANES);
-        memory.pointer::<E>(first, E::LANES)
+        memory.pointer::<E>(last, width * E::LANES);
+        memory.pointer::<E>(first, width * E::LANES)
     };
     let src = core::array::from_fn(|k| check(&src[k], at.src[k], last.src[k]).cast_const());
     let dst = check(dst, at.dst, last.dst);
     // SAFETY: the first and the last row of the panel were checked, and with them all between.
-    unsafe { PanelIo::from_raw(src, dim.src, dst, dim.dst, dim.size) }
+    unsafe { PanelIo::from_raw(src, dim.src, dst, dim.dst, dim.size, width) }
 }
 
 /// `dim.size` tiny contiguous rows that step by `dim` from row to row; all direct.
@@ -401,7 +437,5 @@ pub(crate) fn tiny_rows<'a, E: Compute, const K: usize>(
     let src = core::array::from_fn(|k| check(&src[k], at.src[k], last.src[k]).cast_const());
     let dst = check(dst, at.dst, last.dst);
     // SAFETY: the first and the last row were checked, and with them all between.
-    unsafe {
-        TinyRows::from_raw(src, dim.src.map(|s| s / item), dst, dim.dst / item, len, dim.size)
-    }
+    unsafe { TinyRows::from_raw(src, dim.src.map(|s| s / item), dst, dim.dst / item, len, dim.size) }
 }

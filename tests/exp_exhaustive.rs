@@ -2,15 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use softlane::testing::exp;
 use softlane::Isa;
+use softlane::testing::exp;
 
 /// Floats of one task: few enough that their exponentials lie within 2^12 of each other.
 const BLOCK: usize = 1 << 12;
 
 /// All floats up to 2^14 / log2(e) in magnitude: beyond, rows take another path.
-const DOMAIN: [std::ops::RangeInclusive<u32>; 2] =
-    [0..=0x4631_7217, 0x8000_0000..=0x8000_0000 + 0x4631_7217];
+const DOMAIN: [std::ops::RangeInclusive<u32>; 2] = [0..=0x4631_7217, 0x8000_0000..=0x8000_0000 + 0x4631_7217];
 
 /// The worst error that the documentation of `math::exp` admits, in ULP.
 const BOUND: f64 = 1.02;

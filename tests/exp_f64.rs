@@ -1,7 +1,7 @@
 //! `exp` in `f64` over many millions of random and structured points, against double-double arithmetic.
 
-use softlane::testing::exp;
 use softlane::Isa;
+use softlane::testing::exp;
 
 /// The worst error that the documentation of `math::exp` admits, in ULP.
 const BOUND: f64 = 1.10;

@@ -9,8 +9,7 @@ pub mod softmax;
 pub mod softmax_grad;
 
 use crate::element::Compute;
-use crate::math::sum::Wide;
-use crate::simd::{PanelIo, Row, RowIo};
+use crate::simd::{PanelIo, Row, RowIo, Wide};
 
 /// What follows when a sweep over a row is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +18,28 @@ pub enum Next {
     Sweep,
     /// The result can be written.
     Finish,
+}
+
+/// Rows of one length, found by number.
+pub trait Rows<E: Compute, const K: usize> {
+    /// How many.
+    fn count(&self) -> usize;
+    /// One of them. Implementations are `#[inline(always)]`.
+    fn get(&self, i: usize) -> RowIo<'_, E, K>;
+}
+
+/// A single row.
+pub struct One<'a, E, const K: usize>(pub RowIo<'a, E, K>);
+
+impl<E: Compute, const K: usize> Rows<E, K> for One<'_, E, K> {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        1
+    }
+    #[inline(always)]
+    fn get(&self, _: usize) -> RowIo<'_, E, K> {
+        self.0
+    }
 }
 
 /// An operation on rows with `K` inputs and one output.
@@ -46,9 +67,17 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     /// The whole operation on one row.
     fn row<S: Wide<E>>(&self, s: S, row: RowIo<'_, E, K>);
 
-    /// The whole operation down the columns of a strip. Writes nothing and returns false where a column needs
-    /// more care than the fast path takes: the caller then runs each column as a row.
-    fn panel<S: Wide<E>>(&self, s: S, panel: PanelIo<'_, E, K>) -> bool;
+    /// The whole operation on several rows.
+    #[inline(always)]
+    fn rows<S: Wide<E>, R: Rows<E, K>>(&self, s: S, rows: &R) {
+        for i in 0..rows.count() {
+            self.row(s, rows.get(i));
+        }
+    }
+
+    /// The whole operation down the columns of a panel of `P` strips. Writes nothing and returns false where a
+    /// column needs more care than the fast path takes: the caller then runs each column as a row.
+    fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, K>) -> bool;
 }
 
 /// A row by sweeps: the general way, for any length.
@@ -102,30 +131,28 @@ pub(crate) fn max_pass<E: Compute, S: Wide<E>>(s: S, row: Row<'_, E>) -> E {
         max[1] = s.max(row.load_rest(s, E::NEG_INFINITY), max[1]);
     }
     let folded = s.max(s.max(max[0], max[1]), s.max(max[2], max[3]));
-    let mut lanes = s.to_array(folded);
-    let lanes = lanes.as_mut();
-    let mut half = E::LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = if lanes[i + half] > lanes[i] { lanes[i + half] } else { lanes[i] };
-        }
-        half /= 2;
-    }
-    lanes[0]
+    s.max_lane(folded)
 }
 
-/// Sums that stand one a lane added up in the order of [`Wide::wide_total`].
+/// The sums of `count` lanes down the columns of a panel, added up in the order of [`Wide::wide_total`].
 #[inline(always)]
-pub(crate) fn fold_lanes<E: Compute, S: Wide<E>>(s: S, lanes: &mut [S::W; 16], count: usize) -> S::W {
+pub(crate) fn fold_lanes<E: Compute, S: Wide<E>, const P: usize>(
+    s: S,
+    lanes: &mut [[S::W; P]; 16],
+    count: usize,
+) -> [S::W; P] {
     let mut half = E::LANES / 2;
     while half > 0 {
-        for i in 0..half {
-            // Lanes that hold nothing are zero, and adding zero changes no bit.
-            if i + half < count {
-                lanes[i] = s.wide_add(lanes[i], lanes[i + half]);
+        // Lanes that hold nothing are zero, and adding zero changes no bit.
+        for i in 0..half.min(count.saturating_sub(half)) {
+            for p in 0..P {
+                lanes[i][p] = s.wide_add(lanes[i][p], lanes[i + half][p]);
             }
         }
         half /= 2;
     }
     lanes[0]
 }
+
+/// Rows that a panel's first pass asks for ahead of their use.
+pub(crate) const PANEL_PREFETCH: usize = 8;

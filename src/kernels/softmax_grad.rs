@@ -6,11 +6,10 @@
 //! products is taken in twice the precision.
 #![forbid(unsafe_code)]
 
-use super::{Next, Op, fold_lanes, max_pass, row_by_sweeps};
+use super::{Next, Op, PANEL_PREFETCH, fold_lanes, max_pass, row_by_sweeps};
 use crate::element::{Compute, WideScalar};
 use crate::math::exp::power_of_two;
-use crate::math::sum::Wide;
-use crate::simd::{PanelIo, Row, RowIo, Simd};
+use crate::simd::{PanelIo, Row, RowIo, Wide};
 
 /// The operation. Its inputs are `y` and `d`.
 #[derive(Clone, Copy, Debug)]
@@ -172,42 +171,52 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
     }
 
     #[inline(always)]
-    fn panel<S: Wide<E>>(&self, s: S, panel: PanelIo<'_, E, 2>) -> bool {
-        let mut largest = s.splat(E::NEG_INFINITY);
-        let mut offset = s.splat(E::NAN);
+    fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 2>) -> bool {
+        let mut largest = [s.splat(E::NEG_INFINITY); P];
+        let mut offset = [s.splat(E::NAN); P];
         for i in 0..panel.rows() {
-            let (y, d) = (panel.load(s, 0, i), panel.load(s, 1, i));
-            let larger = s.greater(y, largest);
-            largest = s.select(larger, y, largest);
-            offset = s.select(larger, d, offset);
+            for p in 0..P {
+                panel.prefetch(s, i + PANEL_PREFETCH, p);
+                let (y, d) = (panel.load(s, 0, i, p), panel.load(s, 1, i, p));
+                let larger = s.greater(y, largest[p]);
+                largest[p] = s.select(larger, y, largest[p]);
+                offset[p] = s.select(larger, d, offset[p]);
+            }
         }
-        let mut dot = s.wide_zero();
+        let mut dot = [s.wide_zero(); P];
         let mut start = 0;
         while start < panel.rows() {
             let end = panel.rows().min(start + E::CHUNK);
-            let mut lanes = [s.wide_zero(); 16];
+            let mut lanes = [[s.wide_zero(); P]; 16];
             let count = E::LANES.min(end - start);
             for (l, lane) in lanes.iter_mut().enumerate().take(count) {
                 let mut i = start + l;
                 while i < end {
-                    let d = s.sub(panel.load(s, 1, i), offset);
-                    *lane = s.wide_dot(*lane, panel.load(s, 0, i), d);
+                    for p in 0..P {
+                        let d = s.sub(panel.load(s, 1, i, p), offset[p]);
+                        lane[p] = s.wide_dot(lane[p], panel.load(s, 0, i, p), d);
+                    }
                     i += E::LANES;
                 }
             }
-            dot = s.wide_add(dot, fold_lanes(s, &mut lanes, count));
+            let chunk = fold_lanes::<E, S, P>(s, &mut lanes, count);
+            for p in 0..P {
+                dot[p] = s.wide_add(dot[p], chunk[p]);
+            }
             start = end;
         }
-        let parts = s.wide_split(dot);
-        for i in 0..panel.rows() {
-            let (y, d) = (panel.load(s, 0, i), panel.load(s, 1, i));
-            panel.store(s, i, self.entry(s, y, d, offset, parts));
+        let mut parts = [s.wide_split(dot[0]); P];
+        for p in 1..P {
+            parts[p] = s.wide_split(dot[p]);
         }
-        let numbers = s.equal(parts.0, parts.0);
-        for lane in 0..E::LANES {
-            if numbers >> lane & 1 == 0 {
-                panel.fill_column(lane, E::NAN);
+        for i in 0..panel.rows() {
+            for p in 0..P {
+                let (y, d) = (panel.load(s, 0, i, p), panel.load(s, 1, i, p));
+                panel.store(s, i, p, self.entry(s, y, d, offset[p], parts[p]));
             }
+        }
+        for (p, (high, _)) in parts.into_iter().enumerate() {
+            panel.fill_nan(s, p, high);
         }
         true
     }

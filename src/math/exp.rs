@@ -44,14 +44,8 @@ pub trait ExpConstants: Compute {
 pub const SCALE: i32 = 64;
 
 impl ExpConstants for f32 {
-    const EXP2: &'static [f32] = &[
-        6.93147182e-1,
-        2.40226448e-1,
-        5.55035919e-2,
-        9.61884111e-3,
-        1.33911369e-3,
-        1.5238006e-4,
-    ];
+    const EXP2: &'static [f32] =
+        &[6.93147182e-1, 2.40226448e-1, 5.55035919e-2, 9.61884111e-3, 1.33911369e-3, 1.5238006e-4];
     const ROUND: f32 = 12_582_912.0;
     const BIASED_SCALE: f32 = (127 + SCALE) as f32;
     const LIMIT: f64 = 16_384.0; // 2^14

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::element::{Compute, DoubleDouble, WideScalar};
-use crate::simd::{Simd, Token};
+use crate::simd::{Simd, Token, Wide};
 
 /// A running sum of terms in `[0, 2^65]` in each lane, with the rounding errors beside it.
 ///
@@ -40,52 +40,16 @@ impl<V: Copy> LaneSum<V> {
     }
 }
 
-/// Sums in twice the precision, one a lane: `f64` for `f32`, double-double for `f64`.
-///
-/// Every operation has the bits of the same operation on [`Compute::Wide`].
-#[allow(missing_docs)]
-pub trait Wide<E: Compute>: Simd<E> {
-    /// `E::LANES` wide sums.
-    type W: Copy;
-    fn wide_zero(self) -> Self::W;
-    /// `a + b`.
-    fn widen_sum(self, a: Self::V, b: Self::V) -> Self::W;
-    fn wide_add(self, a: Self::W, b: Self::W) -> Self::W;
-    /// `acc + a · b`, the product exact.
-    fn wide_dot(self, acc: Self::W, a: Self::V, b: Self::V) -> Self::W;
-    /// [`WideScalar::reciprocal`] in each lane.
-    fn wide_reciprocal(self, w: Self::W) -> (Self::V, Self::V);
-    /// [`WideScalar::split`] in each lane.
-    fn wide_split(self, w: Self::W) -> (Self::V, Self::V);
-    /// The sum in each lane.
-    fn wide_lanes(self, w: Self::W) -> impl AsRef<[E::Wide]>;
-
-    /// The sum over the lanes, by halves: lane `i` and lane `i + LANES / 2`, and so on.
-    #[inline(always)]
-    fn wide_total(self, w: Self::W) -> E::Wide {
-        let lanes = self.wide_lanes(w);
-        let lanes = lanes.as_ref();
-        let mut sums = [E::Wide::default(); 16];
-        let mut half = E::LANES / 2;
-        for i in 0..half {
-            sums[i] = lanes[i].add(lanes[i + half]);
-        }
-        while half > 1 {
-            half /= 2;
-            for i in 0..half {
-                sums[i] = sums[i].add(sums[i + half]);
-            }
-        }
-        sums[0]
-    }
-}
-
 impl<S: Token> Wide<f32> for S {
     type W = [<S as Simd<f64>>::V; 2];
 
     #[inline(always)]
     fn wide_zero(self) -> Self::W {
         [Simd::<f64>::splat(self, 0.0); 2]
+    }
+    #[inline(always)]
+    fn widen(self, a: <S as Simd<f32>>::V) -> Self::W {
+        self.to_f64(a)
     }
     #[inline(always)]
     fn widen_sum(self, a: <S as Simd<f32>>::V, b: <S as Simd<f32>>::V) -> Self::W {
@@ -112,6 +76,10 @@ impl<S: Token> Wide<f32> for S {
         (high, self.to_f32([Simd::<f64>::sub(self, w[0], back[0]), Simd::<f64>::sub(self, w[1], back[1])]))
     }
     #[inline(always)]
+    fn wide_total(self, w: Self::W) -> f64 {
+        Simd::<f64>::sum_by_halves(self, Simd::<f64>::add(self, w[0], w[1]))
+    }
+    #[inline(always)]
     fn wide_lanes(self, w: Self::W) -> impl AsRef<[f64]> {
         let (low, high) = (Simd::<f64>::to_array(self, w[0]), Simd::<f64>::to_array(self, w[1]));
         let mut lanes = [0.0; 16];
@@ -129,6 +97,10 @@ impl<S: Token> Wide<f64> for S {
     #[inline(always)]
     fn wide_zero(self) -> Self::W {
         [Simd::<f64>::splat(self, 0.0); 2]
+    }
+    #[inline(always)]
+    fn widen(self, a: <S as Simd<f64>>::V) -> Self::W {
+        [a, Simd::<f64>::splat(self, 0.0)]
     }
     #[inline(always)]
     fn widen_sum(self, a: <S as Simd<f64>>::V, b: <S as Simd<f64>>::V) -> Self::W {
@@ -152,12 +124,23 @@ impl<S: Token> Wide<f64> for S {
     fn wide_reciprocal(self, w: Self::W) -> (<S as Simd<f64>>::V, <S as Simd<f64>>::V) {
         let one = Simd::<f64>::splat(self, 1.0f64);
         let high = Simd::<f64>::div(self, one, w[0]);
-        let residue = Simd::<f64>::neg_mul_add(self, w[1], high, Simd::<f64>::neg_mul_add(self, w[0], high, one));
+        let residue =
+            Simd::<f64>::neg_mul_add(self, w[1], high, Simd::<f64>::neg_mul_add(self, w[0], high, one));
         (high, Simd::<f64>::mul(self, residue, high))
     }
     #[inline(always)]
     fn wide_split(self, w: Self::W) -> (<S as Simd<f64>>::V, <S as Simd<f64>>::V) {
         (w[0], w[1])
+    }
+    #[inline(always)]
+    fn wide_total(self, w: Self::W) -> DoubleDouble {
+        let lanes = Wide::<f64>::wide_lanes(self, w);
+        let lanes = lanes.as_ref();
+        let mut sums = [DoubleDouble::default(); 4];
+        for i in 0..4 {
+            sums[i] = lanes[i].add(lanes[i + 4]);
+        }
+        sums[0].add(sums[2]).add(sums[1].add(sums[3]))
     }
     #[inline(always)]
     fn wide_lanes(self, w: Self::W) -> impl AsRef<[DoubleDouble]> {

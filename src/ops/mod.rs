@@ -9,8 +9,8 @@ mod softmax;
 pub use softmax::{softmax, softmax_jvp, softmax_vjp};
 
 use crate::dispatch::Isa;
-use crate::error::Error;
 use crate::element::DType;
+use crate::error::Error;
 use crate::layout::Axes;
 use crate::view::{View, ViewMut};
 
@@ -42,7 +42,14 @@ pub struct Options<'a> {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { axes: Axes::One(-1), temperature: 1.0, at_least: None, threads: 1, isa: None, keep_going: &|| true }
+        Self {
+            axes: Axes::One(-1),
+            temperature: 1.0,
+            at_least: None,
+            threads: 1,
+            isa: None,
+            keep_going: &|| true,
+        }
     }
 }
 

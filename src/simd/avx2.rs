@@ -40,6 +40,22 @@ fn first_lanes_f64(count: usize) -> [__m256i; 2] {
     first_lanes_f32(2 * count)
 }
 
+/// The 4 × 4 matrices in the two 128-bit lanes of four registers, transposed.
+#[inline(always)]
+fn transpose_f32([a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
+    // SAFETY: called with a token at hand, so the features were detected.
+    unsafe {
+        let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+        let (ab_high, cd_high) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+        [
+            _mm256_shuffle_ps::<0x44>(ab, cd),
+            _mm256_shuffle_ps::<0xee>(ab, cd),
+            _mm256_shuffle_ps::<0x44>(ab_high, cd_high),
+            _mm256_shuffle_ps::<0xee>(ab_high, cd_high),
+        ]
+    }
+}
+
 // SAFETY of every block below: a token exists only where `dispatch` detected the features, and pointers are
 // promised valid by the caller.
 #[allow(clippy::undocumented_unsafe_blocks)]
@@ -84,6 +100,12 @@ impl Simd<f32> for Avx2 {
         }
     }
     #[inline(always)]
+    fn prefetch<const WRITE: bool>(self, p: *const f32) {
+        unsafe {
+            if WRITE { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) } else { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
+    }
+    #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
     }
@@ -121,14 +143,15 @@ impl Simd<f32> for Avx2 {
     }
     #[inline(always)]
     fn bits(self, m: Self::M) -> u32 {
-        unsafe {
-            (_mm256_movemask_ps(m[0]) as u32) | ((_mm256_movemask_ps(m[1]) as u32) << 8)
-        }
+        unsafe { (_mm256_movemask_ps(m[0]) as u32) | ((_mm256_movemask_ps(m[1]) as u32) << 8) }
     }
     #[inline(always)]
     fn equal(self, a: Self::V, b: Self::V) -> u32 {
         unsafe {
-            Simd::<f32>::bits(self, [_mm256_cmp_ps::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_EQ_OQ>(a[1], b[1])])
+            Simd::<f32>::bits(
+                self,
+                [_mm256_cmp_ps::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_EQ_OQ>(a[1], b[1])],
+            )
         }
     }
     #[inline(always)]
@@ -142,6 +165,45 @@ impl Simd<f32> for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn load_columns(self, p: *const f32, stride: isize) -> [Self::V; 4] {
+        // Eight rows a half: register q of a half holds its rows q and q + 4.
+        let mut halves = [[unsafe { _mm256_setzero_ps() }; 4]; 2];
+        for half in 0..2 {
+            for q in 0..4 {
+                unsafe {
+                    let row = p.offset((8 * half as isize + q as isize) * stride);
+                    halves[half][q] =
+                        _mm256_set_m128(_mm_loadu_ps(row.offset(4 * stride)), _mm_loadu_ps(row));
+                }
+            }
+            halves[half] = transpose_f32(halves[half]);
+        }
+        let [a, b] = halves;
+        [[a[0], b[0]], [a[1], b[1]], [a[2], b[2]], [a[3], b[3]]]
+    }
+    #[inline(always)]
+    unsafe fn store_columns(self, p: *mut f32, stride: isize, v: [Self::V; 4]) {
+        unsafe {
+            for half in 0..2 {
+                let rows = transpose_f32([v[0][half], v[1][half], v[2][half], v[3][half]]);
+                for (q, rows) in rows.into_iter().enumerate() {
+                    let row = p.offset((8 * half as isize + q as isize) * stride);
+                    _mm_storeu_ps(row, _mm256_castps256_ps128(rows));
+                    _mm_storeu_ps(row.offset(4 * stride), _mm256_extractf128_ps::<1>(rows));
+                }
+            }
+        }
+    }
+    #[inline(always)]
+    fn max_lane(self, v: Self::V) -> f32 {
+        unsafe {
+            let eight = _mm256_max_ps(v[0], v[1]);
+            let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+    #[inline(always)]
     fn to_array(self, v: Self::V) -> [f32; 16] {
         let mut a = [0.0; 16];
         unsafe { Simd::<f32>::store(self, a.as_mut_ptr(), v) };
@@ -149,7 +211,8 @@ impl Simd<f32> for Avx2 {
     }
 }
 
-#[allow(clippy::undocumented_unsafe_blocks)] // as above
+// SAFETY: as above.
+#[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd<f64> for Avx2 {
     type V = [__m256d; 2];
     type M = [__m256d; 2];
@@ -191,6 +254,12 @@ impl Simd<f64> for Avx2 {
         }
     }
     #[inline(always)]
+    fn prefetch<const WRITE: bool>(self, p: *const f64) {
+        unsafe {
+            if WRITE { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) } else { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
+    }
+    #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         unsafe { [_mm256_add_pd(a[0], b[0]), _mm256_add_pd(a[1], b[1])] }
     }
@@ -228,14 +297,15 @@ impl Simd<f64> for Avx2 {
     }
     #[inline(always)]
     fn bits(self, m: Self::M) -> u32 {
-        unsafe {
-            (_mm256_movemask_pd(m[0]) as u32) | ((_mm256_movemask_pd(m[1]) as u32) << 4)
-        }
+        unsafe { (_mm256_movemask_pd(m[0]) as u32) | ((_mm256_movemask_pd(m[1]) as u32) << 4) }
     }
     #[inline(always)]
     fn equal(self, a: Self::V, b: Self::V) -> u32 {
         unsafe {
-            Simd::<f64>::bits(self, [_mm256_cmp_pd::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_EQ_OQ>(a[1], b[1])])
+            Simd::<f64>::bits(
+                self,
+                [_mm256_cmp_pd::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_EQ_OQ>(a[1], b[1])],
+            )
         }
     }
     #[inline(always)]
@@ -249,6 +319,56 @@ impl Simd<f64> for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn load_columns(self, p: *const f64, stride: isize) -> [Self::V; 4] {
+        // Four rows a half, two columns at a time: register q holds the rows q and q + 2.
+        let mut columns = [Simd::<f64>::splat(self, 0.0); 4];
+        for half in 0..2 {
+            for column in [0, 2] {
+                unsafe {
+                    let row = p.offset(4 * half as isize * stride).add(column);
+                    let next = row.offset(stride);
+                    let a = _mm256_set_m128d(_mm_loadu_pd(row.offset(2 * stride)), _mm_loadu_pd(row));
+                    let b = _mm256_set_m128d(_mm_loadu_pd(next.offset(2 * stride)), _mm_loadu_pd(next));
+                    columns[column][half] = _mm256_unpacklo_pd(a, b);
+                    columns[column + 1][half] = _mm256_unpackhi_pd(a, b);
+                }
+            }
+        }
+        columns
+    }
+    #[inline(always)]
+    unsafe fn store_columns(self, p: *mut f64, stride: isize, v: [Self::V; 4]) {
+        unsafe {
+            for half in 0..2 {
+                for column in [0, 2] {
+                    let (a, b) = (v[column][half], v[column + 1][half]);
+                    let rows = [_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b)];
+                    for (q, rows) in rows.into_iter().enumerate() {
+                        let row = p.offset((4 * half as isize + q as isize) * stride).add(column);
+                        _mm_storeu_pd(row, _mm256_castpd256_pd128(rows));
+                        _mm_storeu_pd(row.offset(2 * stride), _mm256_extractf128_pd::<1>(rows));
+                    }
+                }
+            }
+        }
+    }
+    #[inline(always)]
+    fn max_lane(self, v: Self::V) -> f64 {
+        unsafe {
+            let four = _mm256_max_pd(v[0], v[1]);
+            let two = _mm_max_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd::<1>(four));
+            _mm_cvtsd_f64(_mm_max_sd(two, _mm_unpackhi_pd(two, two)))
+        }
+    }
+    #[inline(always)]
+    fn sum_by_halves(self, v: Self::V) -> f64 {
+        unsafe {
+            let four = _mm256_add_pd(v[0], v[1]);
+            let two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd::<1>(four));
+            _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
+        }
+    }
+    #[inline(always)]
     fn to_array(self, v: Self::V) -> [f64; 8] {
         let mut a = [0.0; 8];
         unsafe { Simd::<f64>::store(self, a.as_mut_ptr(), v) };
@@ -256,14 +376,21 @@ impl Simd<f64> for Avx2 {
     }
 }
 
-#[allow(clippy::undocumented_unsafe_blocks)] // as above
+// SAFETY: as above.
+#[allow(clippy::undocumented_unsafe_blocks)]
 impl Token for Avx2 {
     #[inline(always)]
     fn to_f64(self, v: [__m256; 2]) -> [[__m256d; 2]; 2] {
         unsafe {
             [
-                [_mm256_cvtps_pd(_mm256_castps256_ps128(v[0])), _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(v[0]))],
-                [_mm256_cvtps_pd(_mm256_castps256_ps128(v[1])), _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(v[1]))],
+                [
+                    _mm256_cvtps_pd(_mm256_castps256_ps128(v[0])),
+                    _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(v[0])),
+                ],
+                [
+                    _mm256_cvtps_pd(_mm256_castps256_ps128(v[1])),
+                    _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(v[1])),
+                ],
             ]
         }
     }

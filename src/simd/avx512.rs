@@ -17,6 +17,36 @@ impl Avx512 {
     }
 }
 
+/// The 4 × 4 matrices in the four 128-bit lanes of four registers, transposed.
+#[inline(always)]
+fn transpose_f32([a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
+    // SAFETY: called with a token at hand, so the features were detected.
+    unsafe {
+        let (ab, cd) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
+        let (ab_high, cd_high) = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
+        [
+            _mm512_shuffle_ps::<0x44>(ab, cd),
+            _mm512_shuffle_ps::<0xee>(ab, cd),
+            _mm512_shuffle_ps::<0x44>(ab_high, cd_high),
+            _mm512_shuffle_ps::<0xee>(ab_high, cd_high),
+        ]
+    }
+}
+
+/// The 2 × 2 matrices in the 128-bit lanes of two pairs of registers, transposed.
+#[inline(always)]
+fn transpose_f64([a, b, c, d]: [__m512d; 4]) -> [__m512d; 4] {
+    // SAFETY: as above.
+    unsafe {
+        [
+            _mm512_unpacklo_pd(a, b),
+            _mm512_unpackhi_pd(a, b),
+            _mm512_unpacklo_pd(c, d),
+            _mm512_unpackhi_pd(c, d),
+        ]
+    }
+}
+
 // SAFETY of every block below: a token exists only where `dispatch` detected the features, and pointers are
 // promised valid by the caller.
 #[allow(clippy::undocumented_unsafe_blocks)]
@@ -43,6 +73,12 @@ impl Simd<f32> for Avx512 {
     #[inline(always)]
     unsafe fn store_first(self, p: *mut f32, count: usize, v: __m512) {
         unsafe { _mm512_mask_storeu_ps(p, !(!0 << count), v) }
+    }
+    #[inline(always)]
+    fn prefetch<const WRITE: bool>(self, p: *const f32) {
+        unsafe {
+            if WRITE { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) } else { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
     }
     #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
@@ -93,6 +129,37 @@ impl Simd<f32> for Avx512 {
         unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(t))) }
     }
     #[inline(always)]
+    unsafe fn load_columns(self, p: *const f32, stride: isize) -> [__m512; 4] {
+        // Register q holds the rows q, q + 4, q + 8, q + 12, so that transposing within 128 bits is enough.
+        unsafe {
+            let mut rows = [_mm512_setzero_ps(); 4];
+            for (q, rows) in rows.iter_mut().enumerate() {
+                let row = p.offset(q as isize * stride);
+                let r = _mm512_castps128_ps512(_mm_loadu_ps(row));
+                let r = _mm512_insertf32x4::<1>(r, _mm_loadu_ps(row.offset(4 * stride)));
+                let r = _mm512_insertf32x4::<2>(r, _mm_loadu_ps(row.offset(8 * stride)));
+                *rows = _mm512_insertf32x4::<3>(r, _mm_loadu_ps(row.offset(12 * stride)));
+            }
+            transpose_f32(rows)
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_columns(self, p: *mut f32, stride: isize, v: [__m512; 4]) {
+        unsafe {
+            for (q, r) in transpose_f32(v).into_iter().enumerate() {
+                let row = p.offset(q as isize * stride);
+                _mm_storeu_ps(row, _mm512_castps512_ps128(r));
+                _mm_storeu_ps(row.offset(4 * stride), _mm512_extractf32x4_ps::<1>(r));
+                _mm_storeu_ps(row.offset(8 * stride), _mm512_extractf32x4_ps::<2>(r));
+                _mm_storeu_ps(row.offset(12 * stride), _mm512_extractf32x4_ps::<3>(r));
+            }
+        }
+    }
+    #[inline(always)]
+    fn max_lane(self, v: __m512) -> f32 {
+        unsafe { _mm512_reduce_max_ps(v) }
+    }
+    #[inline(always)]
     fn to_array(self, v: __m512) -> [f32; 16] {
         let mut a = [0.0; 16];
         unsafe { _mm512_storeu_ps(a.as_mut_ptr(), v) };
@@ -100,7 +167,8 @@ impl Simd<f32> for Avx512 {
     }
 }
 
-#[allow(clippy::undocumented_unsafe_blocks)] // as above
+// SAFETY: as above.
+#[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd<f64> for Avx512 {
     type V = __m512d;
     type M = __mmask8;
@@ -124,6 +192,12 @@ impl Simd<f64> for Avx512 {
     #[inline(always)]
     unsafe fn store_first(self, p: *mut f64, count: usize, v: __m512d) {
         unsafe { _mm512_mask_storeu_pd(p, !(!0 << count), v) }
+    }
+    #[inline(always)]
+    fn prefetch<const WRITE: bool>(self, p: *const f64) {
+        unsafe {
+            if WRITE { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) } else { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
     }
     #[inline(always)]
     fn add(self, a: __m512d, b: __m512d) -> __m512d {
@@ -174,6 +248,45 @@ impl Simd<f64> for Avx512 {
         unsafe { _mm512_castsi512_pd(_mm512_slli_epi64::<52>(_mm512_castpd_si512(t))) }
     }
     #[inline(always)]
+    unsafe fn load_columns(self, p: *const f64, stride: isize) -> [__m512d; 4] {
+        // As for f32, with pairs of columns: register q holds the rows q, q + 2, q + 4, q + 6.
+        unsafe {
+            let mut pairs = [_mm512_setzero_pd(); 4];
+            for (i, pair) in pairs.iter_mut().enumerate() {
+                let row = p.offset((i as isize % 2) * stride).add(2 * (i / 2));
+                let r = _mm512_castpd128_pd512(_mm_loadu_pd(row));
+                let r = _mm512_insertf64x2::<1>(r, _mm_loadu_pd(row.offset(2 * stride)));
+                let r = _mm512_insertf64x2::<2>(r, _mm_loadu_pd(row.offset(4 * stride)));
+                *pair = _mm512_insertf64x2::<3>(r, _mm_loadu_pd(row.offset(6 * stride)));
+            }
+            transpose_f64(pairs)
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_columns(self, p: *mut f64, stride: isize, v: [__m512d; 4]) {
+        unsafe {
+            for (i, r) in transpose_f64(v).into_iter().enumerate() {
+                let row = p.offset((i as isize % 2) * stride).add(2 * (i / 2));
+                _mm_storeu_pd(row, _mm512_castpd512_pd128(r));
+                _mm_storeu_pd(row.offset(2 * stride), _mm512_extractf64x2_pd::<1>(r));
+                _mm_storeu_pd(row.offset(4 * stride), _mm512_extractf64x2_pd::<2>(r));
+                _mm_storeu_pd(row.offset(6 * stride), _mm512_extractf64x2_pd::<3>(r));
+            }
+        }
+    }
+    #[inline(always)]
+    fn max_lane(self, v: __m512d) -> f64 {
+        unsafe { _mm512_reduce_max_pd(v) }
+    }
+    #[inline(always)]
+    fn sum_by_halves(self, v: __m512d) -> f64 {
+        unsafe {
+            let four = _mm256_add_pd(_mm512_castpd512_pd256(v), _mm512_extractf64x4_pd::<1>(v));
+            let two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd::<1>(four));
+            _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
+        }
+    }
+    #[inline(always)]
     fn to_array(self, v: __m512d) -> [f64; 8] {
         let mut a = [0.0; 8];
         unsafe { _mm512_storeu_pd(a.as_mut_ptr(), v) };
@@ -181,7 +294,8 @@ impl Simd<f64> for Avx512 {
     }
 }
 
-#[allow(clippy::undocumented_unsafe_blocks)] // as above
+// SAFETY: as above.
+#[allow(clippy::undocumented_unsafe_blocks)]
 impl Token for Avx512 {
     #[inline(always)]
     fn to_f64(self, v: __m512) -> [__m512d; 2] {

@@ -30,7 +30,7 @@ pub use avx2::Avx2;
 pub use avx512::Avx512;
 pub use portable::Portable;
 pub use rows::{PanelIo, Row, RowIo};
-pub use tiles::{TILE_ROWS, Tile, TinyRows};
+pub use tiles::{TILE_ROWS, TILE_WIDTH, Tile, TinyRows};
 
 use crate::element::Compute;
 
@@ -64,6 +64,10 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     /// `p` is valid for writing `count` elements.
     unsafe fn store_first(self, p: *mut E, count: usize, v: Self::V);
 
+    /// Asks for a cache line ahead of its use, to be written if `WRITE`. Any address will do.
+    #[inline(always)]
+    fn prefetch<const WRITE: bool>(self, _p: *const E) {}
+
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
@@ -93,6 +97,36 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     /// The lowest bits of each lane moved up into the exponent field: the bit pattern shifted left by the
     /// width of the mantissa. See [`exp`](crate::math::exp).
     fn exponent_from_low_bits(self, t: Self::V) -> Self::V;
+
+    /// The largest lane of a vector without NaN.
+    #[inline(always)]
+    fn max_lane(self, v: Self::V) -> E {
+        let mut lanes = self.to_array(v);
+        let lanes = lanes.as_mut();
+        let mut half = E::LANES / 2;
+        while half > 0 {
+            for i in 0..half {
+                lanes[i] = if lanes[i + half] > lanes[i] { lanes[i + half] } else { lanes[i] };
+            }
+            half /= 2;
+        }
+        lanes[0]
+    }
+
+    /// The sum of the lanes by halves: lane `i` and lane `i + LANES / 2`, and so on.
+    #[inline(always)]
+    fn sum_by_halves(self, v: Self::V) -> E {
+        let mut lanes = self.to_array(v);
+        let lanes = lanes.as_mut();
+        let mut half = E::LANES / 2;
+        while half > 0 {
+            for i in 0..half {
+                lanes[i] = lanes[i] + lanes[i + half];
+            }
+            half /= 2;
+        }
+        lanes[0]
+    }
 
     fn to_array(self, v: Self::V) -> E::Array;
 
@@ -130,8 +164,7 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     /// `p + i * stride` is valid for writing 4 elements for every `i < E::LANES`.
     #[inline(always)]
     unsafe fn store_columns(self, p: *mut E, stride: isize, v: [Self::V; 4]) {
-        let columns =
-            [self.to_array(v[0]), self.to_array(v[1]), self.to_array(v[2]), self.to_array(v[3])];
+        let columns = [self.to_array(v[0]), self.to_array(v[1]), self.to_array(v[2]), self.to_array(v[3])];
         for i in 0..E::LANES {
             for (j, column) in columns.iter().enumerate() {
                 // SAFETY: promised by the caller.
@@ -150,10 +183,36 @@ pub trait Token: Simd<f32> + Simd<f64> {
     fn to_f32(self, v: [<Self as Simd<f64>>::V; 2]) -> <Self as Simd<f32>>::V;
 }
 
+/// Sums in twice the precision, one a lane: `f64` for `f32`, double-double for `f64`.
+///
+/// Implemented in `math::sum` for every token. Every operation has the bits of the same operation on [`Compute::Wide`].
+#[allow(missing_docs)]
+pub trait Wide<E: Compute>: Simd<E> {
+    /// `E::LANES` wide sums.
+    type W: Copy;
+    fn wide_zero(self) -> Self::W;
+    /// The lanes themselves.
+    fn widen(self, a: Self::V) -> Self::W;
+    /// `a + b`.
+    fn widen_sum(self, a: Self::V, b: Self::V) -> Self::W;
+    fn wide_add(self, a: Self::W, b: Self::W) -> Self::W;
+    /// `acc + a · b`, the product exact.
+    fn wide_dot(self, acc: Self::W, a: Self::V, b: Self::V) -> Self::W;
+    /// [`WideScalar::reciprocal`] in each lane.
+    fn wide_reciprocal(self, w: Self::W) -> (Self::V, Self::V);
+    /// [`WideScalar::split`] in each lane.
+    fn wide_split(self, w: Self::W) -> (Self::V, Self::V);
+    /// The sum in each lane.
+    fn wide_lanes(self, w: Self::W) -> impl AsRef<[E::Wide]>;
+
+    /// The sum over the lanes, by halves: lane `i` and lane `i + LANES / 2`, and so on.
+    fn wide_total(self, w: Self::W) -> E::Wide;
+}
+
 /// An operation with one generic body for all instruction sets.
 pub trait Kernel<E: Compute> {
     /// What it returns.
     type Output;
     /// Runs on the vectors of `s`. Implementations are `#[inline(always)]`.
-    fn run<S: crate::math::sum::Wide<E>>(self, s: S) -> Self::Output;
+    fn run<S: Wide<E>>(self, s: S) -> Self::Output;
 }

@@ -33,18 +33,6 @@ impl<'a, E: Compute> Row<'a, E> {
         Self { ptr, len, vectors: len / E::LANES, life: PhantomData }
     }
 
-    /// Elements.
-    #[inline(always)]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are none.
-    #[inline(always)]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Whole vectors.
     #[inline(always)]
     pub fn vectors(&self) -> usize {
@@ -78,14 +66,6 @@ impl<'a, E: Compute> Row<'a, E> {
         assert!(i < self.len);
         // SAFETY: inside the row.
         unsafe { *self.ptr.add(i) }
-    }
-
-    /// The elements from `start`, at most `len` of them.
-    #[inline(always)]
-    pub fn part(&self, start: usize, len: usize) -> Self {
-        let start = start.min(self.len);
-        // SAFETY: a part of a readable row.
-        unsafe { Self::from_raw(self.ptr.add(start), len.min(self.len - start)) }
     }
 }
 
@@ -206,6 +186,27 @@ impl<'a, E: Compute, const K: usize> RowIo<'a, E, K> {
         unsafe { s.store_first(self.dst.add(self.vectors * E::LANES), self.rest(), v) }
     }
 
+    /// Asks for the `i`th vector of the rows that follow, where rows lie one after another.
+    #[inline(always)]
+    pub fn prefetch_next<S: Simd<E>>(&self, s: S, i: usize) {
+        let ahead = self.len + i * E::LANES;
+        for p in self.src {
+            s.prefetch::<false>(p.wrapping_add(ahead));
+        }
+        if !self.is_in_place() {
+            s.prefetch::<true>(self.dst.wrapping_add(ahead));
+        }
+    }
+
+    /// The row in two parts, the second beginning at a cache line of the output: for passes whose results
+    /// do not depend on where vectors begin. A vector that crosses a line costs twice.
+    #[inline(always)]
+    pub fn split_at_line(&self) -> [Self; 2] {
+        let line = size_of::<E::Array>();
+        let head = (self.dst.addr().wrapping_neg() % line) / size_of::<E>();
+        [self.part(0, head), self.part(head, self.len)]
+    }
+
     /// Writes `x` everywhere.
     #[inline(always)]
     pub fn fill(&self, x: E) {
@@ -216,7 +217,7 @@ impl<'a, E: Compute, const K: usize> RowIo<'a, E, K> {
     }
 }
 
-/// A strip of `E::LANES` neighbouring columns of `K` inputs and an output: row `i` is one vector.
+/// Strips of `E::LANES` neighbouring columns, `width` of them side by side, of `K` inputs and an output.
 ///
 /// The reduction runs down the columns. Strides are in bytes.
 #[derive(Clone, Copy)]
@@ -226,14 +227,15 @@ pub struct PanelIo<'a, E, const K: usize> {
     dst: *mut E,
     dst_stride: isize,
     rows: usize,
+    width: usize,
     life: PhantomData<&'a mut E>,
 }
 
 impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
     /// # Safety
-    /// During `'a`, `E::LANES` elements are valid for reading at each `src + i * src_stride`, and for writing at
-    /// `dst + i * dst_stride`, for `i < rows`, all aligned; nothing else writes the inputs or touches the output.
-    /// An input is the output itself or disjoint from it.
+    /// During `'a`, `width * E::LANES` elements are valid for reading at each `src + i * src_stride`, and for
+    /// writing at `dst + i * dst_stride`, for `i < rows`, all aligned; nothing else writes the inputs or touches
+    /// the output. An input is the output itself or disjoint from it.
     #[inline(always)]
     pub unsafe fn from_raw(
         src: [*const E; K],
@@ -241,11 +243,13 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         dst: *mut E,
         dst_stride: isize,
         rows: usize,
+        width: usize,
     ) -> Self {
-        Self { src, src_stride, dst, dst_stride, rows, life: PhantomData }
+        Self { src, src_stride, dst, dst_stride, rows, width, life: PhantomData }
     }
 
-    /// `K` panels of `rows` vectors that lie one after another in `panel`; the first is the output, too.
+    /// `K` panels one strip wide, of `rows` vectors, that lie one after another in `panel`; the first is the
+    /// output, too.
     ///
     /// # Panics
     /// If `panel` is shorter than `K * rows * E::LANES`.
@@ -258,9 +262,9 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         for (k, p) in src.iter_mut().enumerate() {
             *p = dst.wrapping_add(k * size).cast_const();
         }
-        let stride = size_of::<E>() as isize * E::LANES as isize;
+        let stride = size_of::<E::Array>() as isize;
         // SAFETY: inside the slice, as just checked.
-        unsafe { Self::from_raw(src, [stride; K], dst, stride, rows) }
+        unsafe { Self::from_raw(src, [stride; K], dst, stride, rows, 1) }
     }
 
     /// Length of the columns.
@@ -269,37 +273,58 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         self.rows
     }
 
-    /// Row `i` of input `k`.
+    /// Row `i` of strip `p` of input `k`.
     #[inline(always)]
-    pub fn load<S: Simd<E>>(&self, s: S, k: usize, i: usize) -> S::V {
-        assert!(i < self.rows);
+    pub fn load<S: Simd<E>>(&self, s: S, k: usize, i: usize, p: usize) -> S::V {
+        assert!(i < self.rows && p < self.width);
         // SAFETY: promised when `self` was made.
-        unsafe { s.load(self.src[k].byte_offset(i as isize * self.src_stride[k])) }
+        unsafe { s.load(self.src[k].byte_offset(i as isize * self.src_stride[k]).add(p * E::LANES)) }
     }
 
-    /// Row `i` of the output, read back.
+    /// Asks for row `i`, which need not exist, of strip `p` of the inputs and of the output.
     #[inline(always)]
-    pub fn load_output<S: Simd<E>>(&self, s: S, i: usize) -> S::V {
-        assert!(i < self.rows);
-        // SAFETY: promised when `self` was made.
-        unsafe { s.load(self.dst.byte_offset(i as isize * self.dst_stride)) }
+    pub fn prefetch<S: Simd<E>>(&self, s: S, i: usize, p: usize) {
+        for k in 0..K {
+            let row = self.src[k].wrapping_byte_offset(i as isize * self.src_stride[k]);
+            s.prefetch::<false>(row.wrapping_add(p * E::LANES));
+        }
+        let row = self.dst.wrapping_byte_offset(i as isize * self.dst_stride);
+        s.prefetch::<true>(row.wrapping_add(p * E::LANES));
     }
 
-    /// Writes row `i` of the output.
     #[inline(always)]
-    pub fn store<S: Simd<E>>(&self, s: S, i: usize, v: S::V) {
-        assert!(i < self.rows);
+    fn output(&self, i: usize, p: usize) -> *mut E {
+        assert!(i < self.rows && p < self.width);
         // SAFETY: promised when `self` was made.
-        unsafe { s.store(self.dst.byte_offset(i as isize * self.dst_stride), v) }
+        unsafe { self.dst.byte_offset(i as isize * self.dst_stride).add(p * E::LANES) }
     }
 
-    /// Fills one column of the output.
+    /// Row `i` of strip `p` of the output, read back.
     #[inline(always)]
-    pub fn fill_column(&self, lane: usize, x: E) {
-        assert!(lane < E::LANES);
-        for i in 0..self.rows {
-            // SAFETY: promised when `self` was made.
-            unsafe { *self.dst.byte_offset(i as isize * self.dst_stride).add(lane) = x };
+    pub fn load_output<S: Simd<E>>(&self, s: S, i: usize, p: usize) -> S::V {
+        // SAFETY: promised when `self` was made.
+        unsafe { s.load(self.output(i, p)) }
+    }
+
+    /// Writes row `i` of strip `p` of the output.
+    #[inline(always)]
+    pub fn store<S: Simd<E>>(&self, s: S, i: usize, p: usize, v: S::V) {
+        // SAFETY: promised when `self` was made.
+        unsafe { s.store(self.output(i, p), v) }
+    }
+
+    /// Fills with NaN the columns of strip `p` of the output whose lane is NaN.
+    #[inline(always)]
+    pub fn fill_nan<S: Simd<E>>(&self, s: S, p: usize, lanes: S::V) {
+        let numbers = s.equal(lanes, lanes);
+        for lane in 0..E::LANES {
+            if numbers >> lane & 1 == 1 {
+                continue;
+            }
+            for i in 0..self.rows {
+                // SAFETY: promised when `self` was made.
+                unsafe { *self.output(i, p).add(lane) = E::NAN };
+            }
         }
     }
 }

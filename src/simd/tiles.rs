@@ -1,21 +1,25 @@
 //! Many tiny rows at a time: `E::LANES` neighbouring rows transposed into a panel, so that a lane is a row.
 
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 
 use super::{PanelIo, RowIo, Simd};
 use crate::element::Compute;
 
 /// The longest rows that a [`Tile`] takes.
-pub const TILE_ROWS: usize = 16;
+pub const TILE_ROWS: usize = 64;
 
-/// Room for `K` panels of up to [`TILE_ROWS`] vectors.
-pub struct Tile<E: Compute, const K: usize>([[E::Array; TILE_ROWS]; K]);
+/// Strips of a full tile.
+pub const TILE_WIDTH: usize = 4;
+
+/// Room for `K` panels of up to [`TILE_ROWS`] rows of [`TILE_WIDTH`] vectors.
+pub struct Tile<E: Compute, const K: usize>([[MaybeUninit<[E::Array; TILE_WIDTH]>; TILE_ROWS]; K]);
 
 impl<E: Compute, const K: usize> Tile<E, K> {
     /// An empty tile.
     #[inline(always)]
     pub fn new() -> Self {
-        Self([[E::ZERO.array(); TILE_ROWS]; K])
+        Self([[MaybeUninit::uninit(); TILE_ROWS]; K])
     }
 }
 
@@ -51,7 +55,7 @@ impl<'a, E: Compute, const K: usize> TinyRows<'a, E, K> {
         Self { src, src_stride, dst, dst_stride, len, count, life: PhantomData }
     }
 
-    /// Groups of `E::LANES` rows, the last one incomplete or not counted.
+    /// Whole groups of `E::LANES` rows.
     #[inline(always)]
     pub fn groups(&self) -> usize {
         self.count / E::LANES
@@ -61,12 +65,6 @@ impl<'a, E: Compute, const K: usize> TinyRows<'a, E, K> {
     #[inline(always)]
     pub fn rest(&self) -> core::ops::Range<usize> {
         self.groups() * E::LANES..self.count
-    }
-
-    /// How many rows.
-    #[inline(always)]
-    pub fn count(&self) -> usize {
-        self.count
     }
 
     /// One row.
@@ -81,77 +79,88 @@ impl<'a, E: Compute, const K: usize> TinyRows<'a, E, K> {
         unsafe { RowIo::from_raw(src, self.dst.wrapping_offset(i as isize * self.dst_stride), self.len) }
     }
 
-    /// Reads a group, transposed, and gives it as a panel that is its own output.
+    /// Reads `P` groups from `group` on, transposed, and gives them as a panel that is its own output.
     #[inline(always)]
-    pub fn read<'t, S: Simd<E>>(&self, s: S, group: usize, tile: &'t mut Tile<E, K>) -> PanelIo<'t, E, K> {
-        assert!(group < self.groups());
-        let first = (group * E::LANES) as isize;
+    pub fn read<'t, S: Simd<E>, const P: usize>(
+        &self,
+        s: S,
+        group: usize,
+        tile: &'t mut Tile<E, K>,
+    ) -> PanelIo<'t, E, K> {
+        assert!(group + P <= self.groups() && P <= TILE_WIDTH);
         for k in 0..K {
-            let p = self.src[k].wrapping_offset(first * self.src_stride[k]);
             let panel = tile.0[k].as_mut_ptr().cast::<E>();
+            for p in 0..P {
+                let first = ((group + p) * E::LANES) as isize;
+                let rows = self.src[k].wrapping_offset(first * self.src_stride[k]);
+                let mut column = 0;
+                while column + 4 <= self.len || (column < self.len && self.len >= 4) {
+                    let start = column.min(self.len - 4);
+                    // SAFETY: the group's rows exist, and four elements from `start` lie in each; the tile has
+                    // room for `len <= TILE_ROWS` rows of `P` vectors.
+                    unsafe {
+                        let v = s.load_columns(rows.add(start), self.src_stride[k]);
+                        for j in 0..4 {
+                            s.store(panel.add(((start + j) * P + p) * E::LANES), v[j]);
+                        }
+                    }
+                    column += 4;
+                }
+                while column < self.len {
+                    for i in 0..E::LANES {
+                        // SAFETY: as above.
+                        unsafe {
+                            *panel.add((column * P + p) * E::LANES + i) =
+                                *rows.wrapping_offset(i as isize * self.src_stride[k]).add(column);
+                        }
+                    }
+                    column += 1;
+                }
+            }
+        }
+        let dst = tile.0.as_mut_ptr().cast::<E>();
+        let mut src = [dst.cast_const(); K];
+        for (k, p) in src.iter_mut().enumerate() {
+            *p = dst.wrapping_add(k * TILE_ROWS * TILE_WIDTH * E::LANES).cast_const();
+        }
+        let stride = (P * size_of::<E::Array>()) as isize;
+        // SAFETY: `len` rows of `P` vectors were just written to each panel of the tile.
+        unsafe { PanelIo::from_raw(src, [stride; K], dst, stride, self.len, P) }
+    }
+
+    /// Writes the output that [`read`](Self::read) with the same `P` and `group` gave.
+    #[inline(always)]
+    pub fn write<S: Simd<E>, const P: usize>(&self, s: S, group: usize, tile: &Tile<E, K>) {
+        assert!(group + P <= self.groups() && P <= TILE_WIDTH);
+        let panel = tile.0.as_ptr().cast::<E>();
+        for p in 0..P {
+            let first = ((group + p) * E::LANES) as isize;
+            let rows = self.dst.wrapping_offset(first * self.dst_stride);
             let mut column = 0;
             while column + 4 <= self.len || (column < self.len && self.len >= 4) {
                 let start = column.min(self.len - 4);
-                // SAFETY: the group's rows exist, and four elements from `start` lie in each.
-                let v = unsafe { s.load_columns(p.add(start), self.src_stride[k]) };
-                for (j, v) in v.into_iter().enumerate() {
-                    // SAFETY: `start + j < len <= TILE_ROWS`.
-                    unsafe { s.store(panel.add((start + j) * E::LANES), v) };
+                // SAFETY: the panel was written by `read` or the kernel; the group's rows exist.
+                unsafe {
+                    let v = [
+                        s.load(panel.add((start * P + p) * E::LANES)),
+                        s.load(panel.add(((start + 1) * P + p) * E::LANES)),
+                        s.load(panel.add(((start + 2) * P + p) * E::LANES)),
+                        s.load(panel.add(((start + 3) * P + p) * E::LANES)),
+                    ];
+                    s.store_columns(rows.add(start), self.dst_stride, v);
                 }
                 column += 4;
             }
             while column < self.len {
                 for i in 0..E::LANES {
-                    // SAFETY: the group's rows exist and have `len` elements; the tile has room for them.
+                    // SAFETY: as above.
                     unsafe {
-                        *panel.add(column * E::LANES + i) =
-                            *p.wrapping_offset(i as isize * self.src_stride[k]).add(column);
+                        *rows.wrapping_offset(i as isize * self.dst_stride).add(column) =
+                            *panel.add((column * P + p) * E::LANES + i);
                     }
                 }
                 column += 1;
             }
-        }
-        let mut src = [tile.0[0].as_ptr().cast::<E>(); K];
-        for (p, panel) in src.iter_mut().zip(&tile.0) {
-            *p = panel.as_ptr().cast();
-        }
-        let dst = tile.0[0].as_mut_ptr().cast::<E>();
-        src[0] = dst;
-        let stride = size_of::<E::Array>() as isize;
-        // SAFETY: the tile has TILE_ROWS vectors a panel.
-        unsafe { PanelIo::from_raw(src, [stride; K], dst, stride, self.len) }
-    }
-
-    /// Writes the output of a tile to the rows of a group.
-    #[inline(always)]
-    pub fn write<S: Simd<E>>(&self, s: S, group: usize, tile: &Tile<E, K>) {
-        assert!(group < self.groups());
-        let p = self.dst.wrapping_offset((group * E::LANES) as isize * self.dst_stride);
-        let panel = tile.0[0].as_ptr().cast::<E>();
-        let mut column = 0;
-        while column + 4 <= self.len || (column < self.len && self.len >= 4) {
-            let start = column.min(self.len - 4);
-            // SAFETY: `start + 3 < len`, in the tile and in each row of the group.
-            unsafe {
-                let v = [
-                    s.load(panel.add(start * E::LANES)),
-                    s.load(panel.add((start + 1) * E::LANES)),
-                    s.load(panel.add((start + 2) * E::LANES)),
-                    s.load(panel.add((start + 3) * E::LANES)),
-                ];
-                s.store_columns(p.add(start), self.dst_stride, v);
-            }
-            column += 4;
-        }
-        while column < self.len {
-            for i in 0..E::LANES {
-                // SAFETY: as above.
-                unsafe {
-                    *p.wrapping_offset(i as isize * self.dst_stride).add(column) =
-                        *panel.add(column * E::LANES + i);
-                }
-            }
-            column += 1;
         }
     }
 }

@@ -3,7 +3,7 @@
 //! | route | for | how |
 //! |---|---|---|
 //! | [`Route::Rows`] | contiguous rows | the row kernel, in place in memory |
-//! | [`Route::Tiny`] | contiguous rows of up to 16 | transposed in registers, many rows at a time |
+//! | [`Route::Tiny`] | contiguous rows of up to 64 | transposed in registers, many rows at a time |
 //! | [`Route::Columns`] | neighbouring lanes are neighbours in memory | the panel kernel, in place in memory |
 //! | [`Route::Gather`] | all else: strides, conversions, byte order | small pieces through a buffer |
 //!
@@ -14,16 +14,18 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::OnceLock;
 
+mod entry;
+
+use self::entry::{ColumnStrips, DirectRows, FinishKernel, PanelKernel, RowKernel, SweepKernel, TinyKernel};
 use super::{Input, Options};
 use crate::dispatch::{Dispatch, Isa};
 use crate::element::Compute;
 use crate::error::Error;
 use crate::kernels::{Next, Op};
 use crate::layout::{Dim, Offsets, Plan};
-use crate::math::sum::Wide;
 use crate::parallel::{KeepGoing, for_each};
-use crate::simd::{Kernel, PanelIo, Row, RowIo, TILE_ROWS, Tile, TinyRows};
-use crate::view::{Memory, View, ViewMut, panel_io, row_io, tiny_rows};
+use crate::simd::{PanelIo, Row, RowIo, TILE_ROWS};
+use crate::view::{Memory, View, ViewMut, row_io, tiny_rows};
 
 /// Elements a task has at least: some ten microseconds of work.
 const TASK_ELEMENTS: usize = 1 << 15;
@@ -81,7 +83,14 @@ pub(super) fn run<E: Dispatch, const K: usize, O: Op<E, K>>(
         (None, Input::InPlace) => out,
     });
     let plan = Plan::new(shape, &reduced, sources.map(View::strides), out.strides());
-    let job = Job::<E, K, O> { op, compute: PhantomData, isa, src: sources.map(View::memory), dst: out.memory(), plan };
+    let job = Job::<E, K, O> {
+        op,
+        compute: PhantomData,
+        isa,
+        src: sources.map(View::memory),
+        dst: out.memory(),
+        plan,
+    };
     let threads = if out.len() < PARALLEL_ELEMENTS { 1 } else { options.threads };
     job.run(threads, options.keep_going)
 }
@@ -128,8 +137,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             Route::Gather => len > E::CHUNK,
         };
         if by_sweeps {
-            return (0..count)
-                .try_for_each(|i| self.long_lane(self.plan.lane(i), threads, keep_going));
+            return (0..count).try_for_each(|i| self.long_lane(self.plan.lane(i), threads, keep_going));
         }
         let tasks = |size: usize| (count.div_ceil(size), size);
         let range = |size: usize, i: usize| i * size..count.min((i + 1) * size);
@@ -137,7 +145,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             Route::Rows => {
                 let (tasks, size) = tasks(TASK_ELEMENTS.div_ceil(len));
                 for_each(tasks, threads, keep_going, &|i| {
-                    E::dispatch(self.isa, Rows { job: self, lanes: range(size, i) });
+                    E::dispatch(self.isa, DirectRows { job: self, lanes: range(size, i) });
                 })
             }
             Route::Tiny => {
@@ -346,93 +354,4 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         }
         core::array::from_fn(|k| Row::new(&buffer[k * len..(k + 1) * len]))
     }
-}
-
-struct Rows<'j, 'a, E, const K: usize, O> {
-    job: &'j Job<'a, E, K, O>,
-    lanes: Range<usize>,
-}
-
-impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for Rows<'_, '_, E, K, O> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Wide<E>>(self, s: S) {
-        let Job { op, src, dst, plan, .. } = self.job;
-        for lane in self.lanes {
-            op.row(s, row_io(src, dst, plan.lane(lane), plan.len));
-        }
-    }
-}
-
-struct ColumnStrips<'j, 'a, E, const K: usize, O> {
-    job: &'j Job<'a, E, K, O>,
-    at: Offsets<K>,
-    along: Dim<K>,
-    step: Dim<K>,
-    count: usize,
-}
-
-impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, '_, E, K, O> {
-    /// The strip at which the fast path gave up.
-    type Output = Option<usize>;
-    #[inline(always)]
-    fn run<S: Wide<E>>(self, s: S) -> Option<usize> {
-        let Job { op, src, dst, .. } = self.job;
-        for strip in 0..self.count {
-            let at = self.at.advance(&self.along, strip * E::LANES);
-            if !op.panel(s, panel_io(src, dst, at, self.step)) {
-                return Some(strip);
-            }
-        }
-        None
-    }
-}
-
-struct TinyKernel<'a, E: Compute, const K: usize, O> {
-    op: &'a O,
-    rows: TinyRows<'a, E, K>,
-}
-
-impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for TinyKernel<'_, E, K, O> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Wide<E>>(self, s: S) {
-        let mut tile = Tile::new();
-        for group in 0..self.rows.groups() {
-            let panel = self.rows.read(s, group, &mut tile);
-            if self.op.panel(s, panel) {
-                self.rows.write(s, group, &tile);
-            } else {
-                for i in 0..E::LANES {
-                    self.op.row(s, self.rows.row(group * E::LANES + i));
-                }
-            }
-        }
-    }
-}
-
-/// Kernels that are one call of the operation.
-macro_rules! kernels {
-    ($($name:ident { $($field:ident: $type:ty),* } -> $output:ty = |$self:ident, $s:ident| $body:expr;)*) => {$(
-        struct $name<'a, E: Compute, const K: usize, O: Op<E, K>> {
-            op: &'a O,
-            $($field: $type,)*
-        }
-
-        impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for $name<'a, E, K, O> {
-            type Output = $output;
-            #[inline(always)]
-            fn run<S: Wide<E>>($self, $s: S) -> $output {
-                $body
-            }
-        }
-    )*};
-}
-kernels! {
-    RowKernel { row: RowIo<'a, E, K> } -> () = |self, s| self.op.row(s, self.row);
-    PanelKernel { panel: PanelIo<'a, E, K> } -> bool = |self, s| self.op.panel(s, self.panel);
-    SweepKernel { total: &'a O::Total, chunk: [Row<'a, E>; K] } -> O::Partial
-        = |self, s| self.op.sweep(s, self.total, self.chunk);
-    FinishKernel { total: &'a O::Total, chunk: RowIo<'a, E, K> } -> ()
-        = |self, s| self.op.finish(s, self.total, self.chunk);
 }

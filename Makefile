@@ -1,0 +1,79 @@
+# Everything runs in .venv, which is made and filled on demand: Python 3.11 or later, cargo and make
+# are all that must be there before. `make PYTHON=python3.13 test` chooses the interpreter.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PY     := $(BIN)/python
+
+# What the extension is built from. The README and the licences are part of its metadata.
+SOURCES := pyproject.toml Cargo.toml README.md $(wildcard Cargo.lock LICENSE-*) $(shell find src -type f)
+
+# maturin and basedpyright take their interpreter from the environment, never from outside .venv.
+export VIRTUAL_ENV := $(abspath $(VENV))
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport CONDA_PREFIX PYTHONHOME
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test check bench lint format wheel clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+$(VENV)/.created:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "softlane needs Python 3.11 or later")'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip "maturin>=1.9,<2"
+	@touch $@
+
+# The release extension in .venv, and the extras that a target needs: .built-demo,test has both.
+$(VENV)/.built: $(SOURCES) $(VENV)/.created
+	$(BIN)/maturin develop --release
+	@touch $@
+
+$(VENV)/.built-%: $(SOURCES) $(VENV)/.created
+	$(BIN)/maturin develop --release --extras $*
+	@touch $@ $(VENV)/.built
+
+build: $(VENV)/.built ## Build the release extension into .venv
+
+demo: $(VENV)/.built-demo ## Real images, their probabilities, and a picture of them
+	$(BIN)/softlane demo
+
+test: $(VENV)/.built-demo,test,lint check ## Every test: Rust, Python, types, rules, assembly
+	cargo test --release
+	$(PY) -m pytest
+
+# What can be said without running a kernel.
+check: $(VENV)/.built-demo,test,lint
+	$(PY) tools/check_rules.py --self-test
+	$(PY) tools/check_rules.py
+	$(PY) tools/check_assembly.py --self-test
+	$(PY) tools/check_assembly.py
+	$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml softlane
+	$(PY) -m mypy python
+	# NumPy's own types are not complete; ours must be.
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/basedpyright --verifytypes softlane --ignoreexternal
+
+bench: $(VENV)/.built-bench ## Side by side with SciPy, JAX, ONNX Runtime and PyTorch
+	$(PY) -m benches.python
+
+lint: $(VENV)/.built-demo,test,lint ## Formatting and static analysis
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	PYO3_PYTHON=$(abspath $(PY)) cargo clippy --all-targets --features python -- -D warnings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(PY) -m mypy python tests benches tools
+
+format: $(VENV)/.built-demo,test,lint ## Format every source
+	cargo fmt
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+wheel: $(VENV)/.created ## A wheel in dist/
+	$(BIN)/maturin build --release --out dist
+
+clean: ## Remove what was built, .venv included
+	rm -rf $(VENV) target dist
+	rm -f python/softlane/_core*.so python/softlane/_core*.pyd

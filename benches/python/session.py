@@ -1,0 +1,154 @@
+"""A run of the side-by-side: who takes part, in which process, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from .accuracy import Accuracy
+from .cells import Cell, Suite
+from .contestants import COPY, MORE_THREADS, ONE_THREAD, OURS
+from .machine import granted_cpus, machine_facts
+from .results import Row, Timing, make_rows
+from .worker import ONE_THREAD_ENVIRONMENT, Entry, Facts, Sample, Worker, WorkerError
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Everything a run has found."""
+
+    rounds: int
+    full: bool
+    facts: Facts
+    machine: dict[str, Any]
+    rows: list[Row] = field(default_factory=list)
+    accuracy: list[Accuracy] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Contender:
+    """A call made ready in some process."""
+
+    worker: Worker
+    entry: Entry
+    label: str
+    samples: list[Sample] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Ready:
+    """Everyone ready for a cell."""
+
+    cell: Cell
+    notes: list[str]
+    contenders: list[_Contender] = field(default_factory=list)
+
+    def add(self, worker: Worker, contestants: list[str], label: str | None = None) -> None:
+        line_up = worker.prepare(self.cell, contestants)
+        self.contenders += [_Contender(worker, e, label or e.contestant) for e in line_up.entries]
+        self.notes += [f"{self.cell.name}: {who}: {why}" for who, why in line_up.failures.items()]
+
+    def take_turns(self, rounds: int) -> list[Timing]:
+        """Give everyone a block a round, beginning with another one each time."""
+        for turn in range(rounds):
+            first = turn % len(self.contenders)
+            for contender in self.contenders[first:] + self.contenders[:first]:
+                contender.samples.append(contender.worker.block(contender.entry.index))
+        return [Timing.of(c.label, c.entry.mode, c.samples) for c in self.contenders]
+
+
+def run(
+    cells: Iterable[Cell],
+    *,
+    rounds: int,
+    full: bool,
+    with_accuracy: bool,
+    announce: Callable[[str], None],
+) -> Outcome:
+    """Measure the cells in turn.
+
+    Parameters
+    ----------
+    cells : iterable of Cell
+        What to measure.
+    rounds : int
+        Blocks of each contestant.
+    full : bool
+        Whether this is the full run; only written down.
+    with_accuracy : bool
+        Measure the accuracy of everyone, too.
+    announce : callable
+        Called with the name of each step before it starts.
+
+    Returns
+    -------
+    Outcome
+        Rows in the order of the cells.
+    """
+    cells = list(cells)
+    cpus = granted_cpus()
+    # The first CPU often serves the system's interrupts, so take the last.
+    alone = {max(cpus)}
+    with ExitStack() as stack:
+
+        def one_thread(**environment: str) -> Worker:
+            environment |= ONE_THREAD_ENVIRONMENT
+            return stack.enter_context(Worker(cpus=alone, environment=environment))
+
+        announce("loading the contestants")
+        everyone = one_thread()
+        facts = everyone.facts()
+        outcome = Outcome(rounds, full, facts, machine_facts())
+        peers = list(facts.peers)
+        suites = {cell.suite for cell in cells}
+
+        threads = None
+        if Suite.THREADS in suites:
+            if len(cpus) > 1:
+                threads = stack.enter_context(Worker())
+            else:
+                outcome.notes.append("one CPU only: cells with more threads left out")
+        # A process each, for the instruction set is chosen once; they take turns like the rest.
+        isas: dict[str, Worker] = {}
+        if Suite.ISA in suites:
+            if len(facts.softlane["isas"]) > 1:
+                # The one in use first: it is what the others are compared with.
+                names = dict.fromkeys([facts.softlane["isa"], *facts.softlane["isas"]])
+                isas = {isa: one_thread(SOFTLANE_ISA=isa) for isa in names}
+                for isa, worker in isas.items():
+                    if (used := worker.softlane()["isa"]) != isa:
+                        raise WorkerError(f"SOFTLANE_ISA={isa} was asked for, {used} is in use")
+            else:
+                outcome.notes.append("one instruction set only: nothing to compare it with")
+
+        busy: dict[str, float] = {}
+        for cell in cells:
+            announce(cell.name)
+            ready = _Ready(cell, outcome.notes)
+            if cell.suite is Suite.PEERS:
+                reference = [cell.reference.contestant] if cell.reference else []
+                ready.add(everyone, [OURS, *peers, COPY, *reference])
+            elif cell.suite is Suite.THREADS and threads is not None:
+                free = threads.free_cpus(cell.threads)
+                if free < 0.9 * cell.threads:
+                    busy[cell.name] = free
+                ready.add(threads, [ONE_THREAD, MORE_THREADS])
+            elif cell.suite is Suite.ISA and isas:
+                for isa, worker in isas.items():
+                    ready.add(worker, [OURS], label=f"{OURS} {isa}")
+                ready.add(everyone, [*peers, COPY])
+            if ready.contenders:
+                outcome.rows += make_rows(cell, ready.take_turns(rounds))
+
+        if busy:
+            outcome.notes.append(
+                f"other programs left as few as {min(busy.values()):.2f} CPUs free; these cells "
+                f"say nothing about threads: {', '.join(busy)}"
+            )
+        if with_accuracy:
+            announce("accuracy")
+            outcome.accuracy = everyone.accuracy([OURS, *peers])
+    return outcome

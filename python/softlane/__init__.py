@@ -1,0 +1,60 @@
+"""Softmax and its gradients for NumPy arrays.
+
+Three promises, each of them tested:
+
+exact
+    Every probability is within 2 ULP (units in the last place) of the exact result, small ones
+    and large ones alike.
+reproducible
+    The bits of a row depend on that row alone: not on the instruction set, the number of threads,
+    the batch around it, the axis or the strides.
+special values
+    NaN, infinities and empty rows have documented results, and nothing ever warns.
+
+Any array goes in, whatever its shape, strides or byte order; the same floating dtype comes out.
+
+>>> import numpy as np
+>>> import softlane as sl
+>>> logits = np.array([[2.0, 1.0, 0.0], [0.0, 0.0, -np.inf]])
+>>> sl.softmax(logits)
+array([[0.66524096, 0.24472847, 0.09003057],
+       [0.5       , 0.5       , 0.        ]])
+
+Write into memory that is already there, divide by a temperature at no cost, choose any axis:
+
+>>> out = np.empty_like(logits)
+>>> sl.softmax(logits, temperature=2.0, out=out) is out
+True
+>>> sl.softmax(np.zeros((3, 4), np.float32), axis=0)[:, 0]
+array([0.33333334, 0.33333334, 0.33333334], dtype=float32)
+
+Derivatives take the probabilities, so that the forward pass is not computed twice:
+
+>>> probabilities = sl.softmax([0.0, 0.0])
+>>> sl.softmax_vjp(probabilities, [1.0, 0.0])
+array([ 0.25, -0.25])
+
+See ``help(softlane.softmax)`` for the whole story, and ``softlane demo`` for a picture of it.
+"""
+
+from softlane._core import (
+    __version__,
+    get_num_threads,
+    set_num_threads,
+    show_config,
+    softmax,
+    softmax_jvp,
+    softmax_vjp,
+    threads,
+)
+
+__all__ = [
+    "__version__",
+    "get_num_threads",
+    "set_num_threads",
+    "show_config",
+    "softmax",
+    "softmax_jvp",
+    "softmax_vjp",
+    "threads",
+]

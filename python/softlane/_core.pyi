@@ -1,0 +1,220 @@
+# Kept by hand and held to the extension by stubtest. The docstrings live in Rust.
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import (
+    Any,
+    Final,
+    Literal,
+    Protocol,
+    Self,
+    SupportsFloat,
+    SupportsIndex,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    final,
+    overload,
+    type_check_only,
+)
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+__all__ = [
+    "__version__",
+    "get_num_threads",
+    "set_num_threads",
+    "show_config",
+    "softmax",
+    "softmax_jvp",
+    "softmax_vjp",
+    "threads",
+]
+
+_Float = TypeVar("_Float", np.float32, np.float64)
+_Out = TypeVar("_Out", bound=NDArray[np.floating[Any]])
+
+_Axis: TypeAlias = SupportsIndex | tuple[SupportsIndex, ...] | None
+_Real: TypeAlias = SupportsFloat | SupportsIndex
+_Isa: TypeAlias = Literal["avx512", "avx2", "portable"]
+
+# What becomes float64: integers and bool, and Python's own numbers however nested.
+_Exact: TypeAlias = NDArray[np.integer[Any] | np.bool_] | np.integer[Any] | np.bool_
+_Numbers: TypeAlias = float | Sequence[_Numbers]
+
+@type_check_only
+class _SupportsDLPack(Protocol):
+    def __dlpack__(self) -> object: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+
+_Array: TypeAlias = ArrayLike | _SupportsDLPack
+
+@type_check_only
+class _Config(TypedDict):
+    version: str
+    isa: _Isa
+    isas: list[_Isa]
+    num_threads: int
+
+__version__: Final[str]
+
+@overload
+def softmax(
+    x: _Array,
+    /,
+    axis: _Axis = -1,
+    *,
+    temperature: _Real = 1.0,
+    out: _Out,
+    dtype: DTypeLike | None = None,
+    num_threads: SupportsIndex | None = None,
+) -> _Out: ...
+@overload
+def softmax(
+    x: _Array,
+    /,
+    axis: _Axis = -1,
+    *,
+    temperature: _Real = 1.0,
+    out: None = None,
+    dtype: type[_Float] | np.dtype[_Float],
+    num_threads: SupportsIndex | None = None,
+) -> NDArray[_Float]: ...
+@overload
+def softmax(
+    x: NDArray[_Float] | _Float,
+    /,
+    axis: _Axis = -1,
+    *,
+    temperature: _Real = 1.0,
+    out: None = None,
+    dtype: None = None,
+    num_threads: SupportsIndex | None = None,
+) -> NDArray[_Float]: ...
+@overload
+def softmax(
+    x: _Exact | _Numbers,
+    /,
+    axis: _Axis = -1,
+    *,
+    temperature: _Real = 1.0,
+    out: None = None,
+    dtype: None = None,
+    num_threads: SupportsIndex | None = None,
+) -> NDArray[np.float64]: ...
+@overload
+def softmax(
+    x: _Array,
+    /,
+    axis: _Axis = -1,
+    *,
+    temperature: _Real = 1.0,
+    out: None = None,
+    dtype: DTypeLike | None = None,
+    num_threads: SupportsIndex | None = None,
+) -> NDArray[np.floating[Any]]: ...
+@overload
+def softmax_vjp(
+    y: _Array,
+    dy: _Array,
+    /,
+    axis: _Axis = -1,
+    *,
+    temperature: _Real = 1.0,
+    out: _Out,
+    num_threads: SupportsIndex | None = None,
+) -> _Out: ...
+@overload
+def softmax_vjp(
+    y: NDArray[_Float] | _Float,
+    dy: NDArray[_Float] | _Float,
+    /,
+    axis: _Axis = -1,
+    *,
+    temperature: _Real = 1.0,
+    out: None = None,
+    num_threads: SupportsIndex | None = None,
+) -> NDArray[_Float]: ...
+@overload
+def softmax_vjp(
+    y: _Exact | _Numbers,
+    dy: _Exact | _Numbers,
+    /,
+    axis: _Axis = -1,
+    *,
+    temperature: _Real = 1.0,
+    out: None = None,
+    num_threads: SupportsIndex | None = None,
+) -> NDArray[np.float64]: ...
+@overload
+def softmax_vjp(
+    y: _Array,
+    dy: _Array,
+    /,
+    axis: _Axis = -1,
+    *,
+    temperature: _Real = 1.0,
+    out: None = None,
+    num_threads: SupportsIndex | None = None,
+) -> NDArray[np.floating[Any]]: ...
+@overload
+def softmax_jvp(
+    y: _Array,
+    dx: _Array,
+    /,
+    axis: _Axis = -1,
+    *,
+    temperature: _Real = 1.0,
+    out: _Out,
+    num_threads: SupportsIndex | None = None,
+) -> _Out: ...
+@overload
+def softmax_jvp(
+    y: NDArray[_Float] | _Float,
+    dx: NDArray[_Float] | _Float,
+    /,
+    axis: _Axis = -1,
+    *,
+    temperature: _Real = 1.0,
+    out: None = None,
+    num_threads: SupportsIndex | None = None,
+) -> NDArray[_Float]: ...
+@overload
+def softmax_jvp(
+    y: _Exact | _Numbers,
+    dx: _Exact | _Numbers,
+    /,
+    axis: _Axis = -1,
+    *,
+    temperature: _Real = 1.0,
+    out: None = None,
+    num_threads: SupportsIndex | None = None,
+) -> NDArray[np.float64]: ...
+@overload
+def softmax_jvp(
+    y: _Array,
+    dx: _Array,
+    /,
+    axis: _Axis = -1,
+    *,
+    temperature: _Real = 1.0,
+    out: None = None,
+    num_threads: SupportsIndex | None = None,
+) -> NDArray[np.floating[Any]]: ...
+def set_num_threads(n: SupportsIndex) -> None: ...
+def get_num_threads() -> int: ...
+
+@final
+class threads:
+    def __new__(cls, n: SupportsIndex) -> Self: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+def show_config() -> _Config: ...

@@ -1,0 +1,207 @@
+"""The tables the suite runs over: functions, dtypes, layouts, shapes and axes.
+
+A new function is a row of `FUNCTIONS`, a new layout a row of `LAYOUTS`; the tests stay as they are.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+import golden
+import reference
+import softlane
+from reference import Array, Axis
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of softlane, its twins, and how good it promises to be."""
+
+    name: str
+    twin: Callable[..., Array]
+    judge: Callable[..., list[Any]]  # one row, in mpmath
+    arguments: tuple[str, ...]  # names of the array arguments
+    bound: float  # ULP
+    error: Callable[[Array, Array, Axis], float]  # what the bound is measured in
+    takes_dtype: bool = False
+
+    def __call__(self, *arrays: Any, **options: Any) -> Any:
+        return getattr(softlane, self.name)(*arrays, **options)
+
+    def inputs(self, x: Array, axis: Axis = -1, temperature: float = 1.0) -> tuple[Array, ...]:
+        """Return as many arrays as the function takes, of the shape and dtype of ``x``.
+
+        The first of several is a softmax; integers cannot hold one and are used as they are.
+        """
+        if len(self.arguments) == 1:
+            return (x,)
+        if x.dtype.kind != "f":
+            return x, x[tuple(slice(None, None, -1) for _ in x.shape)]
+        y = reference.softmax(x, axis, temperature).astype(x.dtype)
+        return y, golden.values(x.shape, x.dtype, spread=4.0, seed=x.ndim + 77)
+
+    def exact(self, arrays: tuple[Any, ...], axis: Axis = -1, temperature: float = 1.0) -> Array:
+        return self.twin(*arrays, axis=axis, temperature=temperature)
+
+
+FUNCTIONS = (
+    Function(
+        "softmax",
+        reference.softmax,
+        reference.softmax_row,
+        ("x",),
+        bound=2.0,
+        error=reference.error_by_entry,
+        takes_dtype=True,
+    ),
+    Function(
+        "softmax_vjp",
+        reference.softmax_vjp,
+        reference.softmax_vjp_row,
+        ("y", "dy"),
+        bound=4.0,
+        error=reference.error_by_row,
+    ),
+    Function(
+        "softmax_jvp",
+        reference.softmax_jvp,
+        reference.softmax_jvp_row,
+        ("y", "dx"),
+        bound=4.0,
+        error=reference.error_by_row,
+    ),
+)
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+EXACT = tuple(np.dtype(code) for code in "?bBhHiIlLqQ")  # integers and bool become float64
+
+# Without a wide longdouble the float64 twin is itself only good to a few ULP.
+SLACK = 0.0 if reference.LONGDOUBLE_IS_WIDE else 6.0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way to lay an array out in memory."""
+
+    name: str
+    build: Callable[[Array], Array]
+    min_ndim: int = 0
+    writable: bool = True
+    keeps_values: bool = True
+
+
+def _placed(x: Array, view: Array) -> Array:
+    view[...] = x
+    return view
+
+
+def _reversed(axis: int) -> Callable[[Array], Array]:
+    def build(x: Array) -> Array:
+        return np.flip(np.flip(x, axis).copy(), axis)
+
+    return build
+
+
+def _every_second(x: Array) -> Array:
+    base = np.zeros([2 * n + 1 for n in x.shape], x.dtype)
+    return _placed(x, base[tuple(slice(1, 1 + 2 * n, 2) for n in x.shape)])
+
+
+def _inside(x: Array) -> Array:
+    base = np.zeros([n + 3 for n in x.shape], x.dtype)
+    return _placed(x, base[tuple(slice(1, 1 + n) for n in x.shape)])
+
+
+def _misaligned(x: Array) -> Array:
+    buffer = np.zeros(x.nbytes + 1, np.uint8)
+    return _placed(x, np.ndarray(x.shape, x.dtype, buffer, offset=1))
+
+
+def _read_only(x: Array) -> Array:
+    copy = x.copy()
+    copy.setflags(write=False)
+    return copy
+
+
+def _transposed(x: Array) -> Array:
+    order = (*range(1, x.ndim), 0) if x.ndim else ()
+    return _placed(x, np.zeros([x.shape[a] for a in order], x.dtype).transpose(np.argsort(order)))
+
+
+def _broadcast(axis: int) -> Callable[[Array], Array]:
+    def build(x: Array) -> Array:
+        return np.broadcast_to(np.take(x, [0], axis) if x.shape[axis] else x, x.shape)
+
+    return build
+
+
+LAYOUTS = (
+    Layout("C", lambda x: x.copy(order="C")),
+    Layout("F", lambda x: x.copy(order="F"), min_ndim=2),
+    Layout("transposed", _transposed, min_ndim=3),
+    *(Layout(f"reversed{a}", _reversed(a), min_ndim=a + 1) for a in range(4)),
+    Layout("reversed", lambda x: np.flip(np.flip(x).copy()), min_ndim=2),
+    Layout("every second", _every_second, min_ndim=1),
+    Layout("inside", _inside, min_ndim=1),
+    Layout("misaligned", _misaligned),
+    Layout("byte-swapped", lambda x: x.astype(x.dtype.newbyteorder("S"))),
+    Layout("read-only", _read_only, writable=False),
+    *(
+        Layout(f"broadcast{a}", _broadcast(a), a + 1, writable=False, keeps_values=False)
+        for a in range(2)
+    ),
+)
+
+SHAPES: tuple[tuple[int, ...], ...] = (
+    (),
+    (0,),
+    (1,),
+    (5,),
+    (16,),
+    (17,),
+    (5000,),
+    (3, 0),
+    (0, 3),
+    (1, 1),
+    (2, 3),
+    (7, 33),
+    (40, 1030),
+    (3, 4, 5),
+    (5, 1, 19),
+    (2, 3, 4, 5),
+)
+
+
+def axes(ndim: int) -> list[Axis]:
+    """Return every axis there is: None, the last by -1, each int, every tuple."""
+    some: list[Axis] = [None, -1, *range(ndim)]
+    for size in range(ndim + 1):
+        some += itertools.combinations(range(ndim), size)
+    if ndim > 1:
+        some.append(tuple(range(-1, -ndim - 1, -1)))
+    return some
+
+
+def layouts(ndim: int, *, writable: bool = False) -> list[Layout]:
+    """Return the layouts an array of so many dimensions can have."""
+    return [x for x in LAYOUTS if ndim >= x.min_ndim and (x.writable or not writable)]
+
+
+def overlapping_windows(rows: int, length: int, dtype: Any = np.float32) -> Array:
+    """Return a writable matrix each row of which shares all but one entry with the next."""
+    buffer = np.zeros(rows + length, dtype)
+    return as_strided(buffer, (rows, length), 2 * buffer.strides)
+
+
+def same_bits(a: Array, b: Array) -> bool:
+    """Tell whether two arrays have the same shape, dtype and bits, whatever their layout."""
+    native = [np.ascontiguousarray(v).astype(v.dtype.newbyteorder("="), copy=False) for v in (a, b)]
+    return (
+        a.shape == b.shape
+        and native[0].dtype == native[1].dtype
+        and native[0].tobytes() == native[1].tobytes()
+    )

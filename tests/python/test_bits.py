@@ -1,0 +1,269 @@
+"""The same bits, whatever the machine does.
+
+A row's result may depend on its values, the operation, the dtype and the options: not on the
+instruction set, threads, batch, neighbours, axis, layout, or where it is written.
+"""
+
+import functools
+import itertools
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+import golden
+import processes
+import softlane
+from cases import FLOATS, FUNCTIONS, LAYOUTS, Function, Layout, same_bits
+from reference import Array, from_rows, to_rows
+
+ISAS = ("avx512", "avx2", "portable")
+LENGTHS = (*range(1, 19), 31, 32, 33, 63, 64, 65, 100, 127, 129, 255, 257, 600, 1030, 4099)
+NEIGHBOURS = 24
+BATCHES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, NEIGHBOURS)
+TEMPERATURES = (1.0, 0.3)
+
+
+@functools.cache
+def inputs(name: str, dtype: np.dtype[Any], length: int) -> tuple[Array, ...]:
+    """Return a batch of rows, each with a spread of its own."""
+    (function,) = (f for f in FUNCTIONS if f.name == name)
+    spreads = 2.0 ** np.resize([-4, 1, 3, 5, 7, 30, 90], NEIGHBOURS)
+    x = golden.values((NEIGHBOURS, length), dtype, spread=1.0, seed=length)
+    return function.inputs((x * spreads[:, None]).astype(dtype))
+
+
+@functools.cache
+def alone(name: str, dtype: np.dtype[Any], length: int, temperature: float = 1.0) -> Array:
+    """Return what each row of the batch gives when it is the only one, on one thread."""
+    function = getattr(softlane, name)
+    rows = zip(*inputs(name, dtype, length), strict=True)
+    options = {"temperature": temperature, "num_threads": 1}
+    return np.stack([function(*(r.copy() for r in row), **options) for row in rows])
+
+
+# Instruction sets and golden hashes
+
+
+@functools.cache
+def hashes(isa: str, threads: str) -> dict[str, str]:
+    done = processes.run(
+        str(processes.HERE / "golden.py"),
+        timeout=300,
+        SOFTLANE_ISA=isa,
+        SOFTLANE_NUM_THREADS=threads,
+    )
+    assert done.returncode == 0, done.stderr
+    result: dict[str, str] = json.loads(done.stdout)
+    return result
+
+
+def available(isa: str) -> str:
+    if isa not in softlane.show_config()["isas"]:
+        pytest.skip(f"this machine has no {isa}")
+    return isa
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+@pytest.mark.parametrize("isa", ISAS)
+def test_golden(isa: str, threads: str) -> None:
+    expected: dict[str, str] = json.loads(golden.GOLDEN.read_text(encoding="utf-8"))
+    actual = hashes(available(isa), threads)
+    assert sorted(actual) == sorted(expected), "golden.json is not of this corpus: see golden.py"
+    changed = [key for key in expected if actual[key] != expected[key]]
+    assert not changed, f"{len(changed)} of {len(expected)} hashes changed: {changed[:10]} ..."
+
+
+def test_golden_covers_every_function() -> None:
+    assert set(golden.CORPORA) == {f.name for f in FUNCTIONS}
+    assert len(golden.LENGTHS) == len(set(golden.LENGTHS))
+
+
+def test_the_corpus_is_what_it_was() -> None:
+    # The generator of splitmix64 started at 0, as published.
+    published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    float64 = golden.values((3,), np.float64, spread=1.0)
+    assert [int(v * 2**52) for v in float64] == [(z >> 11) - 2**52 for z in published]
+    float32 = golden.values((3,), np.float32, spread=1.0)
+    assert [int(v * 2**23) for v in float32] == [(z >> 40) - 2**23 for z in published]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_isa_is_pinned(isa: str) -> None:
+    code = "import softlane; print(softlane.show_config()['isa'])"
+    assert processes.output(code, SOFTLANE_ISA=available(isa)) == isa
+
+
+def test_the_best_isa_is_the_default() -> None:
+    code = "import softlane; c = softlane.show_config(); print(c['isa'] == c['isas'][0])"
+    assert processes.output(code) == "True"
+    known = softlane.show_config()["isas"]
+    assert known == [isa for isa in ISAS if isa in known]
+    assert "portable" in known
+
+
+@pytest.mark.parametrize("isa", ["avx1024", "AVX2 ", "none", "sse2,avx2"])
+def test_unknown_isa(isa: str) -> None:
+    done = processes.run("-c", "import softlane", SOFTLANE_ISA=isa)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(("ImportError", "ValueError"))
+    for word in ("SOFTLANE_ISA", isa.strip(), *ISAS):
+        assert word in last
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_unavailable_isa(isa: str) -> None:
+    if isa in softlane.show_config()["isas"]:
+        pytest.skip(f"this machine has {isa}")
+    done = processes.run("-c", "import softlane", SOFTLANE_ISA=isa)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(("ImportError", "ValueError"))
+    assert "SOFTLANE_ISA" in last
+    assert isa in last
+
+
+# Batches
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_batch_and_position(
+    function: Function, dtype: np.dtype[Any], length: int, temperature: float
+) -> None:
+    arrays = inputs(function.name, dtype, length)
+    expected = alone(function.name, dtype, length, temperature)
+    for batch in BATCHES:
+        for start in range(0, NEIGHBOURS - batch + 1, max(1, batch // 2)):
+            part = slice(start, start + batch)
+            rows = [a[part] for a in arrays]
+            assert same_bits(function(*rows, temperature=temperature), expected[part])
+            columns = [np.ascontiguousarray(a[part].T) for a in arrays]
+            down = function(*columns, axis=0, temperature=temperature)
+            assert same_bits(down.T, expected[part])
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_threads(function: Function, dtype: np.dtype[Any], length: int) -> None:
+    # Enough work for threads to be worth it, in rows that do not divide evenly among them.
+    times = 1 + 1_000_000 // (NEIGHBOURS * length)
+    expected = np.tile(alone(function.name, dtype, length), (times, 1))
+    arrays = [np.tile(a, (times, 1)) for a in inputs(function.name, dtype, length)]
+    columns = [np.ascontiguousarray(a.T) for a in arrays]
+    for threads in (1, 2, 3, 5):
+        assert same_bits(function(*arrays, num_threads=threads), expected)
+        assert same_bits(function(*columns, axis=0, num_threads=threads).T, expected)
+
+
+@pytest.mark.parametrize("length", [65_536, 100_003, 1_000_003])
+def test_one_long_row_shared_by_threads(
+    function: Function, dtype: np.dtype[Any], length: int
+) -> None:
+    arrays = function.inputs(golden.values((length,), dtype, spread=16.0))
+    expected = function(*arrays, num_threads=1)
+    column = [np.repeat(a[:, None], 2, 1) for a in arrays]
+    for threads in (2, 3, 4, 7):
+        assert same_bits(function(*arrays, num_threads=threads), expected)
+        assert same_bits(function(*column, axis=0, num_threads=threads)[:, 1], expected)
+        backwards = [a[::-1].copy()[::-1] for a in arrays]
+        assert same_bits(function(*backwards, num_threads=threads), expected)
+
+
+# Where a row lies, and where it goes
+
+SPLITS = {
+    1: (1, 1),
+    12: (3, 4),
+    33: (3, 11),
+    64: (8, 8),
+    100: (50, 2),
+    1030: (103, 10),
+    4099: (1, 4099),
+}
+
+
+@pytest.mark.parametrize("length", list(SPLITS))
+@pytest.mark.parametrize(
+    "layout", [x for x in LAYOUTS if x.keeps_values], ids=lambda layout: layout.name
+)
+def test_layout_axis_and_place(
+    function: Function, dtype: np.dtype[Any], layout: Layout, length: int
+) -> None:
+    arrays = inputs(function.name, dtype, length)
+    expected = alone(function.name, dtype, length)
+    batch = {1: (NEIGHBOURS,), 2: (6, 4), 0: ()}
+    # Every way to spread row and batch over the axes of up to four dimensions.
+    for kept, reduced in itertools.product((1, 2), (1, 2)):
+        row = SPLITS[length] if reduced == 2 else (length,)
+        ndim = kept + reduced
+        if ndim < layout.min_ndim:
+            continue
+        for axis in itertools.combinations(range(ndim), reduced):
+            lengths = iter(row)
+            others = iter(batch[kept])
+            shape = tuple(next(lengths) if a in axis else next(others) for a in range(ndim))
+            placed = [layout.build(from_rows(a, shape, axis)) for a in arrays]
+            for threads in (1, 2):
+                result = function(*placed, axis=axis, num_threads=threads)
+                assert same_bits(to_rows(result, axis), expected)
+            assert same_bits(function(*placed, axis=axis[::-1]), result)  # a set, not a sequence
+            if layout.writable:
+                out = layout.build(np.zeros(shape, dtype))
+                function(*placed, axis=axis, out=out)
+                assert same_bits(out, result)
+                function(*placed, axis=axis, out=placed[0])
+                assert same_bits(placed[0], result)
+
+
+def test_broadcast(function: Function, dtype: np.dtype[Any]) -> None:
+    for length in LENGTHS:
+        arrays = inputs(function.name, dtype, length)
+        for i in (0, NEIGHBOURS - 1):
+            rows = [np.broadcast_to(a[i], (9, length)) for a in arrays]
+            expected = np.broadcast_to(alone(function.name, dtype, length)[i], (9, length))
+            assert same_bits(function(*rows), expected)
+            assert same_bits(function(*(r.T for r in rows), axis=0).T, expected)
+
+
+def test_whole_array_is_one_row(function: Function, dtype: np.dtype[Any]) -> None:
+    for shape in ((4, 9), (1, 50), (50, 1), (7, 3, 5), (2, 3, 4, 5), (33, 65)):
+        arrays = function.inputs(golden.values(shape, dtype), None)
+        expected = function(*(a.ravel() for a in arrays)).reshape(shape)
+        assert same_bits(function(*arrays, axis=None), expected)
+        for order in itertools.permutations(range(len(shape))):
+            # Memory in another order, the same array.
+            shuffled = [a.transpose(order).copy().transpose(np.argsort(order)) for a in arrays]
+            assert same_bits(function(*shuffled, axis=None), expected)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_neighbours_that_are_not_numbers(
+    function: Function, dtype: np.dtype[Any], length: int
+) -> None:
+    expected = alone(function.name, dtype, length)
+    for junk in (np.nan, np.inf, -np.inf, np.finfo(dtype).max, np.finfo(dtype).smallest_subnormal):
+        arrays = [a.copy() for a in inputs(function.name, dtype, length)]
+        for a in arrays:
+            a[::2] = junk
+        assert same_bits(function(*arrays)[1::2], expected[1::2])
+        columns = [np.ascontiguousarray(a.T) for a in arrays]
+        assert same_bits(function(*columns, axis=0)[:, 1::2].T, expected[1::2])
+
+
+def test_repeated_calls(function: Function) -> None:
+    for dtype in FLOATS:
+        arrays = inputs(function.name, dtype, 1030)
+        first = function(*arrays)
+        for _ in range(20):
+            assert same_bits(function(*arrays), first)
+
+
+def test_the_comparison_sees_one_bit(dtype: np.dtype[Any]) -> None:
+    x = golden.values((3, 4), dtype)
+    y = x.copy()
+    y[2, 3] = np.nextafter(y[2, 3], np.inf, dtype=dtype)
+    assert same_bits(x, np.asfortranarray(x))
+    assert not same_bits(x, y)
+    assert not same_bits(np.zeros(2, dtype), -np.zeros(2, dtype))

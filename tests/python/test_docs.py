@@ -1,0 +1,104 @@
+"""Documentation is tested: every example runs, every parameter and default is the real one.
+
+The docstrings of the extension are C-level, where pytest's own doctest collection does not look.
+"""
+
+import ast
+import doctest
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import softlane
+
+STUB = Path(softlane.__file__).with_name("_core.pyi")
+README = Path(__file__).parents[2] / "README.md"
+PUBLIC = sorted(name for name in softlane.__all__ if not name.startswith("__"))
+
+
+def run_examples(text: str, name: str) -> int:
+    """Run the ``>>>`` examples of a text; return how many there were."""
+    test = doctest.DocTestParser().get_doctest(text, {}, name, name, 0)
+    report: list[str] = []
+    result = doctest.DocTestRunner(verbose=False).run(test, out=report.append)
+    assert result.failed == 0, "".join(report)
+    return result.attempted
+
+
+def docstring(name: str) -> str:
+    text = getattr(softlane, name).__doc__
+    assert text, f"softlane.{name} has no docstring"
+    return str(text)
+
+
+def documented_parameters(text: str) -> list[str]:
+    """Return the names in the numpydoc section "Parameters"."""
+    section = re.search(r"^Parameters\n-+\n(.*?)(?=^\w[\w ]*\n-+$|\Z)", text, re.M | re.S)
+    return re.findall(r"^(\w+) : ", section[1], re.M) if section else []
+
+
+def test_package_examples() -> None:
+    assert softlane.__doc__ is not None
+    assert run_examples(softlane.__doc__, "softlane") > 0
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_examples(name: str) -> None:
+    assert run_examples(docstring(name), name) > 0
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_parameters_are_those_of_the_signature(name: str) -> None:
+    signature = inspect.signature(getattr(softlane, name))
+    assert documented_parameters(docstring(name)) == list(signature.parameters)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_summary_is_one_short_sentence(name: str) -> None:
+    summary, *rest = docstring(name).splitlines()
+    assert summary.endswith(".")
+    assert len(summary) <= 100
+    assert rest[0] == ""
+
+
+def stub_defaults(stub: str) -> list[tuple[str, str, object]]:
+    """Return function, parameter and default for every default in a stub."""
+    found = []
+    for function in ast.parse(stub).body:
+        if isinstance(function, ast.FunctionDef):
+            given = function.args
+            positional = [*given.posonlyargs, *given.args]
+            pairs = [
+                *zip(reversed(positional), reversed(given.defaults), strict=False),
+                *zip(given.kwonlyargs, given.kw_defaults, strict=True),
+            ]
+            found += [
+                (function.name, parameter.arg, ast.literal_eval(default))
+                for parameter, default in pairs
+                if default is not None
+            ]
+    return found
+
+
+def test_defaults_of_the_stub_are_those_of_the_signature() -> None:
+    # stubtest compares the names in overloads, but not their defaults.
+    defaults = stub_defaults(STUB.read_text("utf-8"))
+    assert {name for name, _, _ in defaults} == {"softmax", "softmax_jvp", "softmax_vjp"}
+    for name, parameter, default in defaults:
+        actual = inspect.signature(getattr(softlane, name)).parameters[parameter].default
+        assert (name, parameter, actual) == (name, parameter, default)
+
+
+def test_readme_examples() -> None:
+    snippets = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.M | re.S)
+    # One namespace a snippet: each must stand on its own, as a reader would paste it.
+    assert snippets
+    for number, snippet in enumerate(snippets, 1):
+        assert run_examples(snippet, f"README snippet {number}") > 0
+
+
+def test_a_wrong_example_fails() -> None:
+    with pytest.raises(AssertionError, match="Expected"):
+        run_examples(">>> 1 + 1\n3\n", "wrong")

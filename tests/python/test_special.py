@@ -1,0 +1,225 @@
+"""NaN, infinities, zeros and empty rows: the table of special values, wherever they stand."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import golden
+from cases import FUNCTIONS, Function, Layout, axes, layouts, same_bits
+from reference import Array
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+NAN, INF = np.nan, np.inf
+LENGTHS = (1, 2, 3, 10, 16, 17, 100, 5000)
+
+
+@dataclass(frozen=True)
+class Special:
+    """A kind of row, and what each function makes of it."""
+
+    name: str
+    place: Callable[[Array, int], None]  # writes special values into a row, at a position
+    expected: dict[str, Callable[[Array], Array]]  # by function; NaN where any NaN will do
+    min_length: int = 1
+
+
+def _at(value: float) -> Callable[[Array, int], None]:
+    def place(row: Array, position: int) -> None:
+        row[position] = value
+
+    return place
+
+
+def _only_at(value: float) -> Callable[[Array, int], None]:
+    """Leave one finite entry among copies of ``value``."""
+
+    def place(row: Array, position: int) -> None:
+        finite = row[position]
+        row[...] = value
+        row[position] = finite
+
+    return place
+
+
+def _pair(first: float, second: float) -> Callable[[Array, int], None]:
+    def place(row: Array, position: int) -> None:
+        row[position] = first
+        row[position - 1] = second
+
+    return place
+
+
+def _all(value: float) -> Callable[[Array, int], None]:
+    def place(row: Array, position: int) -> None:
+        row[...] = value
+
+    return place
+
+
+def _largest_at(row: Array, position: int) -> None:
+    row[...] = np.finfo(row.dtype).min
+    row[position] = np.finfo(row.dtype).max
+
+
+def _all_nan(row: Array) -> Array:
+    return np.full(row.shape, NAN, np.longdouble)
+
+
+def _even(row: Array) -> Array:
+    return np.full(row.shape, 1 / np.longdouble(row.size), np.longdouble)
+
+
+def _one_hot(row: Array) -> Array:
+    hot: Array = np.equal(row, row.max()).astype(np.longdouble)
+    return hot
+
+
+SPECIALS = (
+    Special("NaN", _at(NAN), {"softmax": _all_nan}),
+    Special("-NaN", _at(-NAN), {"softmax": _all_nan}),
+    Special("all NaN", _all(NAN), {"softmax": _all_nan}),
+    Special("+inf", _at(INF), {"softmax": _all_nan}),
+    Special("all +inf", _all(INF), {"softmax": _all_nan}),
+    Special("all -inf", _all(-INF), {"softmax": _all_nan}),
+    Special("+inf and -inf", _pair(INF, -INF), {"softmax": _all_nan}, 2),
+    Special("NaN and +inf", _pair(NAN, INF), {"softmax": _all_nan}, 2),
+    Special("NaN and -inf", _pair(NAN, -INF), {"softmax": _all_nan}, 2),
+    Special("one finite among -inf", _only_at(-INF), {"softmax": _one_hot}),
+    Special("the largest and the lowest", _largest_at, {"softmax": _one_hot}),
+    Special("all -0.0", _all(-0.0), {"softmax": _even}),
+    Special("all the largest", _all(float(np.finfo(np.float32).max)), {"softmax": _even}),
+    Special("all the lowest", _all(float(np.finfo(np.float32).min)), {"softmax": _even}),
+    Special(
+        "all subnormal", _all(float(np.finfo(np.float32).smallest_subnormal)), {"softmax": _even}
+    ),
+)
+
+TABLE = [
+    pytest.param(function, special, length, id=f"{function.name}-{special.name}-{length}")
+    for function in FUNCTIONS
+    for special in SPECIALS
+    if function.name in special.expected
+    for length in LENGTHS
+    if length >= special.min_length
+]
+
+
+def positions(length: int) -> set[int]:
+    return {0, length // 2, length - 1}
+
+
+def rows_with(special: Special, length: int, dtype: np.dtype[Any], position: int) -> Array:
+    """Return four rows of which the second and the fourth are special."""
+    x: Array = golden.values((4, length), dtype)
+    special.place(x[1], position)
+    special.place(x[3], length - 1 - position)
+    return x
+
+
+@pytest.mark.parametrize(("function", "special", "length"), TABLE)
+def test_table(function: Function, special: Special, length: int, dtype: np.dtype[Any]) -> None:
+    for position in positions(length):
+        x = rows_with(special, length, dtype, position)
+        expected = function(x)
+        for row in (1, 3):
+            exact = special.expected[function.name](x[row])
+            assert function.error(expected[row], exact, -1) <= function.bound
+        for row in (0, 2):  # the neighbours are as if alone
+            assert np.isfinite(expected[row]).all()
+            assert same_bits(expected[row], function(x[row]))
+        for layout in layouts(2):
+            if layout.keeps_values:
+                np.testing.assert_array_equal(function(layout.build(x)), expected)
+                np.testing.assert_array_equal(function(layout.build(x.T), axis=0), expected.T)
+        cube = np.stack([x, x[::-1]])
+        np.testing.assert_array_equal(function(cube.swapaxes(1, 2), axis=1)[0], expected.T)
+        for threads in (1, 2):
+            np.testing.assert_array_equal(function(cube, num_threads=threads)[1, ::-1], expected)
+        np.testing.assert_array_equal(function(x, out=x), expected)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_minus_infinity_is_exactly_zero(length: int, dtype: np.dtype[Any]) -> None:
+    (softmax,) = (f for f in FUNCTIONS if f.name == "softmax")
+    x = golden.values((3, length), dtype)
+    x[:, ::2] = -INF
+    x[:, length // 2] = 1.0
+    p = softmax(x)
+    assert np.array_equal(p == 0, np.isneginf(x))
+    assert not np.signbit(p).any()
+    assert softmax.error(p, softmax.exact((x,)), -1) <= softmax.bound
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_the_sign_of_zero_does_not_matter(
+    function: Function, length: int, dtype: np.dtype[Any]
+) -> None:
+    arrays = function.inputs(golden.values((3, length), dtype))
+    logits = arrays[0]
+    logits[:, ::2] = 0.0
+    negative = np.where(logits == 0, -logits, logits)
+    np.testing.assert_array_equal(function(negative, *arrays[1:]), function(*arrays))
+
+
+@pytest.mark.parametrize("layout", layouts(1), ids=lambda layout: layout.name)
+def test_length_one(dtype: np.dtype[Any], layout: Layout) -> None:
+    (softmax,) = (f for f in FUNCTIONS if f.name == "softmax")
+    for value in (0.0, -0.0, -1e30, 3e38, 1e-40):
+        assert softmax(layout.build(np.array([value], dtype)))[0] == 1
+    assert (softmax(golden.values((6, 1), dtype)) == 1).all()
+    assert (softmax(golden.values((1, 6), dtype), axis=0) == 1).all()
+
+
+@pytest.mark.parametrize("axis", [-1, 0, None, ()])
+def test_zero_dimensions(function: Function, dtype: np.dtype[Any], axis: Any) -> None:
+    arrays = function.inputs(np.array(3.5, dtype), axis)
+    result = function(*arrays, axis=axis)
+    assert np.shape(result) == ()
+    assert result.dtype == dtype
+    assert result == function.exact(arrays, axis)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (2, 0, 4), (0, 0)])
+@pytest.mark.parametrize("layout", layouts(1), ids=lambda layout: layout.name)
+def test_empty(
+    function: Function, dtype: np.dtype[Any], shape: tuple[int, ...], layout: Layout
+) -> None:
+    for axis in axes(len(shape)):
+        arrays = function.inputs(np.zeros(shape, dtype), axis)
+        result = function(*map(layout.build, arrays), axis=axis)
+        assert result.shape == shape
+        assert result.dtype == dtype
+        out = np.zeros(shape, dtype)
+        assert function(*arrays, axis=axis, out=out) is out
+
+
+@pytest.mark.parametrize("name", ["softmax_vjp", "softmax_jvp"])
+@pytest.mark.parametrize("length", LENGTHS)
+def test_gradient_of_certainty_is_zero(name: str, length: int, dtype: np.dtype[Any]) -> None:
+    (function,) = (f for f in FUNCTIONS if f.name == name)
+    for position in positions(length):
+        y = np.zeros((2, length), dtype)
+        y[:, position] = 1
+        assert (function(y, golden.values(y.shape, dtype)) == 0).all()
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("axis", [0, -1])
+def test_nan_stays_in_its_row(
+    function: Function, length: int, axis: int, dtype: np.dtype[Any]
+) -> None:
+    arrays = function.inputs(golden.values((5, length), dtype))
+    clean = function(*arrays)
+    for which in range(len(arrays)):
+        for position in positions(length):
+            poisoned = [a.copy() for a in arrays]
+            poisoned[which][2, position] = NAN
+            turned = [a.T if axis == 0 else a for a in poisoned]
+            result = function(*turned, axis=axis)
+            rows = result.T if axis == 0 else result
+            assert np.isnan(rows[2]).all()
+            assert same_bits(np.delete(rows, 2, 0), np.delete(clean, 2, 0))

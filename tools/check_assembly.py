@@ -1,0 +1,214 @@
+"""Prove on the emitted assembly that every kernel is inlined into its SIMD boundary.
+
+A kernel function that the compiler declines to inline is compiled without the boundary's features:
+its intrinsics become calls, its arithmetic legacy SSE, and the speed is gone without a word. This
+reads the assembly of the extension, built as it ships, and fails on the traces of it.
+
+``--self-test`` doctors a small assembly once for each trace, and fails unless each is found.
+``--assembly FILE`` reads a file instead of building one. Standard library only.
+"""
+
+import argparse
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# ---------------------------------------------------------------------------- the patterns as data
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """The functions with one instruction set's features, and what proves it was used."""
+
+    isa: str
+    symbol: str
+    proof: str
+
+
+FMA = r"vfn?m(?:add|sub)\d*p[sd]\b"
+BOUNDARIES = [
+    Boundary("avx512", r"dispatch_avx512_f(?:32|64)", rf"^{FMA}.*%?zmm"),
+    Boundary("avx2", r"dispatch_avx2_f(?:32|64)", rf"^{FMA}.*%?ymm"),
+]
+# Boundaries of kernels without arithmetic would have no fma; none exist.
+NEEDS_NO_PROOF: list[str] = []
+
+# An intrinsic that became a function of its own.
+INTRINSIC = r"core_arch|\b_mm(?:256|512)?_\w+"
+# What lives below the boundary, in either mangling: a path with a length before each name.
+BELOW = r"(?:8softlane|B\w*_)(?:4simd|4math|7kernels)"
+# Mathematics that the kernels do themselves: the trace of an fma or exp that stayed a function.
+LIBM = r"^(?:fma|exp|exp2|ldexp|round|rint|floor)f?$"
+
+_FLOAT = (
+    r"(?:add|sub|mul|div|max|min|sqrt|and|andn|or|xor|cmp\w*|shuf|blendv?|round|hadd|unpck[lh])"
+)
+LEGACY_SSE = re.compile(rf"^(?:{_FLOAT}p[sd]|mov[au]p[sd]|movdq[au]|cvt\w*p[sdi]\w*)\b")
+CALL = re.compile(r"^(?:callq?|jmpq?)\s+\*?(?P<target>[A-Za-z_][\w.$]*)")
+
+
+# --------------------------------------------------------------------------------- reading the text
+
+
+@dataclass
+class Function:
+    """One function of the assembly: its symbol and its instructions, with their lines."""
+
+    symbol: str
+    line: int
+    instructions: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def is_forwarding(self) -> bool:
+        """Whether two equal bodies were merged, and this one only jumps to the other."""
+        return len(self.instructions) == 1 and self.instructions[0][1].startswith("jmp")
+
+
+def functions_of(text: str) -> Iterator[Function]:
+    """Yield the functions of an assembly in AT&T or Intel syntax, ELF, Mach-O or COFF."""
+    current: Function | None = None
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        label = re.match(r'"?([A-Za-z_?$.][^\s":]*)"?:', raw)
+        if label and not re.match(r"\.?L|ltmp|\$", label[1]):
+            if current:
+                yield current
+            current = Function(label[1], number)
+        elif current and line and line[0] not in ".#;/@" and not line.endswith(":"):
+            current.instructions.append((number, " ".join(line.split())))
+    if current:
+        yield current
+
+
+# ---------------------------------------------------------------------------------------- the check
+
+
+def check(text: str) -> list[str]:
+    """Return what is wrong with an assembly, a line each."""
+    wrong = []
+    seen = {boundary.isa: 0 for boundary in BOUNDARIES}
+    for function in functions_of(text):
+        if re.search(INTRINSIC, function.symbol):
+            wrong.append(f"line {function.line}: an intrinsic was not inlined: {function.symbol}")
+        inside = [b for b in BOUNDARIES if re.search(b.symbol, function.symbol)]
+        for number, instruction in function.instructions:
+            call = CALL.match(instruction)
+            if call and re.search(INTRINSIC, call["target"]):
+                wrong.append(f"line {number}: call of an intrinsic: {call['target']}")
+            if inside and call and re.search(BELOW, call["target"]):
+                wrong.append(f"line {number}: {inside[0].isa} kernel calls {call['target']}")
+            if inside and call and re.search(LIBM, call["target"]):
+                wrong.append(f"line {number}: {inside[0].isa} kernel calls {call['target']}")
+            if inside and LEGACY_SSE.match(instruction):
+                wrong.append(f"line {number}: legacy SSE in {function.symbol}: {instruction}")
+        for boundary in inside:
+            if not function.instructions or function.is_forwarding:
+                continue
+            seen[boundary.isa] += 1
+            if not any(re.search(boundary.proof, i) for _, i in function.instructions) and not any(
+                re.search(pattern, function.symbol) for pattern in NEEDS_NO_PROOF
+            ):
+                wrong.append(f"line {function.line}: no {boundary.isa} fma in {function.symbol}")
+    # A check that found nothing to look at has proved nothing.
+    wrong += [f"no {isa} boundary in the assembly" for isa, count in seen.items() if not count]
+    return wrong
+
+
+def emit(root: Path) -> Path:
+    """Build the extension in release mode and return its assembly."""
+    # A folder of its own: the flags differ from those of an ordinary build.
+    target = root / "target" / "assembly"
+    command = ["cargo", "rustc", "--release", "--lib", "--features", "python"]
+    command += ["--crate-type", "cdylib", "--target-dir", str(target), "--", "--emit", "asm"]
+    environment = os.environ | {"PYO3_PYTHON": sys.executable, "PYO3_BUILD_EXTENSION_MODULE": "1"}
+    subprocess.run(command, cwd=root, env=environment, check=True)
+    found = sorted(target.glob("release/deps/softlane*.s"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise SystemExit(f"check_assembly: cargo left no assembly under {target}")
+    return found[-1]
+
+
+# ------------------------------------------------------------------------------------ the self-test
+
+CLEAN = """\
+\t.type\t_ZN8softlane8dispatch19dispatch_avx512_f3217h0123456789abcdefE,@function
+_ZN8softlane8dispatch19dispatch_avx512_f3217h0123456789abcdefE:
+\t.cfi_startproc
+\tvmovups\t(%rdi), %zmm0
+.LBB0_1:
+\tvfmadd213ps\t%zmm2, %zmm1, %zmm0
+\tcallq\t_ZN4core9panicking5panic17h0123456789abcdefE
+\tvzeroupper
+\tretq
+_ZN8softlane8dispatch17dispatch_avx2_f3217h0123456789abcdefE:
+\tvfnmadd231ps\t(%rdi), %ymm1, %ymm0
+\tretq
+_ZN8softlane8dispatch17dispatch_portable17h0123456789abcdefE:
+\tmulps\t%xmm1, %xmm0
+\tcallq\tfmaf
+\tretq
+"""
+# What to put in place of what, and the beginning of what must be said about it.
+DOCTORED = [
+    ("vzeroupper", "vzeroupper", ""),
+    (
+        "vmovups\t(%rdi), %zmm0",
+        "callq\t_ZN4core9core_arch3x867avx512f10_mm512_add17h01E",
+        "call of",
+    ),
+    ("vmovups\t(%rdi), %zmm0", "callq\t_mm512_add_ps", "call of"),
+    ("_ZN8softlane8dispatch17dispatch_portable17h", "_ZN4core9core_arch3x863avx3foo17h", "an intr"),
+    ("vmovups\t(%rdi), %zmm0", "callq\t_ZN8softlane4math3exp3exp17h01E", "avx512 kernel calls"),
+    ("vfnmadd231ps\t(%rdi), %ymm1", "callq\t_RNvNtCs1_8softlane7kernels3run", "avx2 kernel calls"),
+    ("vmovups\t(%rdi), %zmm0", "callq\t*fmaf@GOTPCREL(%rip)", "avx512 kernel calls fmaf"),
+    ("vmovups\t(%rdi), %zmm0", "mulps\t%xmm0, %xmm1", "legacy SSE"),
+    ("vmovups\t(%rdi), %zmm0", "movaps\t%xmm0, %xmm1", "legacy SSE"),
+    ("%zmm2, %zmm1, %zmm0", "%ymm2, %ymm1, %ymm0", "no avx512 fma"),
+    ("vfnmadd231ps", "vmulps", "no avx2 fma"),
+    ("dispatch_avx2_f32", "dispatch_sse_f32", "no avx2 boundary"),
+]
+
+
+def self_test() -> int:
+    """Return 0 if each doctored assembly is judged as it should be."""
+    wrong = 0
+    for old, new, expected in DOCTORED:
+        assert old in CLEAN
+        said = [re.sub(r"^line \d+: ", "", what) for what in check(CLEAN.replace(old, new))]
+        if bool(said) != bool(expected) or (said and not said[0].startswith(expected)):
+            print(f"self-test: {old!r} -> {new!r}: expected {expected or 'nothing'!r}, got {said}")
+            wrong += 1
+    print(f"check_assembly self-test: {len(DOCTORED) - wrong} of {len(DOCTORED)} judged right")
+    return int(wrong > 0)
+
+
+def main() -> int:
+    """Check the extension's assembly, or the checker."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--self-test", action="store_true", help="doctor a small assembly")
+    parser.add_argument("--assembly", type=Path, metavar="FILE", help="read this file")
+    arguments = parser.parse_args()
+    if arguments.self_test:
+        return self_test()
+    if arguments.assembly is None and platform.machine().lower() not in {"x86_64", "amd64"}:
+        print("check_assembly: no x86 boundaries on this machine, nothing to check")
+        return 0
+    path = arguments.assembly or emit(Path(__file__).resolve().parents[1])
+    text = path.read_text("utf-8")
+    wrong = check(text)
+    for what in wrong:
+        print(f"{path}: {what}")
+    kernels = sum(
+        bool(re.search(b.symbol, f.symbol)) for f in functions_of(text) for b in BOUNDARIES
+    )
+    print(f"check_assembly: {len(wrong)} faults" if wrong else f"check_assembly: {kernels} kernels")
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
