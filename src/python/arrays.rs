@@ -1,0 +1,181 @@
+//! NumPy arrays as views, and NumPy's own ways to make them. The room's unsafe code lives here, because the memory
+//! belongs to Python: what a view promises follows from the array being alive and from NumPy's bookkeeping.
+
+use std::borrow::Cow;
+use std::ffi::{c_int, c_long};
+
+use numpy::npyffi::{self, NPY_ORDER, NPY_TYPES, PY_ARRAY_API};
+use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+
+use crate::element::DType;
+use crate::error::Error;
+use crate::view::{View, ViewMut};
+
+/// What to call the types that may be read.
+pub(super) const SUPPORTED: &str = "bool, an integer, float32 or float64";
+
+/// What to call the types that may be written.
+pub(super) const SUPPORTED_RESULTS: &str = "float32 or float64";
+
+/// The byte order that is not this machine's, as dtypes spell it.
+const SWAPPED: u8 = if cfg!(target_endian = "little") { b'>' } else { b'<' };
+
+/// The element type of a dtype; `None` where no kernel reads it.
+pub(super) fn dtype(descr: &Bound<'_, PyArrayDescr>) -> Option<DType> {
+    const BOOL: c_int = NPY_TYPES::NPY_BOOL as c_int;
+    const BYTE: c_int = NPY_TYPES::NPY_BYTE as c_int;
+    const UBYTE: c_int = NPY_TYPES::NPY_UBYTE as c_int;
+    const SHORT: c_int = NPY_TYPES::NPY_SHORT as c_int;
+    const USHORT: c_int = NPY_TYPES::NPY_USHORT as c_int;
+    const INT: c_int = NPY_TYPES::NPY_INT as c_int;
+    const UINT: c_int = NPY_TYPES::NPY_UINT as c_int;
+    const LONG: c_int = NPY_TYPES::NPY_LONG as c_int;
+    const ULONG: c_int = NPY_TYPES::NPY_ULONG as c_int;
+    const LONGLONG: c_int = NPY_TYPES::NPY_LONGLONG as c_int;
+    const ULONGLONG: c_int = NPY_TYPES::NPY_ULONGLONG as c_int;
+    const FLOAT: c_int = NPY_TYPES::NPY_FLOAT as c_int;
+    const DOUBLE: c_int = NPY_TYPES::NPY_DOUBLE as c_int;
+    // NumPy's integers are those of C, where long is 32 bits on some systems and 64 on others.
+    let long_is_wide = size_of::<c_long>() == 8;
+    Some(match descr.num() {
+        BOOL => DType::Bool,
+        BYTE => DType::I8,
+        UBYTE => DType::U8,
+        SHORT => DType::I16,
+        USHORT => DType::U16,
+        LONGLONG => DType::I64,
+        ULONGLONG => DType::U64,
+        LONG if long_is_wide => DType::I64,
+        ULONG if long_is_wide => DType::U64,
+        INT | LONG => DType::I32,
+        UINT | ULONG => DType::U32,
+        FLOAT => DType::F32,
+        DOUBLE => DType::F64,
+        _ => return None,
+    })
+}
+
+/// An array that kernels can read.
+pub(super) struct Array<'py> {
+    object: Bound<'py, PyUntypedArray>,
+    dtype: DType,
+    swapped: bool,
+}
+
+impl<'py> Array<'py> {
+    /// The dtype comes back where no kernel reads it.
+    pub(super) fn new(object: Bound<'py, PyUntypedArray>) -> Result<Self, Bound<'py, PyArrayDescr>> {
+        let descr = object.dtype();
+        match dtype(&descr) {
+            Some(dtype) => Ok(Self { object, dtype, swapped: descr.byteorder() == SWAPPED }),
+            None => Err(descr),
+        }
+    }
+
+    /// A new array of the shape of another and in its order in memory, with undefined contents.
+    pub(super) fn new_like(like: &Array<'py>, dtype: DType) -> PyResult<Self> {
+        let py = like.object.py();
+        let number = if dtype == DType::F32 { NPY_TYPES::NPY_FLOAT } else { NPY_TYPES::NPY_DOUBLE };
+        // SAFETY: the prototype is an array; the reference to the descriptor is given away, the one to the result
+        // is ours, and the result is an ndarray because no subclass was asked for.
+        let object = unsafe {
+            let descr = PY_ARRAY_API.PyArray_DescrFromType(py, number as c_int);
+            let prototype = like.object.as_array_ptr();
+            let made = PY_ARRAY_API.PyArray_NewLikeArray(py, prototype, NPY_ORDER::NPY_KEEPORDER, descr, 0);
+            Bound::from_owned_ptr_or_err(py, made)?.cast_into_unchecked()
+        };
+        Ok(Self { object, dtype, swapped: false })
+    }
+
+    pub(super) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    pub(super) fn shape(&self) -> &[usize] {
+        self.object.shape()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.object.len()
+    }
+
+    /// The array as NumPy's functions return it: as a scalar where it has no dimensions.
+    pub(super) fn into_result(self) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.object.py();
+        // SAFETY: gives our reference away and takes the new one.
+        unsafe {
+            let object = PY_ARRAY_API.PyArray_Return(py, self.object.into_ptr().cast());
+            Bound::from_owned_ptr_or_err(py, object)
+        }
+    }
+
+    /// Where the array lies. With its own copy of shape and strides where other Python code may run as long as the
+    /// place is in use: that code could give the array another shape.
+    pub(super) fn place(&self, copy: bool) -> Place<'_> {
+        // SAFETY: the array is alive.
+        let data = unsafe { (*npyffi::_PyArray_GET_ITEM_DATA(self.object.as_array_ptr())).data };
+        let (shape, strides) = (self.object.shape(), self.object.strides());
+        let (shape, strides) = match copy {
+            true => (shape.to_vec().into(), strides.to_vec().into()),
+            false => (shape.into(), strides.into()),
+        };
+        Place { data: data.cast(), dtype: self.dtype, swapped: self.swapped, shape, strides }
+    }
+}
+
+/// Where an array lies in memory.
+pub(super) struct Place<'a> {
+    data: *mut u8,
+    dtype: DType,
+    swapped: bool,
+    shape: Cow<'a, [usize]>,
+    strides: Cow<'a, [isize]>,
+}
+
+// SAFETY: a place only says where memory is; using that memory is what `view` and `view_mut` are unsafe for.
+unsafe impl Send for Place<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Place<'_> {}
+
+impl Place<'_> {
+    /// The array to read.
+    ///
+    /// # Safety
+    /// As long as the view is in use, nobody writes to the array but through [`view_mut`](Self::view_mut).
+    pub(super) unsafe fn view(&self) -> View<'_> {
+        // SAFETY: NumPy keeps an array inside its memory, and that memory where it is: a place borrows the array,
+        // and NumPy refuses to resize an array that others refer to.
+        unsafe { View::from_raw(self.data, self.dtype, self.swapped, &self.shape, &self.strides) }
+    }
+
+    /// The array to write.
+    ///
+    /// # Safety
+    /// The array is writeable. As long as the view is in use, nobody else writes to it or reads it.
+    pub(super) unsafe fn view_mut(&self) -> Result<ViewMut<'_>, Error> {
+        // SAFETY: as above.
+        unsafe { ViewMut::from_raw(self.data, self.dtype, self.swapped, &self.shape, &self.strides) }
+    }
+}
+
+/// What `numpy.asarray` makes of an object.
+pub(super) fn as_array<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let py = object.py();
+    let (any_dtype, no_context) = (std::ptr::null_mut(), std::ptr::null_mut());
+    let flags = npyffi::NPY_ARRAY_ENSUREARRAY;
+    // SAFETY: a live object; the result is a new reference to an ndarray.
+    unsafe {
+        let made = PY_ARRAY_API.PyArray_FromAny(py, object.as_ptr(), any_dtype, 0, 0, flags, no_context);
+        Ok(Bound::from_owned_ptr_or_err(py, made)?.cast_into_unchecked())
+    }
+}
+
+/// Raises NumPy's ValueError if an array is read-only.
+pub(super) fn check_writeable(array: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
+    let py = array.py();
+    // SAFETY: a live array and a name that ends in zero.
+    let failed =
+        unsafe { PY_ARRAY_API.PyArray_FailUnlessWriteable(py, array.as_array_ptr(), c"out".as_ptr()) };
+    if failed == 0 { Ok(()) } else { Err(PyErr::fetch(py)) }
+}

@@ -1,0 +1,93 @@
+//! Whatever counts as an array becomes a NumPy array, without a copy where it has memory of its own.
+
+use numpy::PyUntypedArray;
+use pyo3::exceptions::{PyBufferError, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+use super::arrays::{Array, SUPPORTED, as_array};
+
+/// DLPack's devices whose memory the CPU may read: its own, pinned by CUDA or by ROCm, managed by CUDA.
+const READABLE_DEVICES: [i64; 4] = [1, 3, 11, 13];
+
+/// The argument `name` as an array.
+pub(super) fn array<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Array<'py>> {
+    let array = match object.cast_exact::<PyUntypedArray>() {
+        Ok(array) => array.clone(),
+        Err(_) => converted(name, object).inspect_err(|error| {
+            // Many of these errors are raised by others, who do not know which argument it is.
+            let _ = error.add_note(object.py(), format!("while processing '{name}'"));
+        })?,
+    };
+    Array::new(array)
+        .map_err(|descr| PyTypeError::new_err(format!("{name} has dtype {descr}, expected {SUPPORTED}")))
+}
+
+/// Whether an array has a mask, even one that masks nothing.
+pub(super) fn is_masked(array: &Bound<'_, PyUntypedArray>) -> PyResult<bool> {
+    static MASKED_ARRAY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    array.is_instance(MASKED_ARRAY.import(array.py(), "numpy.ma", "MaskedArray")?)
+}
+
+#[cold]
+fn converted<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
+    if let Ok(array) = object.cast::<PyUntypedArray>() {
+        if is_masked(array)? {
+            return Err(PyTypeError::new_err(format!(
+                "{name} is a numpy.ma.MaskedArray, whose mask would be ignored; pass {name}.data with \
+                 where=~{name}.mask"
+            )));
+        }
+        return Ok(array.clone());
+    }
+    let class = object.get_type();
+    if class.module().is_ok_and(|module| module.to_str().is_ok_and(is_lazy)) {
+        return Err(PyTypeError::new_err(format!(
+            "{name} is a lazy {}, which softlane does not compute; use softlane.dask, or compute it first",
+            class.fully_qualified_name()?
+        )));
+    }
+    if let Some(array) = from_dlpack(name, object)? {
+        return Ok(array);
+    }
+    as_array(object)
+}
+
+/// Whether arrays of a module's types are computed only when asked. By name, so that nothing is imported.
+fn is_lazy(module: &str) -> bool {
+    module == "dask" || module.starts_with("dask.")
+}
+
+/// The array behind an object that speaks DLPack; `None` where that is not the way to it.
+///
+/// This comes before `__array__`, with which some libraries copy silently from another device.
+fn from_dlpack<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
+    let py = object.py();
+    if !object.hasattr(intern!(py, "__dlpack__"))? || !object.hasattr(intern!(py, "__dlpack_device__"))? {
+        return Ok(None);
+    }
+    let device = object.call_method0(intern!(py, "__dlpack_device__"))?;
+    let kind: i64 = device.get_item(0)?.extract()?;
+    if !READABLE_DEVICES.contains(&kind) {
+        return Err(PyBufferError::new_err(format!(
+            "{name} is on DLPack device {device}, expected memory that the CPU can read"
+        )));
+    }
+    static FROM_DLPACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let refused = match FROM_DLPACK.import(py, "numpy", "from_dlpack")?.call1((object,)) {
+        Ok(array) => return Ok(Some(array.cast_into()?)),
+        Err(refused) => refused,
+    };
+    // The owner's refusal explains itself. Otherwise DLPack may just know fewer dtypes than NumPy.
+    if refused.is_instance_of::<PyBufferError>(py) {
+        return Err(refused);
+    }
+    let unreadable = |_| {
+        let dtype =
+            object.getattr(intern!(py, "dtype")).map_or_else(|_| "unknown".into(), |dtype| dtype.to_string());
+        PyTypeError::new_err(format!("{name} has dtype {dtype}, expected {SUPPORTED}"))
+    };
+    as_array(object).map(Some).map_err(unreadable)
+}

@@ -1,0 +1,45 @@
+//! The Python extension `softlane._core`: the only room that names PyO3 and NumPy.
+//!
+//! Python only hands arrays over. A call goes through these files in this order:
+//!
+//! * `functions`: the functions themselves, their signatures and docstrings.
+//! * `arguments`: axis, dtype and number of threads, checked.
+//! * `inputs`: whatever counts as an array becomes a NumPy array. `arrays`: its memory as views; unsafe code.
+//! * `threads`: how many threads, and who decides it.
+//! * `outputs`: where the result goes. `call`: the work, without the GIL where it is long; Ctrl-C.
+//! * `errors`: errors to exceptions.
+// The docstrings of Python functions are numpydoc, which Markdown's rules do not fit.
+#![allow(clippy::doc_lazy_continuation)]
+
+mod arguments;
+mod arrays;
+mod call;
+mod errors;
+mod functions;
+mod inputs;
+mod outputs;
+mod threads;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _core {
+    use super::*;
+    use crate::dispatch::Isa;
+
+    #[pymodule_export]
+    use super::functions::{show_config, softmax, softmax_jvp, softmax_vjp};
+    #[pymodule_export]
+    use super::threads::{Threads, get_num_threads, set_num_threads};
+
+    /// A wrong setting in the environment stops the import, so that it is not found out much later, or never.
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        // Loading the C API panics where NumPy is missing; this says so.
+        py.import("numpy")?;
+        Isa::current().map_err(|error| errors::to_python(py, error))?;
+        threads::initialise()?;
+        module.add("__version__", functions::VERSION)
+    }
+}
