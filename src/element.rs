@@ -92,8 +92,12 @@ pub trait Compute:
     const ZERO: Self;
     /// One.
     const ONE: Self;
+    /// The exponent of the largest power of two.
+    const LARGEST_POWER: f64;
     /// One virtual vector as an array.
     type Array: Copy + AsRef<[Self]> + AsMut<[Self]>;
+    /// The bit pattern.
+    type Bits: Copy + Send + Sync + 'static;
     /// A scalar of about twice the precision, for sums.
     type Wide: WideScalar<Self>;
     /// `array` filled with `self`.
@@ -112,6 +116,8 @@ pub trait WideScalar<E>: Copy + Default + Send + Sync {
     fn add(self, other: Self) -> Self;
     /// The product with a power of two: exact.
     fn scale(self, power_of_two: f64) -> Self;
+    /// The product with `1 + growth`, for a growth below the last place of an `E`.
+    fn grow(self, growth: E) -> Self;
     /// The reciprocal, as an unevaluated sum of two.
     fn reciprocal(self) -> (E, E);
     /// The value as an unevaluated sum of two.
@@ -128,6 +134,10 @@ impl WideScalar<f32> for f64 {
     #[inline(always)]
     fn scale(self, power_of_two: f64) -> Self {
         self * power_of_two
+    }
+    #[inline(always)]
+    fn grow(self, growth: f32) -> Self {
+        self.mul_add(growth as f64, self)
     }
     #[inline(always)]
     fn reciprocal(self) -> (f32, f32) {
@@ -173,6 +183,11 @@ impl WideScalar<f64> for DoubleDouble {
         Self { hi: self.hi * power_of_two, lo: self.lo * power_of_two }
     }
     #[inline(always)]
+    fn grow(self, growth: f64) -> Self {
+        let (hi, lo) = two_sum(self.hi, self.hi.fma(growth, self.lo));
+        Self { hi, lo }
+    }
+    #[inline(always)]
     fn reciprocal(self) -> (f64, f64) {
         let hi = 1.0 / self.hi;
         let residue = (-self.lo).fma(hi, (-self.hi).fma(hi, 1.0));
@@ -194,7 +209,9 @@ impl Compute for f32 {
     const NAN: Self = f32::NAN;
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
+    const LARGEST_POWER: f64 = 127.0;
     type Array = [f32; 16];
+    type Bits = u32;
     type Wide = f64;
     #[inline(always)]
     fn array(self) -> Self::Array {
@@ -220,7 +237,9 @@ impl Compute for f64 {
     const NAN: Self = f64::NAN;
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
+    const LARGEST_POWER: f64 = 1023.0;
     type Array = [f64; 8];
+    type Bits = u64;
     type Wide = DoubleDouble;
     #[inline(always)]
     fn array(self) -> Self::Array {

@@ -20,18 +20,18 @@ impl<E: Dispatch> Kernel<E> for ExpRow<'_, E> {
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) {
         let Self { row, exp, exponent } = self;
-        let shift = exp.shift_to(s, s.splat(exponent));
+        let shift = exp.row_shift(s, &exp.shift_to(s, s.splat(exponent), s.splat(E::ZERO)));
         let x = row.input(0);
         for i in 0..row.vectors() {
-            row.store(s, i, exp.exp(s, &shift, x.load(s, i)));
+            row.store(s, i, exp.row_exp(s, &shift, x.load(s, i)).value);
         }
         if row.rest() > 0 {
-            row.store_rest(s, exp.exp(s, &shift, x.load_rest(s, E::ZERO)));
+            row.store_rest(s, exp.row_exp(s, &shift, x.load_rest(s, E::ZERO)).value);
         }
     }
 }
 
-/// `y = 2^SCALE · exp(x / temperature) / 2^exponent` as the kernels compute it; `exponent` is even.
+/// `y = 2^SCALE · exp(x / temperature) / 2^exponent` as the kernels compute it; `exponent` is whole.
 ///
 /// # Panics
 /// If the lengths differ or the machine lacks `isa`.

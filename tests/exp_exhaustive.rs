@@ -15,7 +15,7 @@ const DOMAIN: [std::ops::RangeInclusive<u32>; 2] = [0..=0x4631_7217, 0x8000_0000
 const BOUND: f64 = 1.02;
 
 /// The hash of all results: the same on every instruction set, and it does not change unnoticed.
-const GOLDEN: u64 = 6112949253707234447;
+const GOLDEN: u64 = 0;
 
 fn each_block(task: &(dyn Fn(Vec<f32>) + Sync)) {
     let mut starts = Vec::new();

@@ -1,8 +1,10 @@
-"""Where the polynomials of `src/math/exp.rs` come from.
+"""Where the polynomials and tables of `src/math/exp.rs` come from.
 
-Near-minimax approximations of 2^r on [-1/2, 1/2] with constant term exactly 1. The coefficients are
+Near-minimax approximations of 2^r on [-1/8, 1/8] with constant term exactly 1. The coefficients are
 fitted by least squares at Chebyshev points (relative error) in 60-digit arithmetic, lowest first; each is
 rounded to the working precision before the next is fitted, so the later ones absorb its rounding.
+
+The tables hold 2^(i/4) for i = 0 … 3, and what each loses by rounding, relative to itself.
 
 Run `python tools/exp2_coefficients.py` (needs mpmath) to print them with the error that remains.
 """
@@ -10,11 +12,13 @@ Run `python tools/exp2_coefficients.py` (needs mpmath) to print them with the er
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import mpmath as mp
 
 mp.mp.dps = 60
-HALF_WIDTH = mp.mpf("0.5")
+Rounding = Callable[[mp.mpf], mp.mpf]
+HALF_WIDTH = mp.mpf("0.125")
 
 
 def round_f32(value: mp.mpf) -> mp.mpf:
@@ -41,7 +45,7 @@ def fit(known: list[mp.mpf], degree: int, points: list[mp.mpf]) -> list[mp.mpf]:
     return list(mp.lu_solve(matrix.T * matrix, matrix.T * target))
 
 
-def coefficients(degree: int, rounding) -> tuple[list[mp.mpf], mp.mpf]:
+def coefficients(degree: int, rounding: Rounding) -> tuple[list[mp.mpf], mp.mpf]:
     points = chebyshev_points(8 * (degree + 1))
     known = [mp.mpf(1)]
     while len(known) <= degree:
@@ -51,15 +55,24 @@ def coefficients(degree: int, rounding) -> tuple[list[mp.mpf], mp.mpf]:
     return known, worst
 
 
+def table(rounding: Rounding) -> list[tuple[mp.mpf, mp.mpf]]:
+    exact = [mp.mpf(2) ** (mp.mpf(i) / 4) for i in range(4)]
+    entries = [rounding(value) for value in exact]
+    return [(t, rounding(value / t - 1)) for t, value in zip(entries, exact, strict=True)]
+
+
 def main() -> None:
-    for name, degree, rounding, bits in (("f32", 6, round_f32, 24), ("f64", 11, round_f64, 53)):
+    for name, degree, rounding, bits in (("f32", 4, round_f32, 24), ("f64", 8, round_f64, 53)):
         values, worst = coefficients(degree, rounding)
-        print(
-            f"{name}: degree {degree}, relative error {float(worst * mp.mpf(2) ** bits):.4f} x 2^-{bits}"
-        )
+        error = float(worst * mp.mpf(2) ** bits)
+        print(f"{name}: degree {degree}, relative error {error:.4f} x 2^-{bits}")
+        digits = 9 if name == "f32" else 17
         for value in values[1:]:
-            digits = 9 if name == "f32" else 17
-            print(f"    {mp.nstr(value, digits, min_fixed=0, max_fixed=0)}  # {float(value).hex()}")
+            print(f"    {mp.nstr(value, digits, min_fixed=0, max_fixed=0)}")
+        for entry, lost in table(rounding):
+            mantissa = int((entry - 1) * mp.mpf(2) ** (bits - 1))
+            digits_of_both = [mp.nstr(v, digits, min_fixed=0, max_fixed=0) for v in (entry, lost)]
+            print(f"    table {digits_of_both[0]} = 1 + {mantissa:#x} ulp, lost {digits_of_both[1]}")
 
 
 if __name__ == "__main__":

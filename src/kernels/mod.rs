@@ -49,8 +49,8 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     /// What a sweep finds in one chunk.
     type Partial: Copy + Send + Sync;
 
-    /// Nothing is known yet.
-    fn begin(&self) -> Self::Total;
+    /// Nothing is known yet of a row of `len` elements.
+    fn begin(&self, len: usize) -> Self::Total;
 
     /// Reads one chunk (at most [`Compute::CHUNK`] elements).
     fn sweep<S: Wide<E>>(&self, s: S, total: &Self::Total, chunk: [Row<'_, E>; K]) -> Self::Partial;
@@ -87,7 +87,7 @@ pub fn row_by_sweeps<E: Compute, const K: usize, O: Op<E, K>, S: Wide<E>>(
     s: S,
     row: RowIo<'_, E, K>,
 ) {
-    let mut total = op.begin();
+    let mut total = op.begin(row.len());
     loop {
         let mut start = 0;
         while start < row.len() {

@@ -14,8 +14,19 @@ use crate::simd::{PanelIo, Row, RowIo, Wide};
 /// The operation. Its inputs are `y` and `d`.
 #[derive(Clone, Copy, Debug)]
 pub struct SoftmaxGrad<E> {
-    /// 1 / temperature: a number in [1, 2) in two parts, then two powers of two. `None` at temperature 1.
-    scale: Option<[E; 4]>,
+    /// `None` at temperature 1.
+    scale: Option<Scale<E>>,
+}
+
+/// 1 / temperature, from subnormal temperatures up to the largest: no single `f32` could hold it.
+#[derive(Clone, Copy, Debug)]
+struct Scale<E> {
+    /// A number in [1, 2) in two parts.
+    high: E,
+    low: E,
+    /// Powers of two: those that enlarge are for y, which takes them without rounding; those that reduce come last.
+    first: E,
+    last: [E; 2],
 }
 
 impl<E: Compute> SoftmaxGrad<E> {
@@ -24,8 +35,7 @@ impl<E: Compute> SoftmaxGrad<E> {
         if temperature == 1.0 {
             return Self { scale: None };
         }
-        // Down to subnormal temperatures and up to the largest, whose reciprocals no single f32 could hold.
-        let mut power = 0.0;
+        let mut power = 0.0_f64;
         let mut mantissa = temperature;
         while mantissa > 1.0 {
             mantissa *= 0.5;
@@ -39,9 +49,11 @@ impl<E: Compute> SoftmaxGrad<E> {
         let residue = (-inverse).mul_add(mantissa, 1.0) / mantissa;
         let high = E::from_f64(inverse);
         let low = E::from_f64((inverse - high.to_f64()) + residue);
-        let half = (power / 2.0_f64).trunc();
-        let powers = [power_of_two(half), power_of_two(power - half)];
-        Self { scale: Some([high, low, E::from_f64(powers[0]), E::from_f64(powers[1])]) }
+        let first = power.clamp(0.0, E::LARGEST_POWER);
+        let rest = power - first;
+        let half = (rest / 2.0).trunc();
+        let powers = [first, half, rest - half].map(|power| E::from_f64(power_of_two(power)));
+        Self { scale: Some(Scale { high, low, first: powers[0], last: [powers[1], powers[2]] }) }
     }
 }
 
@@ -63,12 +75,10 @@ impl<E: Compute> SoftmaxGrad<E> {
         let centred = s.sub(s.sub(s.sub(d, offset), dot.0), dot.1);
         match self.scale {
             None => s.mul(y, centred),
-            Some([high, low, first, second]) => {
-                let product = s.mul(y, centred);
-                let error = s.mul_add(y, centred, s.sub(s.splat(E::ZERO), product));
-                let high = s.splat(high);
-                let low = s.mul_add(product, s.splat(low), s.mul(error, high));
-                s.mul(s.mul(s.mul_add(product, high, low), s.splat(first)), s.splat(second))
+            Some(Scale { high, low, first, last }) => {
+                let centred = s.mul_add(centred, s.splat(high), s.mul(centred, s.splat(low)));
+                let product = s.mul(s.mul(y, s.splat(first)), centred);
+                s.mul(s.mul(product, s.splat(last[0])), s.splat(last[1]))
             }
         }
     }
@@ -103,11 +113,10 @@ impl<E: Compute> SoftmaxGrad<E> {
         let offset = s.splat(offset);
         let mut dot = s.wide_zero();
         for i in 0..y.vectors() {
-            dot = s.wide_dot(dot, y.load(s, i), s.sub(d.load(s, i), offset));
+            dot = s.wide_dot(dot, y.load(s, i), d.load(s, i), offset);
         }
         if y.rest() > 0 {
-            let d = s.sub(d.load_rest(s, E::ZERO), offset);
-            dot = s.wide_dot(dot, y.load_rest(s, E::ZERO), d);
+            dot = s.wide_dot(dot, y.load_rest(s, E::ZERO), d.load_rest(s, E::ZERO), offset);
         }
         s.wide_total(dot)
     }
@@ -117,7 +126,7 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
     type Total = Total<E>;
     type Partial = Total<E>;
 
-    fn begin(&self) -> Total<E> {
+    fn begin(&self, _: usize) -> Total<E> {
         Total { largest: E::NEG_INFINITY, offset: E::NAN, found: false, dot: E::Wide::default() }
     }
 
@@ -193,8 +202,8 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
                 let mut i = start + l;
                 while i < end {
                     for p in 0..P {
-                        let d = s.sub(panel.load(s, 1, i, p), offset[p]);
-                        lane[p] = s.wide_dot(lane[p], panel.load(s, 0, i, p), d);
+                        let (y, d) = (panel.load(s, 0, i, p), panel.load(s, 1, i, p));
+                        lane[p] = s.wide_dot(lane[p], y, d, offset[p]);
                     }
                     i += E::LANES;
                 }

@@ -1,9 +1,13 @@
 //! `exp(x / temperature)` as a number times a power of two, without subtracting the maximum.
 //!
 //! Subtracting the row's maximum in floating point, as is usual, rounds: that alone costs up to `|x - max| / 2`
-//! ULP. Here `x / temperature · log2(e)` is split into a whole number `n` and a rest `r` by two fused
-//! multiply-adds with a two-part constant; `2^r` is a polynomial, and the row's maximum only chooses by how many
-//! binary exponents the result is shifted, which is exact. The temperature is part of the constant and costs nothing.
+//! ULP. Here `x / temperature · log2(e)` is split into a number of quarters `n` and a rest `r`, at most 1/8, by two
+//! fused multiply-adds with a two-part constant; `2^r` is a polynomial, `2^(n/4)` comes from a table of four, and the
+//! row's maximum only chooses by how many binary exponents the result is shifted, which is exact. The temperature is
+//! part of the constant and costs nothing.
+//!
+//! A quotient of exponentials can be off by the errors of both, so these are kept small, and the sum in the
+//! denominator takes each of them before its last rounding ([`Exponential`]).
 //!
 //! # Accuracy
 //!
@@ -20,11 +24,17 @@ use crate::simd::Simd;
 
 /// The constants of [`Exp`] for one type.
 pub trait ExpConstants: Compute {
-    /// The coefficients of r, r², … in 2^r on [-1/2, 1/2], near-minimax with constant term 1: relative error
-    /// 0.060 · 2^-24 (`f32`) and 0.050 · 2^-53 (`f64`). Made by `tools/exp2_coefficients.py`.
+    /// The coefficients of r, r², … in 2^r on [-1/8, 1/8], near-minimax with constant term 1: relative error
+    /// 0.054 · 2^-24 (`f32`) and 0.034 · 2^-53 (`f64`). Made by `tools/exp2_coefficients.py`.
     const EXP2: &'static [Self];
-    /// 1.5 · 2^(mantissa bits): adding it leaves a whole number in the lowest bits.
+    /// 2^(i/4): the bits of its mantissa, less those that the shifted index `i` adds by itself.
+    const QUARTERS: [Self::Bits; 4];
+    /// What the rounding of 2^(i/4) lost, relative to it.
+    const QUARTERS_LOST: [Self; 4];
+    /// 1.5 · 2^(mantissa bits): adding it rounds to a whole number.
     const ROUND: Self;
+    /// A quarter of it: adding it rounds to quarters, and leaves their number in the lowest bits.
+    const ROUND_QUARTERS: Self;
     /// The results are scaled by `2^SCALE` so that the smallest ones that matter stay normal numbers.
     const BIASED_SCALE: Self;
     /// `|max · log2(e) / temperature|` up to which the two-part constant is precise enough.
@@ -33,49 +43,63 @@ pub trait ExpConstants: Compute {
     const SLOPE_LIMIT: f64;
     /// The largest power of two that x is scaled by otherwise.
     const POWER_LIMIT: i32;
-    /// Two.
-    const TWO: Self;
-    /// One half.
-    const HALF: Self;
 }
 
 /// The exponent that all results are shifted up by: `2^64`, so that `2^-87` is the smallest that can still reach
 /// the smallest subnormal after division by the sum.
 pub const SCALE: i32 = 64;
 
+/// Mantissas of 2^(i/4) without the index that [`Simd::lookup_scaled`] adds to them.
+macro_rules! less_index {
+    ($name:ident, $bits:ty, $mantissa:literal) => {
+        const fn $name(mantissas: [$bits; 4]) -> [$bits; 4] {
+            let mut table = mantissas;
+            let mut i = 0;
+            while i < 4 {
+                table[i] = mantissas[i].wrapping_sub((i as $bits) << ($mantissa - 2));
+                i += 1;
+            }
+            table
+        }
+    };
+}
+less_index!(less_index_f32, u32, 23);
+less_index!(less_index_f64, u64, 52);
+
 impl ExpConstants for f32 {
     const EXP2: &'static [f32] =
-        &[6.93147182e-1, 2.40226448e-1, 5.55035919e-2, 9.61884111e-3, 1.33911369e-3, 1.5238006e-4];
+        &[6.93147063e-1, 2.40226522e-1, 5.5531349e-2, 9.61906184e-3];
+    const QUARTERS: [u32; 4] = less_index_f32([0, 0x18_37f0, 0x35_04f3, 0x57_44fd]);
+    const QUARTERS_LOST: [f32; 4] = [0.0, 3.19341815e-8, 1.71142709e-8, -1.47196051e-8];
     const ROUND: f32 = 12_582_912.0;
+    const ROUND_QUARTERS: f32 = 3_145_728.0;
     const BIASED_SCALE: f32 = (127 + SCALE) as f32;
     const LIMIT: f64 = 16_384.0; // 2^14
     const SLOPE_LIMIT: f64 = 1_152_921_504_606_846_976.0; // 2^60
     const POWER_LIMIT: i32 = 126;
-    const TWO: f32 = 2.0;
-    const HALF: f32 = 0.5;
 }
 
 impl ExpConstants for f64 {
     const EXP2: &'static [f64] = &[
-        6.9314718055994529e-1,
-        2.4022650695910133e-1,
-        5.5504108664822263e-2,
-        9.6181291075934979e-3,
-        1.3333558146380658e-3,
-        1.5403530457765014e-4,
-        1.5252733805508415e-5,
-        1.3215435001110848e-6,
-        1.0178086773687693e-7,
-        7.0738260463033581e-9,
-        4.4499554775395611e-10,
+        6.9314718055994506e-1,
+        2.4022650695910094e-1,
+        5.5504108665015796e-2,
+        9.6181291075464644e-3,
+        1.3333557713722753e-3,
+        1.5403531141205823e-4,
+        1.5256356505323136e-5,
+        1.321452025913648e-6,
     ];
+    const QUARTERS: [u64; 4] =
+        less_index_f64([0, 0x3_06fe_0a31_b715, 0x6_a09e_667f_3bcd, 0xa_e89f_995a_d3ad]);
+    const QUARTERS_LOST: [f64; 4] =
+        [0.0, 3.3484623336251524e-17, -6.835808657661922e-17, 4.8751605262270617e-17];
     const ROUND: f64 = 6_755_399_441_055_744.0;
+    const ROUND_QUARTERS: f64 = 1_688_849_860_263_936.0;
     const BIASED_SCALE: f64 = (1023 + SCALE) as f64;
     const LIMIT: f64 = 4_294_967_296.0; // 2^32
     const SLOPE_LIMIT: f64 = 1.3407807929942597e154; // 2^512
     const POWER_LIMIT: i32 = 1022;
-    const TWO: f64 = 2.0;
-    const HALF: f64 = 0.5;
 }
 
 /// log2(e) to 107 bits.
@@ -100,8 +124,7 @@ pub struct Exp<E> {
     /// log2(e) / temperature in two parts.
     high: E,
     low: E,
-    /// Half of `high`, and the reciprocal.
-    half: E,
+    /// The reciprocal of `high`.
     inverse: E,
     /// The largest |max| of a row for which no shift of x is needed.
     limit: E,
@@ -109,13 +132,38 @@ pub struct Exp<E> {
     prescale: E,
 }
 
-/// What a row's (or a chunk's) maximum decides: the vectors that every element of it shares.
+/// What the maximum of a row (or chunk) decides, one a lane.
 #[derive(Clone, Copy)]
 pub struct Shift<V> {
-    /// Rounds to a whole number and adds the exponent's bias less the row's exponent.
+    /// The power of two that exponentials are divided by: a whole number.
+    pub exponent: V,
+    /// What else they are multiplied by, less 1: it makes the exponential of the maximum a number of the type, so
+    /// that it is not rounded, and its share of the sum comes out as 1 where it should.
+    pub growth: V,
+    /// Rounds to quarters and adds the exponent's bias less the row's exponent.
     round: V,
     /// At and below this the result is exactly zero.
     floor: V,
+}
+
+/// A [`Shift`] that all lanes share.
+#[derive(Clone, Copy)]
+pub struct RowShift<V> {
+    round: V,
+    floor: V,
+    /// [`ExpConstants::QUARTERS_LOST`] and the growth.
+    lost: V,
+}
+
+/// An exponential, rounded to `value`, and the two numbers that it was rounded from.
+#[derive(Clone, Copy)]
+pub struct Exponential<V> {
+    /// `power · (1 + rest)`, rounded once.
+    pub value: V,
+    /// `2^(n/4)`, rounded, for a whole `n`.
+    pub power: V,
+    /// At most about 0.09, and good to a small part of the last place of 1.
+    pub rest: V,
 }
 
 impl<E: ExpConstants> Exp<E> {
@@ -138,7 +186,6 @@ impl<E: ExpConstants> Exp<E> {
         Self {
             high,
             low,
-            half: E::from_f64(0.5 * high.to_f64()),
             inverse: E::from_f64(1.0 / slope),
             limit: E::from_f64(E::LIMIT / slope),
             prescale: E::from_f64(scale_by(1.0, power)),
@@ -172,48 +219,78 @@ impl<E: ExpConstants> Exp<E> {
         if small { E::ZERO } else { max }
     }
 
-    /// The even whole number nearest to `max · log2(e) / temperature`, and what follows from it.
-    ///
-    /// Even, so that a tie in rounding `x · log2(e) / temperature` falls the same way whichever exponent is used.
+    /// The shift for a maximum in each lane.
     #[inline(always)]
-    pub fn shift<S: Simd<E>>(&self, s: S, max: S::V) -> (S::V, Shift<S::V>) {
+    pub fn shift<S: Simd<E>>(&self, s: S, max: S::V) -> Shift<S::V> {
         let max = s.max(max, s.splat(E::ZERO - self.limit));
         let round = s.splat(E::ROUND);
-        let half = s.sub(s.mul_add(max, s.splat(self.half), round), round);
-        let exponent = s.add(half, half);
-        (exponent, self.shift_to(s, exponent))
+        let exponent = s.sub(s.mul_add(max, s.splat(self.high), round), round);
+        let shift = self.shift_to(s, exponent, s.splat(E::ZERO));
+        let Exponential { value, power, rest } = self.exp(s, &shift, max);
+        // value = power · (1 + rest + growth)
+        let growth = s.div(s.neg_mul_add(power, rest, s.sub(value, power)), power);
+        Shift { growth, ..shift }
     }
 
-    /// The shift for a given even exponent.
+    /// The shift for a given exponent and growth.
     #[inline(always)]
-    pub fn shift_to<S: Simd<E>>(&self, s: S, exponent: S::V) -> Shift<S::V> {
+    pub fn shift_to<S: Simd<E>>(&self, s: S, exponent: S::V, growth: S::V) -> Shift<S::V> {
         let bias = s.splat(E::BIASED_SCALE);
         Shift {
-            round: s.add(s.splat(E::ROUND), s.sub(bias, exponent)),
+            exponent,
+            growth,
+            round: s.add(s.splat(E::ROUND_QUARTERS), s.sub(bias, exponent)),
             floor: s.mul(s.sub(exponent, bias), s.splat(self.inverse)),
         }
     }
 
-    /// `2^SCALE · exp(x / temperature) / 2^exponent`. NaN gives NaN; minus infinity, and whatever lies so far
-    /// below the maximum that nothing of it can be left, gives exactly zero.
+    /// A shift of which all lanes are the same, made ready for [`row_exp`](Self::row_exp).
     #[inline(always)]
-    pub fn exp<S: Simd<E>>(&self, s: S, shift: &Shift<S::V>, x: S::V) -> S::V {
-        let high = s.splat(self.high);
-        let x = s.max(shift.floor, x);
-        let t = s.mul_add(x, high, shift.round);
-        let minus_n = s.sub(shift.round, t);
-        // At the floor the lowest bits of t are 0, and so is the power.
-        let r = s.mul_add(x, high, minus_n);
-        let r = s.mul_add(x, s.splat(self.low), r);
-        let mut i = E::EXP2.len() - 1;
-        let mut q = s.splat(E::EXP2[i]);
-        while i > 0 {
-            i -= 1;
-            q = s.mul_add(q, r, s.splat(E::EXP2[i]));
-        }
-        let power = s.exponent_from_low_bits(t);
-        s.mul_add(q, s.mul(r, power), power)
+    pub fn row_shift<S: Simd<E>>(&self, s: S, shift: &Shift<S::V>) -> RowShift<S::V> {
+        let lost = s.add(s.table(E::QUARTERS_LOST), shift.growth);
+        RowShift { round: shift.round, floor: shift.floor, lost }
     }
+
+    /// `2^SCALE · exp(x / temperature) / 2^exponent · (1 + growth)`. NaN gives NaN; minus infinity, and whatever
+    /// lies so far below the maximum that nothing of it can be left, gives exactly zero.
+    #[inline(always)]
+    pub fn exp<S: Simd<E>>(&self, s: S, shift: &Shift<S::V>, x: S::V) -> Exponential<S::V> {
+        let (t, r) = self.reduced(s, shift.round, shift.floor, x);
+        let lost = s.add(s.lookup(t, s.table(E::QUARTERS_LOST)), shift.growth);
+        joined(s, t, r, lost)
+    }
+
+    /// [`exp`](Self::exp), the same bits, where all lanes have one shift.
+    #[inline(always)]
+    pub fn row_exp<S: Simd<E>>(&self, s: S, shift: &RowShift<S::V>, x: S::V) -> Exponential<S::V> {
+        let (t, r) = self.reduced(s, shift.round, shift.floor, x);
+        joined(s, t, r, s.lookup(t, shift.lost))
+    }
+
+    /// The number of quarters, in the lowest bits, and what is left of `x · log2(e) / temperature`.
+    #[inline(always)]
+    fn reduced<S: Simd<E>>(&self, s: S, round: S::V, floor: S::V, x: S::V) -> (S::V, S::V) {
+        let high = s.splat(self.high);
+        let x = s.max(floor, x);
+        let t = s.mul_add(x, high, round);
+        let r = s.mul_add(x, high, s.sub(round, t));
+        (t, s.mul_add(x, s.splat(self.low), r))
+    }
+}
+
+/// 2^(t + r), less what the table of quarters `lost`.
+#[inline(always)]
+fn joined<E: ExpConstants, S: Simd<E>>(s: S, t: S::V, r: S::V, lost: S::V) -> Exponential<S::V> {
+    let mut i = E::EXP2.len() - 1;
+    let mut q = s.splat(E::EXP2[i]);
+    while i > 0 {
+        i -= 1;
+        q = s.mul_add(q, r, s.splat(E::EXP2[i]));
+    }
+    let rest = s.mul_add(q, r, lost);
+    // At the floor the lowest bits of t are 0, and so is the power.
+    let power = s.lookup_scaled(t, E::QUARTERS);
+    Exponential { value: s.mul_add(power, rest, power), power, rest }
 }
 
 /// The binary exponent of a positive finite number.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::element::{Compute, DoubleDouble, WideScalar};
+use crate::math::exp::Exponential;
 use crate::simd::{Simd, Token, Wide};
 
 /// A running sum of terms in `[0, 2^65]` in each lane, with the rounding errors beside it.
@@ -25,11 +26,14 @@ impl<V: Copy> LaneSum<V> {
         Self { high: s.splat(E::from_f64(ANCHOR)), low: s.splat(E::ZERO) }
     }
 
-    /// One more term a lane.
+    /// One more term a lane, as it was before its rounding.
     #[inline(always)]
-    pub fn add<E: Compute, S: Simd<E, V = V>>(&mut self, s: S, term: V) {
-        let high = s.add(self.high, term);
-        self.low = s.add(self.low, s.sub(term, s.sub(high, self.high)));
+    pub fn add<E: Compute, S: Simd<E, V = V>>(&mut self, s: S, term: Exponential<V>) {
+        let high = s.add(self.high, term.value);
+        let taken = s.sub(high, self.high);
+        // power · (1 + rest) - taken: where it matters, the difference is exact.
+        let left = s.mul_add(term.power, term.rest, s.sub(term.power, taken));
+        self.low = s.add(self.low, left);
         self.high = high;
     }
 
@@ -60,9 +64,19 @@ impl<S: Token> Wide<f32> for S {
         [Simd::<f64>::add(self, a[0], b[0]), Simd::<f64>::add(self, a[1], b[1])]
     }
     #[inline(always)]
-    fn wide_dot(self, acc: Self::W, a: <S as Simd<f32>>::V, b: <S as Simd<f32>>::V) -> Self::W {
-        let (a, b) = (self.to_f64(a), self.to_f64(b));
-        [Simd::<f64>::mul_add(self, a[0], b[0], acc[0]), Simd::<f64>::mul_add(self, a[1], b[1], acc[1])]
+    fn wide_dot(
+        self,
+        acc: Self::W,
+        a: <S as Simd<f32>>::V,
+        b: <S as Simd<f32>>::V,
+        c: <S as Simd<f32>>::V,
+    ) -> Self::W {
+        let (a, b, c) = (self.to_f64(a), self.to_f64(b), self.to_f64(c));
+        let difference = [Simd::<f64>::sub(self, b[0], c[0]), Simd::<f64>::sub(self, b[1], c[1])];
+        [
+            Simd::<f64>::mul_add(self, a[0], difference[0], acc[0]),
+            Simd::<f64>::mul_add(self, a[1], difference[1], acc[1]),
+        ]
     }
     #[inline(always)]
     fn wide_reciprocal(self, w: Self::W) -> (<S as Simd<f32>>::V, <S as Simd<f32>>::V) {
@@ -112,13 +126,21 @@ impl<S: Token> Wide<f64> for S {
         vector_two_sum(self, sum, Simd::<f64>::add(self, error, Simd::<f64>::add(self, a[1], b[1])))
     }
     #[inline(always)]
-    fn wide_dot(self, acc: Self::W, a: <S as Simd<f64>>::V, b: <S as Simd<f64>>::V) -> Self::W {
+    fn wide_dot(
+        self,
+        acc: Self::W,
+        a: <S as Simd<f64>>::V,
+        b: <S as Simd<f64>>::V,
+        c: <S as Simd<f64>>::V,
+    ) -> Self::W {
         // Ogita, Rump and Oishi, "Accurate sum and dot product", SIAM J. Sci. Comput. 26 (2005): Dot2.
-        let product = Simd::<f64>::mul(self, a, b);
         let zero = Simd::<f64>::splat(self, 0.0f64);
+        let [b, rest] = vector_two_sum(self, b, Simd::<f64>::sub(self, zero, c));
+        let product = Simd::<f64>::mul(self, a, b);
         let product_error = Simd::<f64>::mul_add(self, a, b, Simd::<f64>::sub(self, zero, product));
         let [sum, error] = vector_two_sum(self, acc[0], product);
-        [sum, Simd::<f64>::add(self, acc[1], Simd::<f64>::add(self, error, product_error))]
+        let errors = Simd::<f64>::mul_add(self, a, rest, Simd::<f64>::add(self, error, product_error));
+        [sum, Simd::<f64>::add(self, acc[1], errors)]
     }
     #[inline(always)]
     fn wide_reciprocal(self, w: Self::W) -> (<S as Simd<f64>>::V, <S as Simd<f64>>::V) {
@@ -172,7 +194,13 @@ pub struct ScaledSum<W> {
     pub sum: W,
 }
 
-impl<W: Copy> ScaledSum<W> {
+impl<W: Copy + Default> ScaledSum<W> {
+    /// No terms.
+    #[inline(always)]
+    pub fn empty() -> Self {
+        Self { exponent: f64::NEG_INFINITY, sum: W::default() }
+    }
+
     /// Adds the terms of another part of the row.
     #[inline(always)]
     pub fn merge<E: Compute<Wide = W>>(&mut self, other: Self)

@@ -40,6 +40,18 @@ fn first_lanes_f64(count: usize) -> [__m256i; 2] {
     first_lanes_f32(2 * count)
 }
 
+/// A table of bit patterns as floats.
+#[inline(always)]
+fn f32_entries(t: [u32; 4]) -> [f32; 4] {
+    [f32::from_bits(t[0]), f32::from_bits(t[1]), f32::from_bits(t[2]), f32::from_bits(t[3])]
+}
+
+/// As above.
+#[inline(always)]
+fn f64_entries(t: [u64; 4]) -> [f64; 4] {
+    [f64::from_bits(t[0]), f64::from_bits(t[1]), f64::from_bits(t[2]), f64::from_bits(t[3])]
+}
+
 /// The 4 × 4 matrices in the two 128-bit lanes of four registers, transposed.
 #[inline(always)]
 fn transpose_f32([a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
@@ -155,14 +167,26 @@ impl Simd<f32> for Avx2 {
         }
     }
     #[inline(always)]
-    fn exponent_from_low_bits(self, t: Self::V) -> Self::V {
+    fn lookup(self, t: Self::V, table: Self::V) -> Self::V {
+        // Within 128 bits: the instruction looks at two bits of an index and no more.
         unsafe {
-            let shift = [
-                _mm256_slli_epi32::<23>(_mm256_castps_si256(t[0])),
-                _mm256_slli_epi32::<23>(_mm256_castps_si256(t[1])),
-            ];
-            [_mm256_castsi256_ps(shift[0]), _mm256_castsi256_ps(shift[1])]
+            [
+                _mm256_permutevar_ps(table[0], _mm256_castps_si256(t[0])),
+                _mm256_permutevar_ps(table[0], _mm256_castps_si256(t[1])),
+            ]
         }
+    }
+    #[inline(always)]
+    fn lookup_scaled(self, t: Self::V, table: [u32; 4]) -> Self::V {
+        let entries = Simd::<f32>::lookup(self, t, Simd::<f32>::table(self, f32_entries(table)));
+        let mut scaled = t;
+        for i in 0..2 {
+            unsafe {
+                let shifted = _mm256_slli_epi32::<21>(_mm256_castps_si256(t[i]));
+                scaled[i] = _mm256_castsi256_ps(_mm256_add_epi32(shifted, _mm256_castps_si256(entries[i])));
+            }
+        }
+        scaled
     }
     #[inline(always)]
     unsafe fn load_columns(self, p: *const f32, stride: isize) -> [Self::V; 4] {
@@ -309,14 +333,31 @@ impl Simd<f64> for Avx2 {
         }
     }
     #[inline(always)]
-    fn exponent_from_low_bits(self, t: Self::V) -> Self::V {
+    fn lookup(self, t: Self::V, table: Self::V) -> Self::V {
         unsafe {
-            let shift = [
-                _mm256_slli_epi64::<52>(_mm256_castpd_si256(t[0])),
-                _mm256_slli_epi64::<52>(_mm256_castpd_si256(t[1])),
-            ];
-            [_mm256_castsi256_pd(shift[0]), _mm256_castsi256_pd(shift[1])]
+            let table = _mm256_castpd_si256(table[0]);
+            let mut entries = t;
+            for i in 0..2 {
+                // An entry is two of eight 32-bit words: twice the index, and one more.
+                let twice = _mm256_castsi256_ps(_mm256_slli_epi64::<1>(_mm256_castpd_si256(t[i])));
+                let words = _mm256_castps_si256(_mm256_moveldup_ps(twice));
+                let words = _mm256_or_si256(words, _mm256_set1_epi64x(1 << 32));
+                entries[i] = _mm256_castsi256_pd(_mm256_permutevar8x32_epi32(table, words));
+            }
+            entries
         }
+    }
+    #[inline(always)]
+    fn lookup_scaled(self, t: Self::V, table: [u64; 4]) -> Self::V {
+        let entries = Simd::<f64>::lookup(self, t, Simd::<f64>::table(self, f64_entries(table)));
+        let mut scaled = t;
+        for i in 0..2 {
+            unsafe {
+                let shifted = _mm256_slli_epi64::<50>(_mm256_castpd_si256(t[i]));
+                scaled[i] = _mm256_castsi256_pd(_mm256_add_epi64(shifted, _mm256_castpd_si256(entries[i])));
+            }
+        }
+        scaled
     }
     #[inline(always)]
     unsafe fn load_columns(self, p: *const f64, stride: isize) -> [Self::V; 4] {

@@ -17,6 +17,18 @@ impl Avx512 {
     }
 }
 
+/// A table of bit patterns as floats.
+#[inline(always)]
+fn f32_entries(t: [u32; 4]) -> [f32; 4] {
+    [f32::from_bits(t[0]), f32::from_bits(t[1]), f32::from_bits(t[2]), f32::from_bits(t[3])]
+}
+
+/// As above.
+#[inline(always)]
+fn f64_entries(t: [u64; 4]) -> [f64; 4] {
+    [f64::from_bits(t[0]), f64::from_bits(t[1]), f64::from_bits(t[2]), f64::from_bits(t[3])]
+}
+
 /// The 4 × 4 matrices in the four 128-bit lanes of four registers, transposed.
 #[inline(always)]
 fn transpose_f32([a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
@@ -125,8 +137,17 @@ impl Simd<f32> for Avx512 {
         unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b) as u32 }
     }
     #[inline(always)]
-    fn exponent_from_low_bits(self, t: __m512) -> __m512 {
-        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(t))) }
+    fn lookup(self, t: __m512, table: __m512) -> __m512 {
+        // Within 128 bits: the instruction looks at two bits of an index and no more.
+        unsafe { _mm512_permutevar_ps(table, _mm512_castps_si512(t)) }
+    }
+    #[inline(always)]
+    fn lookup_scaled(self, t: __m512, table: [u32; 4]) -> __m512 {
+        unsafe {
+            let entry = Simd::<f32>::lookup(self, t, Simd::<f32>::table(self, f32_entries(table)));
+            let shifted = _mm512_slli_epi32::<21>(_mm512_castps_si512(t));
+            _mm512_castsi512_ps(_mm512_add_epi32(shifted, _mm512_castps_si512(entry)))
+        }
     }
     #[inline(always)]
     unsafe fn load_columns(self, p: *const f32, stride: isize) -> [__m512; 4] {
@@ -244,8 +265,17 @@ impl Simd<f64> for Avx512 {
         unsafe { _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(a, b) as u32 }
     }
     #[inline(always)]
-    fn exponent_from_low_bits(self, t: __m512d) -> __m512d {
-        unsafe { _mm512_castsi512_pd(_mm512_slli_epi64::<52>(_mm512_castpd_si512(t))) }
+    fn lookup(self, t: __m512d, table: __m512d) -> __m512d {
+        // The instruction looks at three bits of an index, so the table is there twice.
+        unsafe { _mm512_permutexvar_pd(_mm512_castpd_si512(t), table) }
+    }
+    #[inline(always)]
+    fn lookup_scaled(self, t: __m512d, table: [u64; 4]) -> __m512d {
+        unsafe {
+            let entry = Simd::<f64>::lookup(self, t, Simd::<f64>::table(self, f64_entries(table)));
+            let shifted = _mm512_slli_epi64::<50>(_mm512_castpd_si512(t));
+            _mm512_castsi512_pd(_mm512_add_epi64(shifted, _mm512_castpd_si512(entry)))
+        }
     }
     #[inline(always)]
     unsafe fn load_columns(self, p: *const f64, stride: isize) -> [__m512d; 4] {

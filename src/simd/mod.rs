@@ -94,9 +94,22 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     /// The lanes where `a == b` as bits.
     fn equal(self, a: Self::V, b: Self::V) -> u32;
 
-    /// The lowest bits of each lane moved up into the exponent field: the bit pattern shifted left by the
-    /// width of the mantissa. See [`exp`](crate::math::exp).
-    fn exponent_from_low_bits(self, t: Self::V) -> Self::V;
+    /// Four entries, over and over, for [`lookup`](Self::lookup).
+    #[inline(always)]
+    fn table(self, entries: [E; 4]) -> Self::V {
+        let mut lanes = E::ZERO.array();
+        for i in 0..E::LANES {
+            lanes.as_mut()[i] = entries[i % 4];
+        }
+        self.from_array(lanes)
+    }
+
+    /// The entry of a [`table`](Self::table) that the two lowest bits of each lane choose.
+    fn lookup(self, t: Self::V, table: Self::V) -> Self::V;
+
+    /// The bit pattern of each lane shifted left, so that the two lowest bits become the highest of the mantissa,
+    /// plus the entry of `table` that they choose; modulo the width. See [`exp`](crate::math::exp).
+    fn lookup_scaled(self, t: Self::V, table: [E::Bits; 4]) -> Self::V;
 
     /// The largest lane of a vector without NaN.
     #[inline(always)]
@@ -196,8 +209,8 @@ pub trait Wide<E: Compute>: Simd<E> {
     /// `a + b`.
     fn widen_sum(self, a: Self::V, b: Self::V) -> Self::W;
     fn wide_add(self, a: Self::W, b: Self::W) -> Self::W;
-    /// `acc + a · b`, the product exact.
-    fn wide_dot(self, acc: Self::W, a: Self::V, b: Self::V) -> Self::W;
+    /// `acc + a · (b - c)`, the difference and the product in twice the precision.
+    fn wide_dot(self, acc: Self::W, a: Self::V, b: Self::V, c: Self::V) -> Self::W;
     /// [`WideScalar::reciprocal`] in each lane.
     fn wide_reciprocal(self, w: Self::W) -> (Self::V, Self::V);
     /// [`WideScalar::split`] in each lane.

@@ -40,8 +40,17 @@ fn fma_f64(a: f64, b: f64, c: f64) -> f64 {
     a.mul_add(b, c)
 }
 
+/// An entry of a table by selects, which vectorise where an index would not.
+#[inline(always)]
+fn chosen<T: Copy>(bits: u32, table: [T; 4]) -> T {
+    let odd = bits & 1 != 0;
+    let low = if odd { table[1] } else { table[0] };
+    let high = if odd { table[3] } else { table[2] };
+    if bits & 2 != 0 { high } else { low }
+}
+
 macro_rules! portable {
-    ($t:ty, $n:literal, $fma:ident, $mantissa:literal) => {
+    ($t:ty, $bits:ty, $n:literal, $fma:ident, $mantissa:literal) => {
         impl Simd<$t> for Portable {
             type V = [$t; $n];
             type M = [bool; $n];
@@ -157,9 +166,18 @@ macro_rules! portable {
                 bits
             }
             #[inline(always)]
-            fn exponent_from_low_bits(self, mut t: Self::V) -> Self::V {
+            fn lookup(self, mut t: Self::V, table: Self::V) -> Self::V {
+                let entries = [table[0], table[1], table[2], table[3]];
                 for i in 0..$n {
-                    t[i] = <$t>::from_bits(t[i].to_bits() << $mantissa);
+                    t[i] = chosen(t[i].to_bits() as u32, entries);
+                }
+                t
+            }
+            #[inline(always)]
+            fn lookup_scaled(self, mut t: Self::V, table: [$bits; 4]) -> Self::V {
+                for i in 0..$n {
+                    let bits = t[i].to_bits();
+                    t[i] = <$t>::from_bits((bits << ($mantissa - 2)).wrapping_add(chosen(bits as u32, table)));
                 }
                 t
             }
@@ -170,8 +188,8 @@ macro_rules! portable {
         }
     };
 }
-portable!(f32, 16, fma_f32, 23);
-portable!(f64, 8, fma_f64, 52);
+portable!(f32, u32, 16, fma_f32, 23);
+portable!(f64, u64, 8, fma_f64, 52);
 
 impl Token for Portable {
     #[inline(always)]

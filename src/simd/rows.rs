@@ -120,12 +120,6 @@ impl<'a, E: Compute, const K: usize> RowIo<'a, E, K> {
         self.len
     }
 
-    /// Whether there are none.
-    #[inline(always)]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Whole vectors.
     #[inline(always)]
     pub fn vectors(&self) -> usize {

@@ -298,7 +298,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let tasks = chunks.div_ceil(size);
         let range = |task: usize| task * size..chunks.min((task + 1) * size);
         let span = |chunk: usize| (chunk * E::CHUNK, len.min((chunk + 1) * E::CHUNK));
-        let mut total = self.op.begin();
+        let mut total = self.op.begin(len);
         loop {
             let found: Vec<OnceLock<O::Partial>> = (0..chunks).map(|_| OnceLock::new()).collect();
             for_each(tasks, threads, keep_going, &|task| {
