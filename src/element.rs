@@ -94,6 +94,9 @@ pub trait Compute:
     const ONE: Self;
     /// The exponent of the largest power of two.
     const LARGEST_POWER: f64;
+    /// The exponent of a power of two by which products of subnormal numbers are enlarged, so that nothing is lost
+    /// where sums are no wider in range than the terms.
+    const PRODUCT_POWER: f64;
     /// One virtual vector as an array.
     type Array: Copy + AsRef<[Self]> + AsMut<[Self]>;
     /// The bit pattern.
@@ -210,6 +213,7 @@ impl Compute for f32 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const LARGEST_POWER: f64 = 127.0;
+    const PRODUCT_POWER: f64 = 0.0;
     type Array = [f32; 16];
     type Bits = u32;
     type Wide = f64;
@@ -238,6 +242,7 @@ impl Compute for f64 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const LARGEST_POWER: f64 = 1023.0;
+    const PRODUCT_POWER: f64 = 60.0;
     type Array = [f64; 8];
     type Bits = u64;
     type Wide = DoubleDouble;

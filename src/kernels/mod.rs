@@ -9,7 +9,7 @@ pub mod softmax;
 pub mod softmax_grad;
 
 use crate::element::Compute;
-use crate::simd::{PanelIo, Row, RowIo, Wide};
+use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
 
 /// What follows when a sweep over a row is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,24 +134,60 @@ pub(crate) fn max_pass<E: Compute, S: Wide<E>>(s: S, row: Row<'_, E>) -> E {
     s.max_lane(folded)
 }
 
-/// The sums of `count` lanes down the columns of a panel, added up in the order of [`Wide::wide_total`].
+/// The terms of a sum down the columns of a panel, by lanes: a lane of a row is every `LANES`th element.
+pub(crate) trait LaneTerms<E: Compute, V, const P: usize> {
+    /// How many lanes have terms.
+    fn count(&self) -> usize;
+    /// The sums of one lane. Implementations are `#[inline(always)]`.
+    fn lane<S: Wide<E> + Simd<E, V = V>>(&self, s: S, lane: usize) -> [S::W; P];
+}
+
+/// The sums down the columns of a panel, its lanes added up in the order of [`Wide::wide_total`].
 #[inline(always)]
-pub(crate) fn fold_lanes<E: Compute, S: Wide<E>, const P: usize>(
+pub(crate) fn fold_lanes<E: Compute, S: Wide<E>, T: LaneTerms<E, S::V, P>, const P: usize>(
     s: S,
-    lanes: &mut [[S::W; P]; 16],
-    count: usize,
+    terms: &T,
 ) -> [S::W; P] {
-    let mut half = E::LANES / 2;
+    let quarter = E::LANES / 4;
+    let mut quarters = [[s.wide_zero(); P]; 4];
+    for lane in 0..quarter {
+        let sum = pair(s, terms, lane, lane + 2 * quarter);
+        let other = pair(s, terms, lane + quarter, lane + 3 * quarter);
+        for p in 0..P {
+            quarters[lane][p] = s.wide_add(sum[p], other[p]);
+        }
+    }
+    let mut half = quarter / 2;
     while half > 0 {
-        // Lanes that hold nothing are zero, and adding zero changes no bit.
-        for i in 0..half.min(count.saturating_sub(half)) {
+        for lane in 0..half {
             for p in 0..P {
-                lanes[i][p] = s.wide_add(lanes[i][p], lanes[i + half][p]);
+                quarters[lane][p] = s.wide_add(quarters[lane][p], quarters[lane + half][p]);
             }
         }
         half /= 2;
     }
-    lanes[0]
+    quarters[0]
+}
+
+/// The sums of two lanes. One that has no terms is zero, and adding zero changes no bit.
+#[inline(always)]
+fn pair<E: Compute, S: Wide<E>, T: LaneTerms<E, S::V, P>, const P: usize>(
+    s: S,
+    terms: &T,
+    a: usize,
+    b: usize,
+) -> [S::W; P] {
+    if a >= terms.count() {
+        return [s.wide_zero(); P];
+    }
+    let mut sum = terms.lane(s, a);
+    if b < terms.count() {
+        let other = terms.lane(s, b);
+        for p in 0..P {
+            sum[p] = s.wide_add(sum[p], other[p]);
+        }
+    }
+    sum
 }
 
 /// Rows that a panel's first pass asks for ahead of their use.

@@ -6,10 +6,10 @@
 //! products is taken in twice the precision.
 #![forbid(unsafe_code)]
 
-use super::{Next, Op, PANEL_PREFETCH, fold_lanes, max_pass, row_by_sweeps};
+use super::{LaneTerms, Next, Op, PANEL_PREFETCH, fold_lanes, max_pass, row_by_sweeps};
 use crate::element::{Compute, WideScalar};
 use crate::math::exp::power_of_two;
-use crate::simd::{PanelIo, Row, RowIo, Wide};
+use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
 
 /// The operation. Its inputs are `y` and `d`.
 #[derive(Clone, Copy, Debug)]
@@ -24,10 +24,15 @@ struct Scale<E> {
     /// A number in [1, 2) in two parts.
     high: E,
     low: E,
-    /// Powers of two: those that enlarge are for y, which takes them without rounding; those that reduce come last.
-    first: E,
+    /// Powers of two. Those that enlarge come first, where subnormal numbers take them without rounding: for what y is
+    /// multiplied by, up to [`CENTRED_POWER`], and for y. Those that reduce come last.
+    centred: E,
+    y: E,
     last: [E; 2],
 }
+
+/// The exponent up to which a small temperature enlarges the cotangent, and not y: far from overflow.
+const CENTRED_POWER: f64 = 32.0;
 
 impl<E: Compute> SoftmaxGrad<E> {
     /// `temperature` is finite and above zero.
@@ -49,11 +54,12 @@ impl<E: Compute> SoftmaxGrad<E> {
         let residue = (-inverse).mul_add(mantissa, 1.0) / mantissa;
         let high = E::from_f64(inverse);
         let low = E::from_f64((inverse - high.to_f64()) + residue);
-        let first = power.clamp(0.0, E::LARGEST_POWER);
-        let rest = power - first;
+        let centred = power.clamp(0.0, CENTRED_POWER);
+        let y = (power - centred).clamp(0.0, E::LARGEST_POWER);
+        let rest = power - centred - y;
         let half = (rest / 2.0).trunc();
-        let powers = [first, half, rest - half].map(|power| E::from_f64(power_of_two(power)));
-        Self { scale: Some(Scale { high, low, first: powers[0], last: [powers[1], powers[2]] }) }
+        let [centred, y, half, rest] = [centred, y, half, rest - half].map(|p| E::from_f64(power_of_two(p)));
+        Self { scale: Some(Scale { high, low, centred, y, last: [half, rest] }) }
     }
 }
 
@@ -65,22 +71,39 @@ pub struct Total<E: Compute> {
     offset: E,
     /// Whether that search is over.
     found: bool,
-    /// sum(y · (d - offset)).
+    /// The power of two, by its exponent, that enlarges y in the sum.
+    product_power: f64,
+    /// sum(y · (d - offset)), enlarged so.
     dot: E::Wide,
 }
 
 impl<E: Compute> SoftmaxGrad<E> {
+    /// One vector of the result. `dot` is enlarged as [`Scale::centred`] says.
     #[inline(always)]
     fn entry<S: Wide<E>>(&self, s: S, y: S::V, d: S::V, offset: S::V, dot: (S::V, S::V)) -> S::V {
-        let centred = s.sub(s.sub(s.sub(d, offset), dot.0), dot.1);
+        let difference = s.sub(d, offset);
         match self.scale {
-            None => s.mul(y, centred),
-            Some(Scale { high, low, first, last }) => {
-                let centred = s.mul_add(centred, s.splat(high), s.mul(centred, s.splat(low)));
-                let product = s.mul(s.mul(y, s.splat(first)), centred);
+            None => s.mul(y, s.sub(s.sub(difference, dot.0), dot.1)),
+            Some(Scale { high, low, centred, y: enlarged, last }) => {
+                let centred = s.sub(s.sub(s.mul(difference, s.splat(centred)), dot.0), dot.1);
+                let divided = s.mul_add(centred, s.splat(high), s.mul(centred, s.splat(low)));
+                let product = s.mul(s.mul(y, s.splat(enlarged)), divided);
                 s.mul(s.mul(product, s.splat(last[0])), s.splat(last[1]))
             }
         }
+    }
+
+    /// What the dot product must still be multiplied by for [`entry`](Self::entry), summed with this product power.
+    #[inline(always)]
+    fn dot_factor(&self, product_power: f64) -> f64 {
+        self.scale.map_or(1.0, |scale| scale.centred.to_f64()) * power_of_two(-product_power)
+    }
+
+    /// Whether no lane is NaN or infinite.
+    #[inline(always)]
+    fn all_finite<S: Simd<E>>(s: S, v: S::V) -> bool {
+        let difference = s.sub(v, v);
+        s.equal(difference, difference) == (1 << E::LANES) - 1
     }
 
     /// The largest `y` and the `d` beside it, the first of equals.
@@ -107,19 +130,26 @@ impl<E: Compute> SoftmaxGrad<E> {
         (largest, d.get(at))
     }
 
-    /// sum(y · (d - offset)) over a chunk.
+    /// sum(y · (d - offset)) over a chunk, times `factor`.
     #[inline(always)]
-    fn dot_pass<S: Wide<E>>(s: S, y: Row<'_, E>, d: Row<'_, E>, offset: E) -> E::Wide {
-        let offset = s.splat(offset);
+    fn dot_pass<S: Wide<E>>(s: S, y: Row<'_, E>, d: Row<'_, E>, offset: E, factor: E) -> E::Wide {
+        let (offset, factor) = (s.splat(offset), s.splat(factor));
         let mut dot = s.wide_zero();
         for i in 0..y.vectors() {
-            dot = s.wide_dot(dot, y.load(s, i), d.load(s, i), offset);
+            dot = s.wide_dot(dot, enlarged(s, y.load(s, i), factor), d.load(s, i), offset);
         }
         if y.rest() > 0 {
-            dot = s.wide_dot(dot, y.load_rest(s, E::ZERO), d.load_rest(s, E::ZERO), offset);
+            let y = enlarged(s, y.load_rest(s, E::ZERO), factor);
+            dot = s.wide_dot(dot, y, d.load_rest(s, E::ZERO), offset);
         }
         s.wide_total(dot)
     }
+}
+
+/// `y · factor`, where the type has one.
+#[inline(always)]
+fn enlarged<E: Compute, S: Simd<E>>(s: S, y: S::V, factor: S::V) -> S::V {
+    if E::PRODUCT_POWER == 0.0 { y } else { s.mul(y, factor) }
 }
 
 impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
@@ -127,13 +157,20 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
     type Partial = Total<E>;
 
     fn begin(&self, _: usize) -> Total<E> {
-        Total { largest: E::NEG_INFINITY, offset: E::NAN, found: false, dot: E::Wide::default() }
+        Total {
+            largest: E::NEG_INFINITY,
+            offset: E::NAN,
+            found: false,
+            product_power: E::PRODUCT_POWER,
+            dot: E::Wide::default(),
+        }
     }
 
     #[inline(always)]
     fn sweep<S: Wide<E>>(&self, s: S, total: &Total<E>, [y, d]: [Row<'_, E>; 2]) -> Total<E> {
         if total.found {
-            Total { dot: Self::dot_pass(s, y, d, total.offset), ..*total }
+            let factor = E::from_f64(power_of_two(total.product_power));
+            Total { dot: Self::dot_pass(s, y, d, total.offset, factor), ..*total }
         } else {
             let (largest, offset) = Self::largest_pass(s, y, d);
             Total { largest, offset, ..*total }
@@ -150,9 +187,16 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
     }
 
     fn next(&self, total: &mut Total<E>) -> Next {
-        let next = if total.found { Next::Finish } else { Next::Sweep };
-        total.found = true;
-        next
+        if !total.found {
+            total.found = true;
+            return Next::Sweep;
+        }
+        // Cotangents so huge that enlarged products overflow: once more without.
+        if !total.dot.to_f64().is_finite() && total.product_power > 0.0 {
+            *total = Total { product_power: 0.0, dot: E::Wide::default(), ..*total };
+            return Next::Sweep;
+        }
+        Next::Finish
     }
 
     #[inline(always)]
@@ -162,7 +206,7 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
             return;
         }
         let offset = s.splat(total.offset);
-        let (high, low) = total.dot.split();
+        let (high, low) = total.dot.scale(self.dot_factor(total.product_power)).split();
         let dot = (s.splat(high), s.splat(low));
         let (y, d) = (chunk.input(0), chunk.input(1));
         for i in 0..y.vectors() {
@@ -193,30 +237,24 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
             }
         }
         let mut dot = [s.wide_zero(); P];
+        let factor = s.splat(E::from_f64(power_of_two(E::PRODUCT_POWER)));
         let mut start = 0;
         while start < panel.rows() {
             let end = panel.rows().min(start + E::CHUNK);
-            let mut lanes = [[s.wide_zero(); P]; 16];
-            let count = E::LANES.min(end - start);
-            for (l, lane) in lanes.iter_mut().enumerate().take(count) {
-                let mut i = start + l;
-                while i < end {
-                    for p in 0..P {
-                        let (y, d) = (panel.load(s, 0, i, p), panel.load(s, 1, i, p));
-                        lane[p] = s.wide_dot(lane[p], y, d, offset[p]);
-                    }
-                    i += E::LANES;
-                }
-            }
-            let chunk = fold_lanes::<E, S, P>(s, &mut lanes, count);
+            let chunk = fold_lanes(s, &Products { panel, start, end, offset, factor });
             for p in 0..P {
                 dot[p] = s.wide_add(dot[p], chunk[p]);
             }
             start = end;
         }
-        let mut parts = [s.wide_split(dot[0]); P];
-        for p in 1..P {
-            parts[p] = s.wide_split(dot[p]);
+        let factor = self.dot_factor(E::PRODUCT_POWER);
+        let mut parts = [s.wide_split(s.wide_scale(dot[0], factor)); P];
+        for p in 0..P {
+            parts[p] = s.wide_split(s.wide_scale(dot[p], factor));
+            // An overflow may be owed to the enlargement: by rows, which try again without.
+            if E::PRODUCT_POWER > 0.0 && !Self::all_finite(s, parts[p].0) {
+                return false;
+            }
         }
         for i in 0..panel.rows() {
             for p in 0..P {
@@ -228,5 +266,35 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
             panel.fill_nan(s, p, high);
         }
         true
+    }
+}
+
+/// y · (d - offset) of the rows `start..end` of a panel, y times `factor`.
+struct Products<'a, E: Compute, V, const P: usize> {
+    panel: PanelIo<'a, E, 2>,
+    start: usize,
+    end: usize,
+    offset: [V; P],
+    factor: V,
+}
+
+impl<E: Compute, V: Copy, const P: usize> LaneTerms<E, V, P> for Products<'_, E, V, P> {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        E::LANES.min(self.end - self.start)
+    }
+
+    #[inline(always)]
+    fn lane<S: Wide<E> + Simd<E, V = V>>(&self, s: S, lane: usize) -> [S::W; P] {
+        let mut sum = [s.wide_zero(); P];
+        let mut i = self.start + lane;
+        while i < self.end {
+            for p in 0..P {
+                let (y, d) = (self.panel.load(s, 0, i, p), self.panel.load(s, 1, i, p));
+                sum[p] = s.wide_dot(sum[p], enlarged(s, y, self.factor), d, self.offset[p]);
+            }
+            i += E::LANES;
+        }
+        sum
     }
 }

@@ -267,6 +267,52 @@ impl<E: ExpConstants> Exp<E> {
         joined(s, t, r, s.lookup(t, shift.lost))
     }
 
+    /// [`row_exp`](Self::row_exp) of four vectors, step by step side by side, so that none waits for another.
+    #[inline(always)]
+    pub fn row_exp4<S: Simd<E>>(&self, s: S, shift: &RowShift<S::V>, x: [S::V; 4]) -> [Exponential<S::V>; 4] {
+        let (high, low) = (s.splat(self.high), s.splat(self.low));
+        let (mut x, mut t, mut r, mut q, mut lost) = (x, x, x, x, x);
+        for k in 0..4 {
+            x[k] = s.max(shift.floor, x[k]);
+        }
+        for k in 0..4 {
+            t[k] = s.mul_add(x[k], high, shift.round);
+        }
+        for k in 0..4 {
+            r[k] = s.sub(shift.round, t[k]);
+        }
+        for k in 0..4 {
+            r[k] = s.mul_add(x[k], high, r[k]);
+        }
+        for k in 0..4 {
+            r[k] = s.mul_add(x[k], low, r[k]);
+        }
+        let mut i = E::EXP2.len() - 1;
+        for q in &mut q {
+            *q = s.splat(E::EXP2[i]);
+        }
+        while i > 0 {
+            i -= 1;
+            for k in 0..4 {
+                q[k] = s.mul_add(q[k], r[k], s.splat(E::EXP2[i]));
+            }
+        }
+        for k in 0..4 {
+            lost[k] = s.lookup(t[k], shift.lost);
+        }
+        let mut e = [Exponential { value: x[0], power: x[0], rest: x[0] }; 4];
+        for k in 0..4 {
+            e[k].rest = s.mul_add(q[k], r[k], lost[k]);
+        }
+        for k in 0..4 {
+            e[k].power = s.lookup_scaled(t[k], E::QUARTERS);
+        }
+        for e in &mut e {
+            e.value = s.mul_add(e.power, e.rest, e.power);
+        }
+        e
+    }
+
     /// The number of quarters, in the lowest bits, and what is left of `x · log2(e) / temperature`.
     #[inline(always)]
     fn reduced<S: Simd<E>>(&self, s: S, round: S::V, floor: S::V, x: S::V) -> (S::V, S::V) {

@@ -52,8 +52,17 @@ impl<S: Token> Wide<f32> for S {
         [Simd::<f64>::splat(self, 0.0); 2]
     }
     #[inline(always)]
-    fn widen(self, a: <S as Simd<f32>>::V) -> Self::W {
-        self.to_f64(a)
+    fn widen_term(
+        self,
+        _: <S as Simd<f32>>::V,
+        power: <S as Simd<f32>>::V,
+        rest: <S as Simd<f32>>::V,
+    ) -> Self::W {
+        let (power, rest) = (self.to_f64(power), self.to_f64(rest));
+        [
+            Simd::<f64>::mul_add(self, power[0], rest[0], power[0]),
+            Simd::<f64>::mul_add(self, power[1], rest[1], power[1]),
+        ]
     }
     #[inline(always)]
     fn widen_sum(self, a: <S as Simd<f32>>::V, b: <S as Simd<f32>>::V) -> Self::W {
@@ -77,6 +86,11 @@ impl<S: Token> Wide<f32> for S {
             Simd::<f64>::mul_add(self, a[0], difference[0], acc[0]),
             Simd::<f64>::mul_add(self, a[1], difference[1], acc[1]),
         ]
+    }
+    #[inline(always)]
+    fn wide_scale(self, w: Self::W, power_of_two: f64) -> Self::W {
+        let factor = Simd::<f64>::splat(self, power_of_two);
+        [Simd::<f64>::mul(self, w[0], factor), Simd::<f64>::mul(self, w[1], factor)]
     }
     #[inline(always)]
     fn wide_reciprocal(self, w: Self::W) -> (<S as Simd<f32>>::V, <S as Simd<f32>>::V) {
@@ -113,8 +127,13 @@ impl<S: Token> Wide<f64> for S {
         [Simd::<f64>::splat(self, 0.0); 2]
     }
     #[inline(always)]
-    fn widen(self, a: <S as Simd<f64>>::V) -> Self::W {
-        [a, Simd::<f64>::splat(self, 0.0)]
+    fn widen_term(
+        self,
+        value: <S as Simd<f64>>::V,
+        power: <S as Simd<f64>>::V,
+        rest: <S as Simd<f64>>::V,
+    ) -> Self::W {
+        [value, Simd::<f64>::mul_add(self, power, rest, Simd::<f64>::sub(self, power, value))]
     }
     #[inline(always)]
     fn widen_sum(self, a: <S as Simd<f64>>::V, b: <S as Simd<f64>>::V) -> Self::W {
@@ -141,6 +160,11 @@ impl<S: Token> Wide<f64> for S {
         let [sum, error] = vector_two_sum(self, acc[0], product);
         let errors = Simd::<f64>::mul_add(self, a, rest, Simd::<f64>::add(self, error, product_error));
         [sum, Simd::<f64>::add(self, acc[1], errors)]
+    }
+    #[inline(always)]
+    fn wide_scale(self, w: Self::W, power_of_two: f64) -> Self::W {
+        let factor = Simd::<f64>::splat(self, power_of_two);
+        [Simd::<f64>::mul(self, w[0], factor), Simd::<f64>::mul(self, w[1], factor)]
     }
     #[inline(always)]
     fn wide_reciprocal(self, w: Self::W) -> (<S as Simd<f64>>::V, <S as Simd<f64>>::V) {

@@ -204,13 +204,15 @@ pub trait Wide<E: Compute>: Simd<E> {
     /// `E::LANES` wide sums.
     type W: Copy;
     fn wide_zero(self) -> Self::W;
-    /// The lanes themselves.
-    fn widen(self, a: Self::V) -> Self::W;
+    /// `power · (1 + rest)`, of which `value` is the rounding.
+    fn widen_term(self, value: Self::V, power: Self::V, rest: Self::V) -> Self::W;
     /// `a + b`.
     fn widen_sum(self, a: Self::V, b: Self::V) -> Self::W;
     fn wide_add(self, a: Self::W, b: Self::W) -> Self::W;
     /// `acc + a · (b - c)`, the difference and the product in twice the precision.
     fn wide_dot(self, acc: Self::W, a: Self::V, b: Self::V, c: Self::V) -> Self::W;
+    /// [`WideScalar::scale`] in each lane.
+    fn wide_scale(self, w: Self::W, power_of_two: f64) -> Self::W;
     /// [`WideScalar::reciprocal`] in each lane.
     fn wide_reciprocal(self, w: Self::W) -> (Self::V, Self::V);
     /// [`WideScalar::split`] in each lane.

@@ -33,6 +33,12 @@ impl<'a, E: Compute> Row<'a, E> {
         Self { ptr, len, vectors: len / E::LANES, life: PhantomData }
     }
 
+    /// Elements.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// Whole vectors.
     #[inline(always)]
     pub fn vectors(&self) -> usize {
@@ -51,6 +57,33 @@ impl<'a, E: Compute> Row<'a, E> {
         assert!(i < self.vectors);
         // SAFETY: whole vectors lie inside the row.
         unsafe { s.load(self.ptr.add(i * E::LANES)) }
+    }
+
+    /// The part from `start`, at most `len` elements.
+    #[inline(always)]
+    pub fn part(&self, start: usize, len: usize) -> Self {
+        let start = start.min(self.len);
+        // SAFETY: inside the row.
+        unsafe { Self::from_raw(self.ptr.add(start), len.min(self.len - start)) }
+    }
+
+    /// Four whole vectors, from the `i`th on.
+    #[inline(always)]
+    pub fn load4<S: Simd<E>>(&self, s: S, i: usize) -> [S::V; 4] {
+        assert!(i + 4 <= self.vectors);
+        // SAFETY: whole vectors lie inside the row.
+        unsafe {
+            let p = self.ptr.add(i * E::LANES);
+            [s.load(p), s.load(p.add(E::LANES)), s.load(p.add(2 * E::LANES)), s.load(p.add(3 * E::LANES))]
+        }
+    }
+
+    /// Asks for four vectors, from the `i`th on, of the row that follows, where rows lie one after another.
+    #[inline(always)]
+    pub fn prefetch_next4<S: Simd<E>>(&self, s: S, i: usize) {
+        for k in 0..4 {
+            s.prefetch::<false>(self.ptr.wrapping_add(self.len + (i + k) * E::LANES));
+        }
     }
 
     /// The elements after the last whole vector, then `fill`.
@@ -132,12 +165,6 @@ impl<'a, E: Compute, const K: usize> RowIo<'a, E, K> {
         self.len % E::LANES
     }
 
-    /// Whether the output is one of the inputs.
-    #[inline(always)]
-    pub fn is_in_place(&self) -> bool {
-        self.src.contains(&self.dst.cast_const())
-    }
-
     /// Input `k`.
     #[inline(always)]
     pub fn input(&self, k: usize) -> Row<'a, E> {
@@ -173,6 +200,16 @@ impl<'a, E: Compute, const K: usize> RowIo<'a, E, K> {
         unsafe { s.store(self.dst.add(i * E::LANES), v) }
     }
 
+    /// Writes four whole vectors, from the `i`th on.
+    #[inline(always)]
+    pub fn store4<S: Simd<E>>(&self, s: S, i: usize, v: [S::V; 4]) {
+        assert!(i + 4 <= self.vectors);
+        for (k, v) in v.into_iter().enumerate() {
+            // SAFETY: whole vectors lie inside the row.
+            unsafe { s.store(self.dst.add((i + k) * E::LANES), v) };
+        }
+    }
+
     /// Writes the elements after the last whole vector.
     #[inline(always)]
     pub fn store_rest<S: Simd<E>>(&self, s: S, v: S::V) {
@@ -180,16 +217,24 @@ impl<'a, E: Compute, const K: usize> RowIo<'a, E, K> {
         unsafe { s.store_first(self.dst.add(self.vectors * E::LANES), self.rest(), v) }
     }
 
-    /// Asks for the `i`th vector of the rows that follow, where rows lie one after another.
+    /// Asks for four vectors, from the `i`th on, of the output that follows, where rows lie one after another.
     #[inline(always)]
-    pub fn prefetch_next<S: Simd<E>>(&self, s: S, i: usize) {
-        let ahead = self.len + i * E::LANES;
-        for p in self.src {
-            s.prefetch::<false>(p.wrapping_add(ahead));
+    pub fn prefetch_output4<S: Simd<E>>(&self, s: S, i: usize) {
+        let ahead = self.dst.wrapping_add(self.len + i * E::LANES);
+        for k in 0..4 {
+            s.prefetch::<true>(ahead.wrapping_add(k * E::LANES));
         }
-        if !self.is_in_place() {
-            s.prefetch::<true>(self.dst.wrapping_add(ahead));
+    }
+
+    /// Asks for four vectors, from the `i`th on, of the rows that follow, where rows lie one after another.
+    #[inline(always)]
+    pub fn prefetch_next4<S: Simd<E>>(&self, s: S, i: usize) {
+        for k in 0..4 {
+            for p in self.src {
+                s.prefetch::<false>(p.wrapping_add(self.len + (i + k) * E::LANES));
+            }
         }
+        self.prefetch_output4(s, i);
     }
 
     /// The row in two parts, the second beginning at a cache line of the output: for passes whose results
@@ -222,6 +267,7 @@ pub struct PanelIo<'a, E, const K: usize> {
     dst_stride: isize,
     rows: usize,
     width: usize,
+    is_far: bool,
     life: PhantomData<&'a mut E>,
 }
 
@@ -239,7 +285,13 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         rows: usize,
         width: usize,
     ) -> Self {
-        Self { src, src_stride, dst, dst_stride, rows, width, life: PhantomData }
+        Self { src, src_stride, dst, dst_stride, rows, width, is_far: true, life: PhantomData }
+    }
+
+    /// The same panel, known to be in the nearest cache.
+    #[inline(always)]
+    pub fn near(self) -> Self {
+        Self { is_far: false, ..self }
     }
 
     /// `K` panels one strip wide, of `rows` vectors, that lie one after another in `panel`; the first is the
@@ -258,7 +310,7 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         }
         let stride = size_of::<E::Array>() as isize;
         // SAFETY: inside the slice, as just checked.
-        unsafe { Self::from_raw(src, [stride; K], dst, stride, rows, 1) }
+        unsafe { Self::from_raw(src, [stride; K], dst, stride, rows, 1).near() }
     }
 
     /// Length of the columns.
@@ -278,6 +330,9 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
     /// Asks for row `i`, which need not exist, of strip `p` of the inputs and of the output.
     #[inline(always)]
     pub fn prefetch<S: Simd<E>>(&self, s: S, i: usize, p: usize) {
+        if !self.is_far {
+            return;
+        }
         for k in 0..K {
             let row = self.src[k].wrapping_byte_offset(i as isize * self.src_stride[k]);
             s.prefetch::<false>(row.wrapping_add(p * E::LANES));
@@ -311,6 +366,9 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
     #[inline(always)]
     pub fn fill_nan<S: Simd<E>>(&self, s: S, p: usize, lanes: S::V) {
         let numbers = s.equal(lanes, lanes);
+        if numbers == (1 << E::LANES) - 1 {
+            return;
+        }
         for lane in 0..E::LANES {
             if numbers >> lane & 1 == 1 {
                 continue;

@@ -10,9 +10,10 @@ use crate::element::Compute;
 pub const TILE_ROWS: usize = 64;
 
 /// Strips of a full tile.
-pub const TILE_WIDTH: usize = 4;
+pub const TILE_WIDTH: usize = 2;
 
-/// Room for `K` panels of up to [`TILE_ROWS`] rows of [`TILE_WIDTH`] vectors.
+/// Room, at a cache line's beginning, for `K` panels of up to [`TILE_ROWS`] rows of [`TILE_WIDTH`] vectors.
+#[repr(align(64))]
 pub struct Tile<E: Compute, const K: usize>([[MaybeUninit<[E::Array; TILE_WIDTH]>; TILE_ROWS]; K]);
 
 impl<E: Compute, const K: usize> Tile<E, K> {
@@ -93,28 +94,24 @@ impl<'a, E: Compute, const K: usize> TinyRows<'a, E, K> {
             for p in 0..P {
                 let first = ((group + p) * E::LANES) as isize;
                 let rows = self.src[k].wrapping_offset(first * self.src_stride[k]);
-                let mut column = 0;
-                while column + 4 <= self.len || (column < self.len && self.len >= 4) {
-                    let start = column.min(self.len - 4);
-                    // SAFETY: the group's rows exist, and four elements from `start` lie in each; the tile has
-                    // room for `len <= TILE_ROWS` rows of `P` vectors.
-                    unsafe {
-                        let v = s.load_columns(rows.add(start), self.src_stride[k]);
-                        for j in 0..4 {
-                            s.store(panel.add(((start + j) * P + p) * E::LANES), v[j]);
+                // SAFETY: the group's rows exist, and the columns lie in each; the tile has room for
+                // `len <= TILE_ROWS` rows of `P` vectors.
+                unsafe {
+                    for four in 0..self.len / 4 {
+                        self.read4::<S, P>(s, k, rows.add(4 * four), panel.add((4 * four * P + p) * E::LANES));
+                    }
+                    if self.len % 4 != 0 && self.len > 4 {
+                        // Some columns once more.
+                        let start = self.len - 4;
+                        self.read4::<S, P>(s, k, rows.add(start), panel.add((start * P + p) * E::LANES));
+                    } else if self.len < 4 {
+                        for column in 0..self.len {
+                            for i in 0..E::LANES {
+                                let row = rows.wrapping_offset(i as isize * self.src_stride[k]);
+                                *panel.add((column * P + p) * E::LANES + i) = *row.add(column);
+                            }
                         }
                     }
-                    column += 4;
-                }
-                while column < self.len {
-                    for i in 0..E::LANES {
-                        // SAFETY: as above.
-                        unsafe {
-                            *panel.add((column * P + p) * E::LANES + i) =
-                                *rows.wrapping_offset(i as isize * self.src_stride[k]).add(column);
-                        }
-                    }
-                    column += 1;
                 }
             }
         }
@@ -125,7 +122,23 @@ impl<'a, E: Compute, const K: usize> TinyRows<'a, E, K> {
         }
         let stride = (P * size_of::<E::Array>()) as isize;
         // SAFETY: `len` rows of `P` vectors were just written to each panel of the tile.
-        unsafe { PanelIo::from_raw(src, [stride; K], dst, stride, self.len, P) }
+        unsafe { PanelIo::from_raw(src, [stride; K], dst, stride, self.len, P).near() }
+    }
+
+    /// Four columns of a group of rows to four rows of a panel.
+    ///
+    /// # Safety
+    /// `rows` is valid for reading 4 elements in `E::LANES` rows, `panel` for writing 4 rows.
+    #[inline(always)]
+    unsafe fn read4<S: Simd<E>, const P: usize>(&self, s: S, k: usize, rows: *const E, panel: *mut E) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            let v = s.load_columns(rows, self.src_stride[k]);
+            s.store(panel, v[0]);
+            s.store(panel.add(P * E::LANES), v[1]);
+            s.store(panel.add(2 * P * E::LANES), v[2]);
+            s.store(panel.add(3 * P * E::LANES), v[3]);
+        }
     }
 
     /// Writes the output that [`read`](Self::read) with the same `P` and `group` gave.
@@ -136,31 +149,41 @@ impl<'a, E: Compute, const K: usize> TinyRows<'a, E, K> {
         for p in 0..P {
             let first = ((group + p) * E::LANES) as isize;
             let rows = self.dst.wrapping_offset(first * self.dst_stride);
-            let mut column = 0;
-            while column + 4 <= self.len || (column < self.len && self.len >= 4) {
-                let start = column.min(self.len - 4);
-                // SAFETY: the panel was written by `read` or the kernel; the group's rows exist.
-                unsafe {
-                    let v = [
-                        s.load(panel.add((start * P + p) * E::LANES)),
-                        s.load(panel.add(((start + 1) * P + p) * E::LANES)),
-                        s.load(panel.add(((start + 2) * P + p) * E::LANES)),
-                        s.load(panel.add(((start + 3) * P + p) * E::LANES)),
-                    ];
-                    s.store_columns(rows.add(start), self.dst_stride, v);
+            // SAFETY: the panel was written by `read` or the kernel; the group's rows exist.
+            unsafe {
+                for four in 0..self.len / 4 {
+                    self.write4::<S, P>(s, rows.add(4 * four), panel.add((4 * four * P + p) * E::LANES));
                 }
-                column += 4;
-            }
-            while column < self.len {
-                for i in 0..E::LANES {
-                    // SAFETY: as above.
-                    unsafe {
-                        *rows.wrapping_offset(i as isize * self.dst_stride).add(column) =
-                            *panel.add((column * P + p) * E::LANES + i);
+                if self.len % 4 != 0 && self.len > 4 {
+                    let start = self.len - 4;
+                    self.write4::<S, P>(s, rows.add(start), panel.add((start * P + p) * E::LANES));
+                } else if self.len < 4 {
+                    for column in 0..self.len {
+                        for i in 0..E::LANES {
+                            let row = rows.wrapping_offset(i as isize * self.dst_stride);
+                            *row.add(column) = *panel.add((column * P + p) * E::LANES + i);
+                        }
                     }
                 }
-                column += 1;
             }
+        }
+    }
+
+    /// The inverse of [`read4`](Self::read4).
+    ///
+    /// # Safety
+    /// `rows` is valid for writing 4 elements in `E::LANES` rows, `panel` for reading 4 rows.
+    #[inline(always)]
+    unsafe fn write4<S: Simd<E>, const P: usize>(&self, s: S, rows: *mut E, panel: *const E) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            let v = [
+                s.load(panel),
+                s.load(panel.add(P * E::LANES)),
+                s.load(panel.add(2 * P * E::LANES)),
+                s.load(panel.add(3 * P * E::LANES)),
+            ];
+            s.store_columns(rows, self.dst_stride, v);
         }
     }
 }

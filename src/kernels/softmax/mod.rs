@@ -109,19 +109,28 @@ impl<E: ExpConstants> Softmax<E> {
         shift: &RowShift<S::V>,
         output: Option<RowIo<'_, E, 1>>,
     ) -> E::Wide {
+        if row.len() <= E::LANES {
+            let x = if row.rest() > 0 { row.load_rest(s, E::NEG_INFINITY) } else { row.load(s, 0) };
+            let e = self.exp.row_exp(s, shift, rescaled(s, rescale, x));
+            if let Some(output) = output {
+                if row.rest() > 0 { output.store_rest(s, e.value) } else { output.store(s, 0, e.value) }
+            }
+            return s.wide_total(s.widen_term(e.value, e.power, e.rest));
+        }
         let mut sum = LaneSum::new(s);
         let mut i = 0;
         // Four at a time, so that the scheduler sees four chains side by side.
         while i + 4 <= row.vectors() {
-            let mut e = [self.exp.row_exp(s, shift, rescaled(s, rescale, row.load(s, i))); 4];
-            for (k, e) in e.iter_mut().enumerate().skip(1) {
-                *e = self.exp.row_exp(s, shift, rescaled(s, rescale, row.load(s, i + k)));
+            let mut x = row.load4(s, i);
+            for x in &mut x {
+                *x = rescaled(s, rescale, *x);
             }
-            for (k, e) in e.into_iter().enumerate() {
-                if let Some(output) = output {
-                    output.prefetch_next(s, i + k);
-                    output.store(s, i + k, e.value);
-                }
+            let e = self.exp.row_exp4(s, shift, x);
+            if let Some(output) = output {
+                output.prefetch_next4(s, i);
+                output.store4(s, i, [e[0].value, e[1].value, e[2].value, e[3].value]);
+            }
+            for e in e {
                 sum.add(s, e);
             }
             i += 4;
@@ -147,43 +156,133 @@ impl<E: ExpConstants> Softmax<E> {
 
     /// Rows that keep their exponentials.
     ///
-    /// The maximum of the next row is sought while the sum of this one is folded and inverted, and the results of
-    /// this one are written while that maximum is folded: neither wait is felt.
+    /// One loop takes the exponentials of a row, writes the results of the row before and seeks the maximum of the row
+    /// after: the first keeps the arithmetic busy, the others the memory.
     #[inline(always)]
     fn stored_rows<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, rows: &R) {
-        if rows.count() == 0 {
-            return;
-        }
-        let mut row = rows.get(0);
-        let mut max = max_pass(s, row.input(0));
-        let mut i = 1;
-        loop {
-            let ordinary = self.exp.is_ordinary(max);
-            let mut sum = E::Wide::default();
-            if ordinary {
-                let shift = self.exp.row_shift(s, &self.exp.shift(s, s.splat(max)));
-                let mut start = 0;
-                while start < row.len() {
-                    let chunk = row.part(start, E::CHUNK);
-                    sum = sum.add(self.exp_sum_pass(s, chunk.input(0), None, &shift, Some(chunk)));
-                    start += E::CHUNK;
+        let count = rows.count();
+        let mut max = max_of(s, rows, 0);
+        // Of the row before, whose results are still to be written.
+        let mut before: Option<[E; 2]> = None;
+        for i in 0..count {
+            let row = rows.get(i);
+            let is_ordinary = self.exp.is_ordinary(max);
+            let shift = self.exp.row_shift(s, &self.exp.shift(s, s.splat(max)));
+            let mut found = None;
+            if let (Some(inverse), true) = (before, is_ordinary && row.len() > E::LANES) {
+                // After the last row it seeks in vain, in that row.
+                let after = rows.get((i + 1).min(count - 1)).input(0);
+                let (sum, next) = self.fused_pass(s, row, &shift, rows.get(i - 1), inverse, after);
+                max = next;
+                found = Some(sum);
+            } else {
+                if let Some(inverse) = before {
+                    scale_pass(s, rows.get(i - 1), inverse);
                 }
+                if is_ordinary {
+                    found = Some(self.row_sum(s, row, &shift));
+                }
+                max = max_of(s, rows, i + 1);
             }
-            let inverse = inverse::<E>(sum);
-            let next = (i < rows.count()).then(|| rows.get(i));
-            if let Some(next) = next {
-                max = max_pass(s, next.input(0));
-            }
-            match inverse {
-                Some(inverse) => scale_pass(s, row, inverse),
-                None if ordinary => row.fill(E::NAN),
+            before = match found {
+                Some(sum) => inverse::<E>(sum),
+                None => None,
+            };
+            match found {
+                Some(_) if before.is_none() => row.fill(E::NAN),
                 None => row_by_sweeps(self, s, row),
+                _ => {}
             }
-            let Some(next) = next else { break };
-            row = next;
-            i += 1;
+        }
+        if let Some(inverse) = before {
+            scale_pass(s, rows.get(count - 1), inverse);
         }
     }
+
+    /// The sum of the exponentials of a row, which are written.
+    #[inline(always)]
+    fn row_sum<S: Wide<E>>(&self, s: S, row: RowIo<'_, E, 1>, shift: &RowShift<S::V>) -> E::Wide {
+        let mut sum = E::Wide::default();
+        let mut start = 0;
+        while start < row.len() {
+            let chunk = row.part(start, E::CHUNK);
+            sum = sum.add(self.exp_sum_pass(s, chunk.input(0), None, shift, Some(chunk)));
+            start += E::CHUNK;
+        }
+        sum
+    }
+
+    /// The sum of the exponentials of a row, which are written; and the maximum of the row `after`. The exponentials of
+    /// the row `before` are multiplied by the inverse of their sum.
+    #[inline(always)]
+    fn fused_pass<S: Wide<E>>(
+        &self,
+        s: S,
+        row: RowIo<'_, E, 1>,
+        shift: &RowShift<S::V>,
+        before: RowIo<'_, E, 1>,
+        inverse: [E; 2],
+        after: Row<'_, E>,
+    ) -> (E::Wide, E) {
+        let (high, low) = (s.splat(inverse[0]), s.splat(inverse[1]));
+        let mut max = [s.splat(E::NEG_INFINITY); 2];
+        let mut total = E::Wide::default();
+        let mut start = 0;
+        while start < row.len() {
+            let (row, before) = (row.part(start, E::CHUNK), before.part(start, E::CHUNK));
+            let after = after.part(start, E::CHUNK);
+            let (x, e) = (row.input(0), before.output());
+            let mut sum = LaneSum::new(s);
+            let mut i = 0;
+            while i + 4 <= x.vectors() {
+                let terms = self.exp.row_exp4(s, shift, x.load4(s, i));
+                row.prefetch_output4(s, i);
+                row.store4(s, i, [terms[0].value, terms[1].value, terms[2].value, terms[3].value]);
+                let mut results = e.load4(s, i);
+                for e in &mut results {
+                    *e = scaled(s, *e, high, low);
+                }
+                before.store4(s, i, results);
+                let next = after.load4(s, i);
+                after.prefetch_next4(s, i);
+                max[0] = s.max(next[0], max[0]);
+                max[1] = s.max(next[1], max[1]);
+                max[0] = s.max(next[2], max[0]);
+                max[1] = s.max(next[3], max[1]);
+                for term in terms {
+                    sum.add(s, term);
+                }
+                i += 4;
+            }
+            while i < x.vectors() {
+                let term = self.exp.row_exp(s, shift, x.load(s, i));
+                row.store(s, i, term.value);
+                before.store(s, i, scaled(s, e.load(s, i), high, low));
+                max[0] = s.max(after.load(s, i), max[0]);
+                sum.add(s, term);
+                i += 1;
+            }
+            let rest = (x.rest() > 0).then(|| {
+                let term = self.exp.row_exp(s, shift, x.load_rest(s, E::NEG_INFINITY));
+                row.store_rest(s, term.value);
+                before.store_rest(s, scaled(s, e.load_rest(s, E::ZERO), high, low));
+                max[1] = s.max(after.load_rest(s, E::NEG_INFINITY), max[1]);
+                term
+            });
+            if let Some(term) = rest {
+                sum.add(s, term);
+            }
+            total = total.add(s.wide_total(sum.widen(s)));
+            start += E::CHUNK;
+        }
+        (total, s.max_lane(s.max(max[0], max[1])))
+    }
+}
+
+/// The maximum of row `i`, if there is one.
+#[inline(always)]
+fn max_of<E: Compute, S: Wide<E>, R: Rows<E, 1>>(s: S, rows: &R, i: usize) -> E {
+    if i < rows.count() { max_pass(s, rows.get(i).input(0)) } else { E::ZERO }
 }
 
 /// `e · inverse`, the inverse in two parts.

@@ -3,10 +3,10 @@
 
 use super::{Softmax, inverse};
 use crate::element::{Compute, WideScalar};
-use crate::kernels::{PANEL_PREFETCH, fold_lanes};
-use crate::math::exp::{ExpConstants, Shift};
+use crate::kernels::{LaneTerms, PANEL_PREFETCH, fold_lanes};
+use crate::math::exp::{Exp, ExpConstants, Exponential, Shift};
 use crate::math::sum::{LaneSum, ScaledSum};
-use crate::simd::{PanelIo, Wide};
+use crate::simd::{PanelIo, Simd, Wide};
 
 /// The maximum of each column over the rows `start..end`.
 #[inline(always)]
@@ -37,8 +37,6 @@ impl<E: ExpConstants> Softmax<E> {
     }
 
     /// The exponentials of the rows `start..end` of a panel (one chunk), added up down each column.
-    ///
-    /// A lane of a row is every `LANES`th element, so the rows are visited in that order.
     #[inline(always)]
     pub(super) fn panel_exp_sum<S: Wide<E>, const P: usize>(
         &self,
@@ -49,27 +47,7 @@ impl<E: ExpConstants> Softmax<E> {
         shift: &[Shift<S::V>; P],
         keep: bool,
     ) -> [S::W; P] {
-        let mut lanes = [[s.wide_zero(); P]; 16];
-        let count = E::LANES.min(end - start);
-        for (l, lane) in lanes.iter_mut().enumerate().take(count) {
-            let first = start + l;
-            let mut sum = [LaneSum::new(s); P];
-            let mut i = first;
-            while i < end {
-                for p in 0..P {
-                    let e = self.exp.exp(s, &shift[p], panel.load(s, 0, i, p));
-                    if keep {
-                        panel.store(s, i, p, e.value);
-                    }
-                    sum[p].add(s, e);
-                }
-                i += E::LANES;
-            }
-            for p in 0..P {
-                lane[p] = sum[p].widen(s);
-            }
-        }
-        fold_lanes::<E, S, P>(s, &mut lanes, count)
+        fold_lanes(s, &Exponentials { exp: &self.exp, panel, start, end, shift, keep })
     }
 
     /// The sums of columns too long to keep their exponentials, for the exponentials as they are.
@@ -118,4 +96,56 @@ pub(super) fn inverses<E: Compute, S: Wide<E>>(
         }
     }
     (s.from_array(high), s.from_array(low))
+}
+
+/// The exponentials of the rows `start..end` of a panel; written, too, if they are to be kept.
+struct Exponentials<'a, E: Compute, V, const P: usize> {
+    exp: &'a Exp<E>,
+    panel: PanelIo<'a, E, 1>,
+    start: usize,
+    end: usize,
+    shift: &'a [Shift<V>; P],
+    keep: bool,
+}
+
+impl<E: ExpConstants, V: Copy, const P: usize> Exponentials<'_, E, V, P> {
+    #[inline(always)]
+    fn exp<S: Simd<E, V = V>>(&self, s: S, i: usize, p: usize) -> Exponential<V> {
+        let e = self.exp.exp(s, &self.shift[p], self.panel.load(s, 0, i, p));
+        if self.keep {
+            self.panel.store(s, i, p, e.value);
+        }
+        e
+    }
+}
+
+impl<E: ExpConstants, V: Copy, const P: usize> LaneTerms<E, V, P> for Exponentials<'_, E, V, P> {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        E::LANES.min(self.end - self.start)
+    }
+
+    #[inline(always)]
+    fn lane<S: Wide<E> + Simd<E, V = V>>(&self, s: S, lane: usize) -> [S::W; P] {
+        let mut i = self.start + lane;
+        let mut total = [s.wide_zero(); P];
+        if self.end - self.start <= E::LANES {
+            for p in 0..P {
+                let e = self.exp(s, i, p);
+                total[p] = s.widen_term(e.value, e.power, e.rest);
+            }
+            return total;
+        }
+        let mut sum = [LaneSum::new(s); P];
+        while i < self.end {
+            for p in 0..P {
+                sum[p].add(s, self.exp(s, i, p));
+            }
+            i += E::LANES;
+        }
+        for p in 0..P {
+            total[p] = sum[p].widen(s);
+        }
+        total
+    }
 }
