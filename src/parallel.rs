@@ -1,15 +1,45 @@
 //! Threads: cuts work into tasks and runs them. The only user of the thread pool; knows no kernel.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
 
-/// Asked now and then, on the calling thread, whether to go on.
-pub type KeepGoing<'a> = &'a dyn Fn() -> bool;
-
-/// How long the calling thread works between two such questions.
+/// How long the calling thread works before it asks again whether to go on. Nobody notices such a delay, while a
+/// question is not free: Python's interpreter lock may have to be waited for, 5 ms where other threads want it.
 const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Asks the caller of an operation now and then whether to go on, on the caller's thread.
+///
+/// One watch lasts for the whole operation, however many times that comes to [`for_each`]: if each time began
+/// anew, an operation of many short runs would never ask.
+pub struct Watch<'a> {
+    keep_going: &'a dyn Fn() -> bool,
+    asked: Cell<Option<Instant>>,
+}
+
+impl<'a> Watch<'a> {
+    /// A watch that calls `keep_going`, where false means to stop.
+    pub fn new(keep_going: &'a dyn Fn() -> bool) -> Self {
+        Self { keep_going, asked: Cell::new(None) }
+    }
+
+    /// Between two pieces of work: asks if that was long ago; fails if the answer is to stop.
+    pub fn check(&self) -> Result<(), Error> {
+        let Some(asked) = self.asked.get() else {
+            self.asked.set(Some(Instant::now()));
+            return Ok(());
+        };
+        if asked.elapsed() > PATIENCE {
+            if !(self.keep_going)() {
+                return Err(Error::Interrupted);
+            }
+            self.asked.set(Some(Instant::now()));
+        }
+        Ok(())
+    }
+}
 
 /// A pool of worker threads and the process they belong to.
 struct Pool {
@@ -48,11 +78,11 @@ fn pool(workers: usize) -> Option<&'static rayon::ThreadPool> {
 /// Runs `task(0)`, …, `task(count - 1)`, each once, on up to `threads` threads, the calling one among them.
 ///
 /// Tasks are taken in order, so which thread runs a task is left to chance; results must not depend on it.
-/// Once `keep_going` says no, no further task starts.
+/// Once the caller of the operation says no, no further task starts.
 pub fn for_each(
     count: usize,
     threads: usize,
-    keep_going: KeepGoing<'_>,
+    watch: &Watch<'_>,
     task: &(dyn Fn(usize) + Sync),
 ) -> Result<(), Error> {
     let next = AtomicUsize::new(0);
@@ -68,7 +98,6 @@ pub fn for_each(
         }
     };
     let lead = || {
-        let mut asked: Option<Instant> = None;
         loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
             if i >= count {
@@ -76,15 +105,9 @@ pub fn for_each(
             }
             task(i);
             // The clock is read only where there is more than one task.
-            if i + 1 < count {
-                let since = *asked.get_or_insert_with(Instant::now);
-                if since.elapsed() > PATIENCE {
-                    if !keep_going() {
-                        stop.store(true, Ordering::Relaxed);
-                        return;
-                    }
-                    asked = Some(Instant::now());
-                }
+            if i + 1 < count && watch.check().is_err() {
+                stop.store(true, Ordering::Relaxed);
+                return;
             }
         }
     };
@@ -103,4 +126,41 @@ pub fn for_each(
 /// The number of CPUs that this process may use: its affinity, and the quota of its control group, rounded up.
 pub fn granted_cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleep(milliseconds: u64) {
+        std::thread::sleep(Duration::from_millis(milliseconds));
+    }
+
+    #[test]
+    fn a_run_is_given_up() {
+        for threads in [1, 2] {
+            let done = AtomicUsize::new(0);
+            let task = |_| {
+                sleep(1);
+                done.fetch_add(1, Ordering::Relaxed);
+            };
+            let outcome = for_each(10_000, threads, &Watch::new(&|| false), &task);
+            assert_eq!(outcome, Err(Error::Interrupted));
+            assert!(done.into_inner() < 1000);
+        }
+    }
+
+    #[test]
+    fn patience_does_not_begin_anew_with_each_run() {
+        let watch = Watch::new(&|| false);
+        // Too short for a question each.
+        let mut runs = (0..1000).map(|_| for_each(2, 1, &watch, &|_| sleep(1)));
+        assert!(runs.any(|outcome| outcome == Err(Error::Interrupted)));
+    }
+
+    #[test]
+    fn one_task_is_not_worth_a_question() {
+        let outcome = for_each(1, 2, &Watch::new(&|| false), &|_| sleep(50));
+        assert_eq!(outcome, Ok(()));
+    }
 }

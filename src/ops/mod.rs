@@ -36,7 +36,8 @@ pub struct Options<'a> {
     pub threads: usize,
     /// The instruction set; `None` takes that of the process.
     pub isa: Option<Isa>,
-    /// Asked every few milliseconds of long work, on the calling thread; false stops it.
+    /// Asked on the calling thread some 20 ms after the last time, between two pieces of the work; false stops it.
+    /// Most pieces take microseconds, but neighbouring lanes that are columns in memory are one piece together.
     pub keep_going: &'a dyn Fn() -> bool,
 }
 

@@ -23,7 +23,7 @@ use crate::element::Compute;
 use crate::error::Error;
 use crate::kernels::{Next, Op};
 use crate::layout::{Dim, Offsets, Plan};
-use crate::parallel::{KeepGoing, for_each};
+use crate::parallel::{Watch, for_each};
 use crate::simd::{PanelIo, Row, RowIo, TILE_ROWS};
 use crate::view::{Memory, View, ViewMut, row_io, tiny_rows};
 
@@ -66,10 +66,16 @@ pub(super) fn run<E: Dispatch, const K: usize, O: Op<E, K>>(
         return Ok(());
     }
     // An input that overlaps the output without being it would be overwritten before it is read.
-    let copies: [Option<Vec<E>>; K] = core::array::from_fn(|k| match inputs[k] {
-        Input::View(view) if !view.is_same(out) && view.may_overlap(out) => Some(copied(view)),
-        _ => None,
-    });
+    let watch = Watch::new(options.keep_going);
+    let mut copies: [Option<Vec<E>>; K] = [const { None }; K];
+    for (copy, input) in copies.iter_mut().zip(inputs) {
+        if let Input::View(view) = input
+            && !view.is_same(out)
+            && view.may_overlap(out)
+        {
+            *copy = Some(copied(view, &watch)?);
+        }
+    }
     let mut views = [const { None }; K];
     for (k, view) in views.iter_mut().enumerate() {
         *view = match &copies[k] {
@@ -92,19 +98,23 @@ pub(super) fn run<E: Dispatch, const K: usize, O: Op<E, K>>(
         plan,
     };
     let threads = if out.len() < PARALLEL_ELEMENTS { 1 } else { options.threads };
-    job.run(threads, options.keep_going)
+    job.run(threads, &watch)
 }
 
 /// The elements of an array in C order.
-fn copied<E: Compute>(view: &View<'_>) -> Vec<E> {
+fn copied<E: Compute>(view: &View<'_>, watch: &Watch<'_>) -> Result<Vec<E>, Error> {
     let mut copy = vec![E::ZERO; view.len()];
     let every = vec![true; view.shape().len()];
     let plan = Plan::new(view.shape(), &every, [view.strides()], view.strides());
     let step = plan.step().src[0];
-    plan.segments(Offsets::ORIGIN, 0, plan.len, |at, first, size| {
-        view.memory().gather(at.src[0], step, size, &mut copy[first..], 1);
-    });
-    copy
+    for start in (0..plan.len).step_by(TASK_ELEMENTS) {
+        let end = plan.len.min(start + TASK_ELEMENTS);
+        plan.segments(Offsets::ORIGIN, start, end, |at, first, size| {
+            view.memory().gather(at.src[0], step, size, &mut copy[first..], 1);
+        });
+        watch.check()?;
+    }
+    Ok(copy)
 }
 
 /// How the lanes of a plan are brought to the kernel.
@@ -127,7 +137,7 @@ struct Job<'a, E, const K: usize, O> {
 }
 
 impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
-    fn run(&self, threads: usize, keep_going: KeepGoing<'_>) -> Result<(), Error> {
+    fn run(&self, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
         let (len, count) = (self.plan.len, self.plan.count);
         let route = self.route();
         let few = threads > 1 && count < 2 * threads && len > 2 * E::CHUNK;
@@ -137,21 +147,28 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             Route::Gather => len > E::CHUNK,
         };
         if by_sweeps {
-            return (0..count).try_for_each(|i| self.long_lane(self.plan.lane(i), threads, keep_going));
+            for i in 0..count {
+                self.long_lane(self.plan.lane(i), threads, watch)?;
+                // A lane may be a single task, which does not ask.
+                if i + 1 < count {
+                    watch.check()?;
+                }
+            }
+            return Ok(());
         }
         let tasks = |size: usize| (count.div_ceil(size), size);
         let range = |size: usize, i: usize| i * size..count.min((i + 1) * size);
         match route {
             Route::Rows => {
                 let (tasks, size) = tasks(TASK_ELEMENTS.div_ceil(len));
-                for_each(tasks, threads, keep_going, &|i| {
+                for_each(tasks, threads, watch, &|i| {
                     E::dispatch(self.isa, DirectRows { job: self, lanes: range(size, i) });
                 })
             }
             Route::Tiny => {
                 let (tasks, size) = tasks(TASK_ELEMENTS.div_ceil(len).next_multiple_of(E::LANES));
                 let dim = self.plan.outer[0];
-                for_each(tasks, threads, keep_going, &|i| {
+                for_each(tasks, threads, watch, &|i| {
                     let lanes = range(size, i);
                     let at = Offsets::ORIGIN.advance(&dim, lanes.start);
                     let dim = Dim { size: lanes.len(), ..dim };
@@ -160,10 +177,10 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                     self.gathered(lanes.start + rows.rest().start..lanes.end);
                 })
             }
-            Route::Columns(axis) => self.columns(axis, threads, keep_going),
+            Route::Columns(axis) => self.columns(axis, threads, watch),
             Route::Gather => {
                 let (tasks, size) = tasks(TASK_ELEMENTS.div_ceil(len).next_multiple_of(E::LANES));
-                for_each(tasks, threads, keep_going, &|i| self.gathered(range(size, i)))
+                for_each(tasks, threads, watch, &|i| self.gathered(range(size, i)))
             }
         }
     }
@@ -196,7 +213,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
     }
 
     /// The strips along one outer axis, and what is left of it at the end.
-    fn columns(&self, axis: usize, threads: usize, keep_going: KeepGoing<'_>) -> Result<(), Error> {
+    fn columns(&self, axis: usize, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
         let along = self.plan.outer[axis];
         let mut others = self.plan.clone();
         others.outer.remove(axis);
@@ -207,7 +224,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let rest = along.size % E::LANES;
         let step = Dim { size: self.plan.len, ..self.plan.step() };
         let tasks = blocks + usize::from(rest > 0);
-        for_each(others.count * tasks, threads, keep_going, &|i| {
+        for_each(others.count * tasks, threads, watch, &|i| {
             let (lane, block) = (others.lane(i / tasks), i % tasks);
             let lanes = |first: usize, count: usize| {
                 (first..first + count).map(|j| lane.advance(&along, j)).collect::<Vec<_>>()
@@ -260,7 +277,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         for &at in lanes {
             if len > E::CHUNK {
                 // No thread of its own and no questions: the caller's task is already one of many.
-                let _ = self.long_lane(at, 1, &|| true);
+                let _ = self.long_lane(at, 1, &Watch::new(&|| true));
                 continue;
             }
             let mut buffer = vec![E::ZERO; K * len];
@@ -290,7 +307,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
     }
 
     /// One lane by sweeps over its chunks, which threads share.
-    fn long_lane(&self, lane: Offsets<K>, threads: usize, keep_going: KeepGoing<'_>) -> Result<(), Error> {
+    fn long_lane(&self, lane: Offsets<K>, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
         let len = self.plan.len;
         let direct = matches!(self.route(), Route::Rows);
         let chunks = len.div_ceil(E::CHUNK);
@@ -301,7 +318,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let mut total = self.op.begin(len);
         loop {
             let found: Vec<OnceLock<O::Partial>> = (0..chunks).map(|_| OnceLock::new()).collect();
-            for_each(tasks, threads, keep_going, &|task| {
+            for_each(tasks, threads, watch, &|task| {
                 let mut buffer = vec![E::ZERO; if direct { 0 } else { K * E::CHUNK }];
                 for chunk in range(task) {
                     let (start, end) = span(chunk);
@@ -322,7 +339,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 break;
             }
         }
-        for_each(tasks, threads, keep_going, &|task| {
+        for_each(tasks, threads, watch, &|task| {
             let mut buffer = vec![E::ZERO; if direct { 0 } else { K * E::CHUNK }];
             for chunk in range(task) {
                 let (start, end) = span(chunk);
