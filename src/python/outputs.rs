@@ -1,6 +1,6 @@
 //! Where a result goes: a new array, or the argument `out`.
 
-use numpy::PyUntypedArray;
+use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
@@ -19,9 +19,9 @@ pub(super) fn given<'py>(out: &Bound<'py, PyAny>, like: &Array<'py>, result: DTy
         return Err(PyTypeError::new_err("out must not be a masked array; pass out.data"));
     }
     let checked = match Array::new(array.clone()) {
-        Ok(array) if array.dtype() == array.dtype().result() => array,
-        Ok(array) => {
-            let (from, to) = (result.name(), array.dtype().name());
+        Ok(checked) if checked.dtype() == checked.dtype().result() => checked,
+        Ok(_) => {
+            let (from, to) = (result.name(), array.dtype());
             return Err(PyTypeError::new_err(format!(
                 "out has dtype {to}, to which the result cannot be cast from {from} by the rule 'same_kind'"
             )));
