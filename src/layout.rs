@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(Axes::One(-1).resolve(3).unwrap(), [false, false, true]);
         assert_eq!(Axes::Many(&[0, -1]).resolve(3).unwrap(), [true, false, true]);
         assert_eq!(Axes::All.resolve(2).unwrap(), [true, true]);
-        assert_eq!(Axes::One(-1).resolve(0).unwrap(), []);
+        assert_eq!(Axes::One(-1).resolve(0).unwrap(), [false; 0]);
         assert_eq!(Axes::One(3).resolve(3), Err(Error::AxisOutOfRange { axis: 3, ndim: 3 }));
         assert_eq!(Axes::One(1).resolve(0), Err(Error::AxisOutOfRange { axis: 1, ndim: 0 }));
         assert_eq!(Axes::Many(&[1, -2]).resolve(3), Err(Error::RepeatedAxis { axis: 1 }));

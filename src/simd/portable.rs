@@ -2,6 +2,8 @@
 //!
 //! Straight loops over fixed arrays that LLVM vectorises by itself wherever FMA is part of the target. Where it
 //! is not (baseline x86-64), `f32` uses an exact emulation in `f64` that still vectorises.
+// `x - x == 0.0` asks whether x is finite, and vectorises.
+#![allow(clippy::eq_op)]
 
 use super::{Simd, Token};
 
