@@ -1,8 +1,9 @@
 """Where the polynomials and tables of `src/math/exp.rs` come from.
 
 Near-minimax approximations of 2^r on [-1/8, 1/8] with constant term exactly 1. The coefficients are
-fitted by least squares at Chebyshev points (relative error) in 60-digit arithmetic, lowest first; each is
-rounded to the working precision before the next is fitted, so the later ones absorb its rounding.
+fitted by least squares at Chebyshev points (relative error) in 60-digit arithmetic, lowest first;
+each is rounded to the working precision before the next is fitted, so the later ones absorb its
+rounding.
 
 The tables hold 2^(i/4) for i = 0 … 3, and what each loses by rounding, relative to itself.
 
@@ -22,19 +23,22 @@ HALF_WIDTH = mp.mpf("0.125")
 
 
 def round_f32(value: mp.mpf) -> mp.mpf:
+    """Return the nearest float32."""
     return mp.mpf(struct.unpack("<f", struct.pack("<f", float(value)))[0])
 
 
 def round_f64(value: mp.mpf) -> mp.mpf:
+    """Return the nearest float64."""
     return mp.mpf(float(value))
 
 
 def chebyshev_points(count: int) -> list[mp.mpf]:
+    """Return points between -HALF_WIDTH and HALF_WIDTH, denser towards either end."""
     return [HALF_WIDTH * mp.cos(mp.pi * (2 * k + 1) / (2 * count)) for k in range(count)]
 
 
 def fit(known: list[mp.mpf], degree: int, points: list[mp.mpf]) -> list[mp.mpf]:
-    """The coefficients from `len(known)` up to `degree`, the lower ones being given."""
+    """Return the coefficients from `len(known)` up to `degree`, the lower ones being given."""
     first = len(known)
     rows, targets = [], []
     for r in points:
@@ -46,6 +50,7 @@ def fit(known: list[mp.mpf], degree: int, points: list[mp.mpf]) -> list[mp.mpf]:
 
 
 def coefficients(degree: int, rounding: Rounding) -> tuple[list[mp.mpf], mp.mpf]:
+    """Return the rounded coefficients, the constant term among them, and the largest error."""
     points = chebyshev_points(8 * (degree + 1))
     known = [mp.mpf(1)]
     while len(known) <= degree:
@@ -56,12 +61,14 @@ def coefficients(degree: int, rounding: Rounding) -> tuple[list[mp.mpf], mp.mpf]
 
 
 def table(rounding: Rounding) -> list[tuple[mp.mpf, mp.mpf]]:
+    """Return the table rounded, each entry with what it loses by that."""
     exact = [mp.mpf(2) ** (mp.mpf(i) / 4) for i in range(4)]
     entries = [rounding(value) for value in exact]
     return [(t, rounding(value / t - 1)) for t, value in zip(entries, exact, strict=True)]
 
 
 def main() -> None:
+    """Print the coefficients and the table of both types."""
     for name, degree, rounding, bits in (("f32", 4, round_f32, 24), ("f64", 8, round_f64, 53)):
         values, worst = coefficients(degree, rounding)
         error = float(worst * mp.mpf(2) ** bits)
@@ -71,8 +78,8 @@ def main() -> None:
             print(f"    {mp.nstr(value, digits, min_fixed=0, max_fixed=0)}")
         for entry, lost in table(rounding):
             mantissa = int((entry - 1) * mp.mpf(2) ** (bits - 1))
-            digits_of_both = [mp.nstr(v, digits, min_fixed=0, max_fixed=0) for v in (entry, lost)]
-            print(f"    table {digits_of_both[0]} = 1 + {mantissa:#x} ulp, lost {digits_of_both[1]}")
+            first, second = (mp.nstr(v, digits, min_fixed=0, max_fixed=0) for v in (entry, lost))
+            print(f"    table {first} = 1 + {mantissa:#x} ulp, lost {second}")
 
 
 if __name__ == "__main__":
