@@ -24,6 +24,8 @@ pub enum Next {
 pub trait Rows<E: Compute, const K: usize> {
     /// How many.
     fn count(&self) -> usize;
+    /// Whether they are too many for any cache, so that what follows is worth asking for ahead of its use.
+    fn are_far(&self) -> bool;
     /// One of them. Implementations are `#[inline(always)]`.
     fn get(&self, i: usize) -> RowIo<'_, E, K>;
 }
@@ -35,6 +37,10 @@ impl<E: Compute, const K: usize> Rows<E, K> for One<'_, E, K> {
     #[inline(always)]
     fn count(&self) -> usize {
         1
+    }
+    #[inline(always)]
+    fn are_far(&self) -> bool {
+        false
     }
     #[inline(always)]
     fn get(&self, _: usize) -> RowIo<'_, E, K> {

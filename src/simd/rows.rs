@@ -67,6 +67,14 @@ impl<'a, E: Compute> Row<'a, E> {
         unsafe { Self::from_raw(self.ptr.add(start), len.min(self.len - start)) }
     }
 
+    /// The row in two parts, the second beginning at a cache line: see [`RowIo::split_at_line`].
+    #[inline(always)]
+    pub fn split_at_line(&self) -> [Self; 2] {
+        let line = size_of::<E::Array>();
+        let head = (self.ptr.addr().wrapping_neg() % line) / size_of::<E>();
+        [self.part(0, head), self.part(head, self.len)]
+    }
+
     /// Four whole vectors, from the `i`th on.
     #[inline(always)]
     pub fn load4<S: Simd<E>>(&self, s: S, i: usize) -> [S::V; 4] {

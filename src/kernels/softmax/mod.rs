@@ -118,7 +118,23 @@ impl<E: ExpConstants> Softmax<E> {
             return s.wide_total(s.widen_term(e.value, e.power, e.rest));
         }
         let mut sum = LaneSum::new(s);
-        let mut i = 0;
+        self.exp_sum_from(s, row, 0, rescale, shift, output, &mut sum);
+        s.wide_total(sum.widen(s))
+    }
+
+    /// The exponentials from vector `i` on of a chunk, added to `sum`; and written, if there is an output.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    fn exp_sum_from<S: Wide<E>>(
+        &self,
+        s: S,
+        row: Row<'_, E>,
+        mut i: usize,
+        rescale: Option<[E; 2]>,
+        shift: &RowShift<S::V>,
+        output: Option<RowIo<'_, E, 1>>,
+        sum: &mut LaneSum<S::V>,
+    ) {
         // Four at a time, so that the scheduler sees four chains side by side.
         while i + 4 <= row.vectors() {
             let mut x = row.load4(s, i);
@@ -151,7 +167,6 @@ impl<E: ExpConstants> Softmax<E> {
             }
             sum.add(s, e);
         }
-        s.wide_total(sum.widen(s))
     }
 
     /// Rows that keep their exponentials.
@@ -160,42 +175,50 @@ impl<E: ExpConstants> Softmax<E> {
     /// after: the first keeps the arithmetic busy, the others the memory.
     #[inline(always)]
     fn stored_rows<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, rows: &R) {
-        let count = rows.count();
-        let mut max = max_of(s, rows, 0);
-        // Of the row before, whose results are still to be written.
-        let mut before: Option<[E; 2]> = None;
-        for i in 0..count {
-            let row = rows.get(i);
+        let (count, are_far) = (rows.count(), rows.are_far());
+        if count == 0 {
+            return;
+        }
+        let mut row = rows.get(0);
+        let mut max = max_pass(s, row.input(0));
+        // The row before, whose results are still to be written, and the inverse of its sum.
+        let mut before: Option<(RowIo<'_, E, 1>, [E; 2])> = None;
+        for i in 1..=count {
+            // After the last row a maximum is sought in vain, in that row.
+            let after = if i < count { rows.get(i) } else { row };
             let is_ordinary = self.exp.is_ordinary(max);
             let shift = self.exp.row_shift(s, &self.exp.shift(s, s.splat(max)));
             let mut found = None;
-            if let (Some(inverse), true) = (before, is_ordinary && row.len() > E::LANES) {
-                // After the last row it seeks in vain, in that row.
-                let after = rows.get((i + 1).min(count - 1)).input(0);
-                let (sum, next) = self.fused_pass(s, row, &shift, rows.get(i - 1), inverse, after);
+            if let (Some(before), true) = (before, is_ordinary && row.len() > E::LANES) {
+                let (sum, next) = self.fused_pass(s, row, &shift, before, after.input(0), are_far);
                 max = next;
                 found = Some(sum);
             } else {
-                if let Some(inverse) = before {
-                    scale_pass(s, rows.get(i - 1), inverse);
+                if let Some((before, inverse)) = before {
+                    scale_pass(s, before, inverse);
                 }
                 if is_ordinary {
                     found = Some(self.row_sum(s, row, &shift));
                 }
-                max = max_of(s, rows, i + 1);
+                max = max_pass(s, after.input(0));
             }
             before = match found {
-                Some(sum) => inverse::<E>(sum),
-                None => None,
+                Some(sum) => match inverse::<E>(sum) {
+                    Some(inverse) => Some((row, inverse)),
+                    None => {
+                        row.fill(E::NAN);
+                        None
+                    }
+                },
+                None => {
+                    row_by_sweeps(self, s, row);
+                    None
+                }
             };
-            match found {
-                Some(_) if before.is_none() => row.fill(E::NAN),
-                None => row_by_sweeps(self, s, row),
-                _ => {}
-            }
+            row = after;
         }
-        if let Some(inverse) = before {
-            scale_pass(s, rows.get(count - 1), inverse);
+        if let Some((before, inverse)) = before {
+            scale_pass(s, before, inverse);
         }
     }
 
@@ -220,23 +243,33 @@ impl<E: ExpConstants> Softmax<E> {
         s: S,
         row: RowIo<'_, E, 1>,
         shift: &RowShift<S::V>,
-        before: RowIo<'_, E, 1>,
-        inverse: [E; 2],
+        (before, inverse): (RowIo<'_, E, 1>, [E; 2]),
         after: Row<'_, E>,
+        are_far: bool,
     ) -> (E::Wide, E) {
         let (high, low) = (s.splat(inverse[0]), s.splat(inverse[1]));
         let mut max = [s.splat(E::NEG_INFINITY); 2];
+        let mut rest_max = E::NEG_INFINITY;
         let mut total = E::Wide::default();
         let mut start = 0;
         while start < row.len() {
-            let (row, before) = (row.part(start, E::CHUNK), before.part(start, E::CHUNK));
-            let after = after.part(start, E::CHUNK);
-            let (x, e) = (row.input(0), before.output());
+            let row = row.part(start, E::CHUNK);
+            let x = row.input(0);
+            // Where a row begins matters to its sum alone: the others go by cache lines.
+            let [head, before] = before.part(start, E::CHUNK).split_at_line();
+            scale_from(s, head, 0, high, low);
+            let [head, after] = after.part(start, E::CHUNK).split_at_line();
+            max[0] = s.max(head.load_rest(s, E::NEG_INFINITY), max[0]);
+            let e = before.output();
+            let together = x.vectors().min(e.vectors()).min(after.vectors());
             let mut sum = LaneSum::new(s);
             let mut i = 0;
-            while i + 4 <= x.vectors() {
+            while i + 4 <= together {
                 let terms = self.exp.row_exp4(s, shift, x.load4(s, i));
-                row.prefetch_output4(s, i);
+                if are_far {
+                    row.prefetch_output4(s, i);
+                    after.prefetch_next4(s, i);
+                }
                 row.store4(s, i, [terms[0].value, terms[1].value, terms[2].value, terms[3].value]);
                 let mut results = e.load4(s, i);
                 for e in &mut results {
@@ -244,7 +277,6 @@ impl<E: ExpConstants> Softmax<E> {
                 }
                 before.store4(s, i, results);
                 let next = after.load4(s, i);
-                after.prefetch_next4(s, i);
                 max[0] = s.max(next[0], max[0]);
                 max[1] = s.max(next[1], max[1]);
                 max[0] = s.max(next[2], max[0]);
@@ -254,49 +286,37 @@ impl<E: ExpConstants> Softmax<E> {
                 }
                 i += 4;
             }
-            while i < x.vectors() {
-                let term = self.exp.row_exp(s, shift, x.load(s, i));
-                row.store(s, i, term.value);
-                before.store(s, i, scaled(s, e.load(s, i), high, low));
-                max[0] = s.max(after.load(s, i), max[0]);
-                sum.add(s, term);
-                i += 1;
-            }
-            let rest = (x.rest() > 0).then(|| {
-                let term = self.exp.row_exp(s, shift, x.load_rest(s, E::NEG_INFINITY));
-                row.store_rest(s, term.value);
-                before.store_rest(s, scaled(s, e.load_rest(s, E::ZERO), high, low));
-                max[1] = s.max(after.load_rest(s, E::NEG_INFINITY), max[1]);
-                term
-            });
-            if let Some(term) = rest {
-                sum.add(s, term);
-            }
+            self.exp_sum_from(s, x, i, None, shift, Some(row), &mut sum);
+            scale_from(s, before, i, high, low);
+            let part = max_pass(s, after.part(i * E::LANES, E::CHUNK));
+            rest_max = if part > rest_max { part } else { rest_max };
             total = total.add(s.wide_total(sum.widen(s)));
             start += E::CHUNK;
         }
-        (total, s.max_lane(s.max(max[0], max[1])))
+        let max = s.max_lane(s.max(max[0], max[1]));
+        (total, if max > rest_max { max } else { rest_max })
     }
-}
-
-/// The maximum of row `i`, if there is one.
-#[inline(always)]
-fn max_of<E: Compute, S: Wide<E>, R: Rows<E, 1>>(s: S, rows: &R, i: usize) -> E {
-    if i < rows.count() { max_pass(s, rows.get(i).input(0)) } else { E::ZERO }
 }
 
 /// `e · inverse`, the inverse in two parts.
 #[inline(always)]
 fn scale_pass<E: Compute, S: Wide<E>>(s: S, row: RowIo<'_, E, 1>, inverse: [E; 2]) {
     let (high, low) = (s.splat(inverse[0]), s.splat(inverse[1]));
-    for part in row.split_at_line() {
-        let e = part.output();
-        for i in 0..part.vectors() {
-            part.store(s, i, scaled(s, e.load(s, i), high, low));
-        }
-        if part.rest() > 0 {
-            part.store_rest(s, scaled(s, e.load_rest(s, E::ZERO), high, low));
-        }
+    let [head, row] = row.split_at_line();
+    scale_from(s, head, 0, high, low);
+    scale_from(s, row, 0, high, low);
+}
+
+/// `e · (high + low)` from vector `i` on.
+#[inline(always)]
+fn scale_from<E: Compute, S: Wide<E>>(s: S, row: RowIo<'_, E, 1>, mut i: usize, high: S::V, low: S::V) {
+    let e = row.output();
+    while i < row.vectors() {
+        row.store(s, i, scaled(s, e.load(s, i), high, low));
+        i += 1;
+    }
+    if row.rest() > 0 {
+        row.store_rest(s, scaled(s, e.load_rest(s, E::ZERO), high, low));
     }
 }
 

@@ -11,6 +11,9 @@ use crate::layout::{Dim, Offsets};
 use crate::simd::{Kernel, PanelIo, Row, RowIo, TILE_WIDTH, Tile, TinyRows, Wide};
 use crate::view::{panel_io, row_io};
 
+/// Arrays from this size on are not expected in a cache.
+const FAR_BYTES: usize = 16 << 20;
+
 /// Contiguous lanes.
 pub(super) struct DirectRows<'j, 'a, E, const K: usize, O> {
     pub(super) job: &'j Job<'a, E, K, O>,
@@ -21,6 +24,10 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Rows<E, K> for DirectRows<'_, '_,
     #[inline(always)]
     fn count(&self) -> usize {
         self.lanes.len()
+    }
+    #[inline(always)]
+    fn are_far(&self) -> bool {
+        self.job.plan.len * self.job.plan.count >= FAR_BYTES / size_of::<E>()
     }
     #[inline(always)]
     fn get(&self, i: usize) -> RowIo<'_, E, K> {

@@ -30,6 +30,9 @@ use crate::view::{Memory, View, ViewMut, row_io, tiny_rows};
 /// Elements a task has at least: some ten microseconds of work.
 const TASK_ELEMENTS: usize = 1 << 15;
 
+/// Elements a task has at most, so that no thread waits long for the last one.
+const LARGEST_TASK: usize = 1 << 19;
+
 /// Elements below which a second thread costs more than it brings.
 const PARALLEL_ELEMENTS: usize = 1 << 17;
 
@@ -156,17 +159,19 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             }
             return Ok(());
         }
+        // Neighbouring tasks share cache lines, and each begins and ends a pipeline: few and large ones are better.
+        let elements = (len * count / (16 * threads)).clamp(TASK_ELEMENTS, LARGEST_TASK);
         let tasks = |size: usize| (count.div_ceil(size), size);
         let range = |size: usize, i: usize| i * size..count.min((i + 1) * size);
         match route {
             Route::Rows => {
-                let (tasks, size) = tasks(TASK_ELEMENTS.div_ceil(len));
+                let (tasks, size) = tasks(elements.div_ceil(len));
                 for_each(tasks, threads, watch, &|i| {
                     E::dispatch(self.isa, DirectRows { job: self, lanes: range(size, i) });
                 })
             }
             Route::Tiny => {
-                let (tasks, size) = tasks(TASK_ELEMENTS.div_ceil(len).next_multiple_of(E::LANES));
+                let (tasks, size) = tasks(elements.div_ceil(len).next_multiple_of(E::LANES));
                 let dim = self.plan.outer[0];
                 for_each(tasks, threads, watch, &|i| {
                     let lanes = range(size, i);
@@ -179,7 +184,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             }
             Route::Columns(axis) => self.columns(axis, threads, watch),
             Route::Gather => {
-                let (tasks, size) = tasks(TASK_ELEMENTS.div_ceil(len).next_multiple_of(E::LANES));
+                let (tasks, size) = tasks(elements.div_ceil(len).next_multiple_of(E::LANES));
                 for_each(tasks, threads, watch, &|i| self.gathered(range(size, i)))
             }
         }
