@@ -12,10 +12,10 @@ const BLOCK: usize = 1 << 12;
 const DOMAIN: [std::ops::RangeInclusive<u32>; 2] = [0..=0x4631_7217, 0x8000_0000..=0x8000_0000 + 0x4631_7217];
 
 /// The worst error that the documentation of `math::exp` admits, in ULP.
-const BOUND: f64 = 1.02;
+const BOUND: f64 = 0.73;
 
 /// The hash of all results: the same on every instruction set, and it does not change unnoticed.
-const GOLDEN: u64 = 0;
+const GOLDEN: u64 = 1902762377079831017;
 
 fn each_block(task: &(dyn Fn(Vec<f32>) + Sync)) {
     let mut starts = Vec::new();

@@ -4,7 +4,7 @@ use softlane::Isa;
 use softlane::testing::exp;
 
 /// The worst error that the documentation of `math::exp` admits, in ULP.
-const BOUND: f64 = 1.10;
+const BOUND: f64 = 0.75;
 
 /// Points of the test, half of them random.
 const POINTS: usize = 24_000_000;

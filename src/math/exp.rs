@@ -69,8 +69,7 @@ less_index!(less_index_f32, u32, 23);
 less_index!(less_index_f64, u64, 52);
 
 impl ExpConstants for f32 {
-    const EXP2: &'static [f32] =
-        &[6.93147063e-1, 2.40226522e-1, 5.5531349e-2, 9.61906184e-3];
+    const EXP2: &'static [f32] = &[6.93147063e-1, 2.40226522e-1, 5.5531349e-2, 9.61906184e-3];
     const QUARTERS: [u32; 4] = less_index_f32([0, 0x18_37f0, 0x35_04f3, 0x57_44fd]);
     const QUARTERS_LOST: [f32; 4] = [0.0, 3.19341815e-8, 1.71142709e-8, -1.47196051e-8];
     const ROUND: f32 = 12_582_912.0;

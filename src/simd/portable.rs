@@ -179,7 +179,8 @@ macro_rules! portable {
             fn lookup_scaled(self, mut t: Self::V, table: [$bits; 4]) -> Self::V {
                 for i in 0..$n {
                     let bits = t[i].to_bits();
-                    t[i] = <$t>::from_bits((bits << ($mantissa - 2)).wrapping_add(chosen(bits as u32, table)));
+                    t[i] =
+                        <$t>::from_bits((bits << ($mantissa - 2)).wrapping_add(chosen(bits as u32, table)));
                 }
                 t
             }

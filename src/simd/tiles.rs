@@ -98,7 +98,12 @@ impl<'a, E: Compute, const K: usize> TinyRows<'a, E, K> {
                 // `len <= TILE_ROWS` rows of `P` vectors.
                 unsafe {
                     for four in 0..self.len / 4 {
-                        self.read4::<S, P>(s, k, rows.add(4 * four), panel.add((4 * four * P + p) * E::LANES));
+                        self.read4::<S, P>(
+                            s,
+                            k,
+                            rows.add(4 * four),
+                            panel.add((4 * four * P + p) * E::LANES),
+                        );
                     }
                     if self.len % 4 != 0 && self.len > 4 {
                         // Some columns once more.
