@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use crate::element::{Compute, DType, Element};
 use crate::error::Error;
 use crate::layout::{Dim, Offsets, Placement, extent, overlaps_itself};
-use crate::simd::{PanelIo, Row, RowIo, TinyRows};
+use crate::simd::{PanelIo, Row, RowIo, SpacedRows};
 
 /// The memory of an array.
 #[derive(Clone, Copy, Debug)]
@@ -419,15 +419,15 @@ pub(crate) fn panel_io<'a, E: Compute, const K: usize>(
     unsafe { PanelIo::from_raw(src, dim.src, dst, dim.dst, dim.size, width) }
 }
 
-/// `dim.size` tiny contiguous rows that step by `dim` from row to row; all direct.
+/// `dim.size` contiguous rows that step by `dim` from row to row; all direct.
 #[inline]
-pub(crate) fn tiny_rows<'a, E: Compute, const K: usize>(
+pub(crate) fn spaced_rows<'a, E: Compute, const K: usize>(
     src: &[Memory<'a>; K],
     dst: &Memory<'a>,
     at: Offsets<K>,
     dim: Dim<K>,
     len: usize,
-) -> TinyRows<'a, E, K> {
+) -> SpacedRows<'a, E, K> {
     let last = at.advance(&dim, dim.size - 1);
     let check = |memory: &Memory<'a>, first, last| {
         memory.pointer::<E>(last, len);
@@ -437,5 +437,5 @@ pub(crate) fn tiny_rows<'a, E: Compute, const K: usize>(
     let src = core::array::from_fn(|k| check(&src[k], at.src[k], last.src[k]).cast_const());
     let dst = check(dst, at.dst, last.dst);
     // SAFETY: the first and the last row were checked, and with them all between.
-    unsafe { TinyRows::from_raw(src, dim.src.map(|s| s / item), dst, dim.dst / item, len, dim.size) }
+    unsafe { SpacedRows::from_raw(src, dim.src.map(|s| s / item), dst, dim.dst / item, len, dim.size) }
 }

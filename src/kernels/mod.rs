@@ -120,12 +120,18 @@ pub fn row_by_sweeps<E: Compute, const K: usize, O: Op<E, K>, S: Wide<E>>(
 /// The largest element; NaN is dropped, and an empty row gives minus infinity.
 #[inline(always)]
 pub(crate) fn max_pass<E: Compute, S: Wide<E>>(s: S, row: Row<'_, E>) -> E {
-    // Four running maxima hide the latency of one; their order changes no bit.
     let mut max = [s.splat(E::NEG_INFINITY); 4];
-    let mut i = 0;
+    max_from(s, row, 0, &mut max);
+    fold_max(s, max)
+}
+
+/// The largest elements from vector `i` on: four running maxima hide the latency of one; their order changes no bit.
+#[inline(always)]
+pub(crate) fn max_from<E: Compute, S: Wide<E>>(s: S, row: Row<'_, E>, mut i: usize, max: &mut [S::V; 4]) {
     while i + 4 <= row.vectors() {
-        for (k, m) in max.iter_mut().enumerate() {
-            *m = s.max(row.load(s, i + k), *m);
+        let x = row.load4(s, i);
+        for k in 0..4 {
+            max[k] = s.max(x[k], max[k]);
         }
         i += 4;
     }
@@ -136,8 +142,12 @@ pub(crate) fn max_pass<E: Compute, S: Wide<E>>(s: S, row: Row<'_, E>) -> E {
     if row.rest() > 0 {
         max[1] = s.max(row.load_rest(s, E::NEG_INFINITY), max[1]);
     }
-    let folded = s.max(s.max(max[0], max[1]), s.max(max[2], max[3]));
-    s.max_lane(folded)
+}
+
+/// The largest of four running maxima.
+#[inline(always)]
+pub(crate) fn fold_max<E: Compute, S: Wide<E>>(s: S, max: [S::V; 4]) -> E {
+    s.max_lane(s.max(s.max(max[0], max[1]), s.max(max[2], max[3])))
 }
 
 /// The terms of a sum down the columns of a panel, by lanes: a lane of a row is every `LANES`th element.

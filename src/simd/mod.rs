@@ -30,7 +30,7 @@ pub use avx2::Avx2;
 pub use avx512::Avx512;
 pub use portable::Portable;
 pub use rows::{PanelIo, Row, RowIo};
-pub use tiles::{TILE_ROWS, TILE_WIDTH, Tile, TinyRows};
+pub use tiles::{SpacedRows, TILE_ROWS, TILE_WIDTH, Tile};
 
 use crate::element::Compute;
 

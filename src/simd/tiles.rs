@@ -24,9 +24,9 @@ impl<E: Compute, const K: usize> Tile<E, K> {
     }
 }
 
-/// `K` inputs and an output of many contiguous rows of `len <= TILE_ROWS` elements, evenly spaced.
+/// `K` inputs and an output of many contiguous rows of `len` elements, evenly spaced.
 #[derive(Clone, Copy)]
-pub struct TinyRows<'a, E, const K: usize> {
+pub struct SpacedRows<'a, E, const K: usize> {
     src: [*const E; K],
     src_stride: [isize; K],
     dst: *mut E,
@@ -36,7 +36,7 @@ pub struct TinyRows<'a, E, const K: usize> {
     life: PhantomData<&'a mut E>,
 }
 
-impl<'a, E: Compute, const K: usize> TinyRows<'a, E, K> {
+impl<'a, E: Compute, const K: usize> SpacedRows<'a, E, K> {
     /// Strides in elements.
     ///
     /// # Safety
@@ -52,7 +52,6 @@ impl<'a, E: Compute, const K: usize> TinyRows<'a, E, K> {
         len: usize,
         count: usize,
     ) -> Self {
-        assert!(len <= TILE_ROWS);
         Self { src, src_stride, dst, dst_stride, len, count, life: PhantomData }
     }
 
@@ -88,7 +87,7 @@ impl<'a, E: Compute, const K: usize> TinyRows<'a, E, K> {
         group: usize,
         tile: &'t mut Tile<E, K>,
     ) -> PanelIo<'t, E, K> {
-        assert!(group + P <= self.groups() && P <= TILE_WIDTH);
+        assert!(group + P <= self.groups() && P <= TILE_WIDTH && self.len <= TILE_ROWS);
         for k in 0..K {
             let panel = tile.0[k].as_mut_ptr().cast::<E>();
             for p in 0..P {
@@ -105,7 +104,7 @@ impl<'a, E: Compute, const K: usize> TinyRows<'a, E, K> {
                             panel.add((4 * four * P + p) * E::LANES),
                         );
                     }
-                    if self.len % 4 != 0 && self.len > 4 {
+                    if !self.len.is_multiple_of(4) && self.len > 4 {
                         // Some columns once more.
                         let start = self.len - 4;
                         self.read4::<S, P>(s, k, rows.add(start), panel.add((start * P + p) * E::LANES));
@@ -149,7 +148,7 @@ impl<'a, E: Compute, const K: usize> TinyRows<'a, E, K> {
     /// Writes the output that [`read`](Self::read) with the same `P` and `group` gave.
     #[inline(always)]
     pub fn write<S: Simd<E>, const P: usize>(&self, s: S, group: usize, tile: &Tile<E, K>) {
-        assert!(group + P <= self.groups() && P <= TILE_WIDTH);
+        assert!(group + P <= self.groups() && P <= TILE_WIDTH && self.len <= TILE_ROWS);
         let panel = tile.0.as_ptr().cast::<E>();
         for p in 0..P {
             let first = ((group + p) * E::LANES) as isize;
@@ -159,7 +158,7 @@ impl<'a, E: Compute, const K: usize> TinyRows<'a, E, K> {
                 for four in 0..self.len / 4 {
                     self.write4::<S, P>(s, rows.add(4 * four), panel.add((4 * four * P + p) * E::LANES));
                 }
-                if self.len % 4 != 0 && self.len > 4 {
+                if !self.len.is_multiple_of(4) && self.len > 4 {
                     let start = self.len - 4;
                     self.write4::<S, P>(s, rows.add(start), panel.add((start * P + p) * E::LANES));
                 } else if self.len < 4 {

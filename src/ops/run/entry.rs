@@ -8,7 +8,7 @@ use crate::dispatch::Dispatch;
 use crate::element::Compute;
 use crate::kernels::{Op, Rows};
 use crate::layout::{Dim, Offsets};
-use crate::simd::{Kernel, PanelIo, Row, RowIo, TILE_WIDTH, Tile, TinyRows, Wide};
+use crate::simd::{Kernel, PanelIo, Row, RowIo, SpacedRows, TILE_WIDTH, Tile, Wide};
 use crate::view::{panel_io, row_io};
 
 /// Arrays from this size on are not expected in a cache.
@@ -18,6 +18,8 @@ const FAR_BYTES: usize = 16 << 20;
 pub(super) struct DirectRows<'j, 'a, E, const K: usize, O> {
     pub(super) job: &'j Job<'a, E, K, O>,
     pub(super) lanes: Range<usize>,
+    /// The same lanes, if they are evenly spaced.
+    pub(super) spaced: Option<SpacedRows<'a, E, K>>,
 }
 
 impl<E: Dispatch, const K: usize, O: Op<E, K>> Rows<E, K> for DirectRows<'_, '_, E, K, O> {
@@ -31,6 +33,9 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Rows<E, K> for DirectRows<'_, '_,
     }
     #[inline(always)]
     fn get(&self, i: usize) -> RowIo<'_, E, K> {
+        if let Some(rows) = &self.spaced {
+            return rows.row(i);
+        }
         let Job { src, dst, plan, .. } = self.job;
         row_io(src, dst, plan.lane(self.lanes.start + i), plan.len)
     }
@@ -79,7 +84,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, '_
 
 pub(super) struct TinyKernel<'a, E: Compute, const K: usize, O> {
     pub(super) op: &'a O,
-    pub(super) rows: TinyRows<'a, E, K>,
+    pub(super) rows: SpacedRows<'a, E, K>,
 }
 
 impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for TinyKernel<'_, E, K, O> {

@@ -24,8 +24,8 @@ use crate::error::Error;
 use crate::kernels::{Next, Op};
 use crate::layout::{Dim, Offsets, Plan};
 use crate::parallel::{Watch, for_each};
-use crate::simd::{PanelIo, Row, RowIo, TILE_ROWS};
-use crate::view::{Memory, View, ViewMut, row_io, tiny_rows};
+use crate::simd::{PanelIo, Row, RowIo, SpacedRows, TILE_ROWS};
+use crate::view::{Memory, View, ViewMut, row_io, spaced_rows};
 
 /// Elements a task has at least: some ten microseconds of work.
 const TASK_ELEMENTS: usize = 1 << 15;
@@ -167,17 +167,19 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             Route::Rows => {
                 let (tasks, size) = tasks(elements.div_ceil(len));
                 for_each(tasks, threads, watch, &|i| {
-                    E::dispatch(self.isa, DirectRows { job: self, lanes: range(size, i) });
+                    let lanes = range(size, i);
+                    let spaced = match &self.plan.outer[..] {
+                        [dim] => Some(self.spaced(dim, &lanes)),
+                        _ => None,
+                    };
+                    E::dispatch(self.isa, DirectRows { job: self, lanes, spaced });
                 })
             }
             Route::Tiny => {
                 let (tasks, size) = tasks(elements.div_ceil(len).next_multiple_of(E::LANES));
-                let dim = self.plan.outer[0];
                 for_each(tasks, threads, watch, &|i| {
                     let lanes = range(size, i);
-                    let at = Offsets::ORIGIN.advance(&dim, lanes.start);
-                    let dim = Dim { size: lanes.len(), ..dim };
-                    let rows = tiny_rows::<E, K>(&self.src, &self.dst, at, dim, len);
+                    let rows = self.spaced(&self.plan.outer[0], &lanes);
                     E::dispatch(self.isa, TinyKernel { op: self.op, rows });
                     self.gathered(lanes.start + rows.rest().start..lanes.end);
                 })
@@ -188,6 +190,12 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 for_each(tasks, threads, watch, &|i| self.gathered(range(size, i)))
             }
         }
+    }
+
+    /// Some of the lanes along the only outer axis.
+    fn spaced(&self, dim: &Dim<K>, lanes: &Range<usize>) -> SpacedRows<'a, E, K> {
+        let at = Offsets::ORIGIN.advance(dim, lanes.start);
+        spaced_rows(&self.src, &self.dst, at, Dim { size: lanes.len(), ..*dim }, self.plan.len)
     }
 
     fn route(&self) -> Route {

@@ -1,0 +1,254 @@
+//! softmax along rows in memory: the passes, and the loop that runs three of them at once.
+#![forbid(unsafe_code)]
+
+use super::{Softmax, inverse, rescaled, scaled};
+use crate::element::{Compute, WideScalar};
+use crate::kernels::{Rows, fold_max, max_from, max_pass, row_by_sweeps};
+use crate::math::exp::{ExpConstants, RowShift};
+use crate::math::sum::LaneSum;
+use crate::simd::{Row, RowIo, Wide};
+
+impl<E: ExpConstants> Softmax<E> {
+    /// The exponentials of a chunk, added up; and written, if there is an output.
+    #[inline(always)]
+    pub(super) fn exp_sum_pass<S: Wide<E>>(
+        &self,
+        s: S,
+        row: Row<'_, E>,
+        rescale: Option<[E; 2]>,
+        shift: &RowShift<S::V>,
+        output: Option<RowIo<'_, E, 1>>,
+    ) -> E::Wide {
+        if row.len() <= E::LANES {
+            let x = if row.rest() > 0 { row.load_rest(s, E::NEG_INFINITY) } else { row.load(s, 0) };
+            let e = self.exp.row_exp(s, shift, rescaled(s, rescale, x));
+            if let Some(output) = output {
+                if row.rest() > 0 { output.store_rest(s, e.value) } else { output.store(s, 0, e.value) }
+            }
+            return s.wide_total(s.widen_term(e.value, e.power, e.rest));
+        }
+        let mut sum = LaneSum::new(s);
+        self.exp_sum_from(s, row, 0, rescale, shift, output, &mut sum);
+        s.wide_total(sum.widen(s))
+    }
+
+    /// The exponentials from vector `i` on of a chunk, added to `sum`; and written, if there is an output.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    fn exp_sum_from<S: Wide<E>>(
+        &self,
+        s: S,
+        row: Row<'_, E>,
+        mut i: usize,
+        rescale: Option<[E; 2]>,
+        shift: &RowShift<S::V>,
+        output: Option<RowIo<'_, E, 1>>,
+        sum: &mut LaneSum<S::V>,
+    ) {
+        // Four at a time, so that the scheduler sees four chains side by side.
+        while i + 4 <= row.vectors() {
+            let mut x = row.load4(s, i);
+            for x in &mut x {
+                *x = rescaled(s, rescale, *x);
+            }
+            let e = self.exp.row_exp4(s, shift, x);
+            if let Some(output) = output {
+                output.prefetch_next4(s, i);
+                output.store4(s, i, [e[0].value, e[1].value, e[2].value, e[3].value]);
+            }
+            for e in e {
+                sum.add(s, e);
+            }
+            i += 4;
+        }
+        while i < row.vectors() {
+            let e = self.exp.row_exp(s, shift, rescaled(s, rescale, row.load(s, i)));
+            if let Some(output) = output {
+                output.store(s, i, e.value);
+            }
+            sum.add(s, e);
+            i += 1;
+        }
+        if row.rest() > 0 {
+            let x = row.load_rest(s, E::NEG_INFINITY);
+            let e = self.exp.row_exp(s, shift, rescaled(s, rescale, x));
+            if let Some(output) = output {
+                output.store_rest(s, e.value);
+            }
+            sum.add(s, e);
+        }
+    }
+
+    /// Rows that keep their exponentials.
+    ///
+    /// One loop takes the exponentials of a row, writes the results of the row before and seeks the maximum of the row
+    /// after: the first keeps the arithmetic busy, the others the memory.
+    #[inline(always)]
+    pub(super) fn stored_rows<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, rows: &R) {
+        let (count, are_far) = (rows.count(), rows.are_far());
+        if count == 0 {
+            return;
+        }
+        let mut row = rows.get(0);
+        let mut max = max_pass(s, row.input(0));
+        // The row before, whose results are still to be written, and the inverse of its sum.
+        let mut before: Option<(RowIo<'_, E, 1>, [E; 2])> = None;
+        for i in 1..=count {
+            // After the last row a maximum is sought in vain, in that row.
+            let after = if i < count { rows.get(i) } else { row };
+            let is_ordinary = self.exp.is_ordinary(max);
+            let shift = self.exp.row_shift(s, &self.exp.shift(s, s.splat(max)));
+            let mut found = None;
+            if let (Some(before), true) = (before, is_ordinary && row.len() > E::LANES) {
+                let (sum, next) = self.fused_pass(s, row, &shift, before, after.input(0), are_far);
+                max = next;
+                found = Some(sum);
+            } else {
+                if let Some((before, inverse)) = before {
+                    scale_pass(s, before, inverse);
+                }
+                if is_ordinary {
+                    found = Some(self.row_sum(s, row, &shift));
+                }
+                max = max_pass(s, after.input(0));
+            }
+            before = match found {
+                Some(sum) => match inverse::<E>(sum) {
+                    Some(inverse) => Some((row, inverse)),
+                    None => {
+                        row.fill(E::NAN);
+                        None
+                    }
+                },
+                None => {
+                    row_by_sweeps(self, s, row);
+                    None
+                }
+            };
+            row = after;
+        }
+        if let Some((before, inverse)) = before {
+            scale_pass(s, before, inverse);
+        }
+    }
+
+    /// The sum of the exponentials of a row, which are written.
+    #[inline(always)]
+    fn row_sum<S: Wide<E>>(&self, s: S, row: RowIo<'_, E, 1>, shift: &RowShift<S::V>) -> E::Wide {
+        let mut sum = E::Wide::default();
+        let mut start = 0;
+        while start < row.len() {
+            let chunk = row.part(start, E::CHUNK);
+            sum = sum.add(self.exp_sum_pass(s, chunk.input(0), None, shift, Some(chunk)));
+            start += E::CHUNK;
+        }
+        sum
+    }
+
+    /// The sum of the exponentials of a row, which are written; and the maximum of the row `after`. The exponentials of
+    /// the row `before` are multiplied by the inverse of their sum.
+    #[inline(always)]
+    fn fused_pass<S: Wide<E>>(
+        &self,
+        s: S,
+        row: RowIo<'_, E, 1>,
+        shift: &RowShift<S::V>,
+        (before, inverse): (RowIo<'_, E, 1>, [E; 2]),
+        after: Row<'_, E>,
+        are_far: bool,
+    ) -> (E::Wide, E) {
+        let inverse = (s.splat(inverse[0]), s.splat(inverse[1]));
+        let mut max = [s.splat(E::NEG_INFINITY); 4];
+        let mut total = E::Wide::default();
+        if row.len() <= E::CHUNK {
+            total = self.fused_chunk(s, row, shift, (before, inverse), (after, &mut max), are_far);
+        } else {
+            let mut start = 0;
+            while start < row.len() {
+                let before = before.part(start, E::CHUNK);
+                let after = after.part(start, E::CHUNK);
+                let chunk = row.part(start, E::CHUNK);
+                total = total.add(self.fused_chunk(
+                    s,
+                    chunk,
+                    shift,
+                    (before, inverse),
+                    (after, &mut max),
+                    are_far,
+                ));
+                start += E::CHUNK;
+            }
+        }
+        (total, fold_max(s, max))
+    }
+
+    /// [`fused_pass`](Self::fused_pass) on one chunk of each row.
+    #[inline(always)]
+    fn fused_chunk<S: Wide<E>>(
+        &self,
+        s: S,
+        row: RowIo<'_, E, 1>,
+        shift: &RowShift<S::V>,
+        (before, (high, low)): (RowIo<'_, E, 1>, (S::V, S::V)),
+        (after, max): (Row<'_, E>, &mut [S::V; 4]),
+        are_far: bool,
+    ) -> E::Wide {
+        let x = row.input(0);
+        // Where a row begins matters to its sum alone: the others go by cache lines.
+        let [head, before] = before.split_at_line();
+        scale_from(s, head, 0, high, low);
+        let [head, after] = after.split_at_line();
+        max_from(s, head, 0, max);
+        let e = before.output();
+        let together = x.vectors().min(e.vectors()).min(after.vectors());
+        let mut sum = LaneSum::new(s);
+        let mut i = 0;
+        while i + 4 <= together {
+            let mut results = e.load4(s, i);
+            for e in &mut results {
+                *e = scaled(s, *e, high, low);
+            }
+            before.store4(s, i, results);
+            let next = after.load4(s, i);
+            for k in 0..4 {
+                max[k] = s.max(next[k], max[k]);
+            }
+            let terms = self.exp.row_exp4(s, shift, x.load4(s, i));
+            if are_far {
+                row.prefetch_output4(s, i);
+                after.prefetch_next4(s, i);
+            }
+            row.store4(s, i, [terms[0].value, terms[1].value, terms[2].value, terms[3].value]);
+            for term in terms {
+                sum.add(s, term);
+            }
+            i += 4;
+        }
+        self.exp_sum_from(s, x, i, None, shift, Some(row), &mut sum);
+        scale_from(s, before, i, high, low);
+        max_from(s, after, i, max);
+        s.wide_total(sum.widen(s))
+    }
+}
+
+/// `e · inverse`, the inverse in two parts.
+#[inline(always)]
+fn scale_pass<E: Compute, S: Wide<E>>(s: S, row: RowIo<'_, E, 1>, inverse: [E; 2]) {
+    let (high, low) = (s.splat(inverse[0]), s.splat(inverse[1]));
+    let [head, row] = row.split_at_line();
+    scale_from(s, head, 0, high, low);
+    scale_from(s, row, 0, high, low);
+}
+
+/// `e · (high + low)` from vector `i` on.
+#[inline(always)]
+fn scale_from<E: Compute, S: Wide<E>>(s: S, row: RowIo<'_, E, 1>, mut i: usize, high: S::V, low: S::V) {
+    let e = row.output();
+    while i < row.vectors() {
+        row.store(s, i, scaled(s, e.load(s, i), high, low));
+        i += 1;
+    }
+    if row.rest() > 0 {
+        row.store_rest(s, scaled(s, e.load_rest(s, E::ZERO), high, low));
+    }
+}
