@@ -271,6 +271,14 @@ impl<E: ExpConstants> Exp<E> {
     /// [`row_exp`](Self::row_exp) of four vectors, step by step side by side, so that none waits for another.
     #[inline(always)]
     pub fn row_exp4<S: Simd<E>>(&self, s: S, shift: &RowShift<S::V>, x: [S::V; 4]) -> [Exponential<S::V>; 4] {
+        if !S::FOUR_AT_ONCE {
+            return [
+                self.row_exp(s, shift, x[0]),
+                self.row_exp(s, shift, x[1]),
+                self.row_exp(s, shift, x[2]),
+                self.row_exp(s, shift, x[3]),
+            ];
+        }
         let (high, low) = (s.splat(self.high), s.splat(self.low));
         let (mut x, mut t, mut r, mut q, mut lost) = (x, x, x, x, x);
         for k in 0..4 {

@@ -65,6 +65,7 @@ fn transpose_f64([a, b, c, d]: [__m512d; 4]) -> [__m512d; 4] {
 impl Simd<f32> for Avx512 {
     type V = __m512;
     type M = __mmask16;
+    const FOUR_AT_ONCE: bool = true;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -193,6 +194,7 @@ impl Simd<f32> for Avx512 {
 impl Simd<f64> for Avx512 {
     type V = __m512d;
     type M = __mmask8;
+    const FOUR_AT_ONCE: bool = true;
 
     #[inline(always)]
     fn splat(self, x: f64) -> __m512d {

@@ -41,6 +41,8 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     type V: Copy;
     /// One truth value a lane.
     type M: Copy;
+    /// Whether there are registers enough to work on four vectors side by side.
+    const FOUR_AT_ONCE: bool = false;
 
     fn splat(self, x: E) -> Self::V;
 

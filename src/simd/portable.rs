@@ -42,13 +42,16 @@ fn fma_f64(a: f64, b: f64, c: f64) -> f64 {
     a.mul_add(b, c)
 }
 
-/// An entry of a table by selects, which vectorise where an index would not.
-#[inline(always)]
-fn chosen<T: Copy>(bits: u32, table: [T; 4]) -> T {
-    let odd = bits & 1 != 0;
-    let low = if odd { table[1] } else { table[0] };
-    let high = if odd { table[3] } else { table[2] };
-    if bits & 2 != 0 { high } else { low }
+/// The entry of a table of four that the two lowest bits choose, by masks: neither an index nor a choice of two
+/// values vectorises everywhere.
+macro_rules! chosen {
+    ($bits:expr, $table:expr) => {{
+        let odd = ($bits & 1).wrapping_neg();
+        let high = ($bits >> 1 & 1).wrapping_neg();
+        let first = $table[0] ^ (($table[0] ^ $table[1]) & odd);
+        let second = $table[2] ^ (($table[2] ^ $table[3]) & odd);
+        first ^ ((first ^ second) & high)
+    }};
 }
 
 macro_rules! portable {
@@ -169,9 +172,10 @@ macro_rules! portable {
             }
             #[inline(always)]
             fn lookup(self, mut t: Self::V, table: Self::V) -> Self::V {
-                let entries = [table[0], table[1], table[2], table[3]];
+                let entries =
+                    [table[0].to_bits(), table[1].to_bits(), table[2].to_bits(), table[3].to_bits()];
                 for i in 0..$n {
-                    t[i] = chosen(t[i].to_bits() as u32, entries);
+                    t[i] = <$t>::from_bits(chosen!(t[i].to_bits(), entries));
                 }
                 t
             }
@@ -179,8 +183,7 @@ macro_rules! portable {
             fn lookup_scaled(self, mut t: Self::V, table: [$bits; 4]) -> Self::V {
                 for i in 0..$n {
                     let bits = t[i].to_bits();
-                    t[i] =
-                        <$t>::from_bits((bits << ($mantissa - 2)).wrapping_add(chosen(bits as u32, table)));
+                    t[i] = <$t>::from_bits((bits << ($mantissa - 2)).wrapping_add(chosen!(bits, table)));
                 }
                 t
             }
