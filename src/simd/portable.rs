@@ -29,12 +29,16 @@ fn fma_f32(a: f32, b: f32, c: f32) -> f32 {
     let sum = product + c;
     let t = sum - product;
     let error = (product - (sum - t)) + (c - t);
-    let bits = sum.to_bits();
-    // Rounding to odd: an inexact sum with an even last bit moves one unit towards the error.
-    let toward_zero = (error > 0.0) != (sum > 0.0);
-    let inexact = (error != 0.0) & (error - error == 0.0) & (bits & 1 == 0);
-    let odd = if toward_zero { bits.wrapping_sub(1) } else { bits.wrapping_add(1) };
-    f64::from_bits(if inexact { odd } else { bits }) as f32
+    // Rounding to odd: an inexact sum with an even last bit moves one unit towards the error. In whole numbers
+    // without a comparison, for those vectorise; an error of NaN means that the sum is not finite, and stays.
+    let (bits, error) = (sum.to_bits(), error.to_bits());
+    let size = error & (u64::MAX >> 1);
+    let is_inexact = size.wrapping_neg() >> 63;
+    let is_finite = 1 ^ (size.wrapping_add(1 << 52) >> 63);
+    let is_even = 1 ^ (bits & 1);
+    let away_or_back = ((error ^ bits) >> 63).wrapping_neg() | 1;
+    let moved = away_or_back & (is_inexact & is_finite & is_even).wrapping_neg();
+    f64::from_bits(bits.wrapping_add(moved)) as f32
 }
 
 #[inline(always)]
