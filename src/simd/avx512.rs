@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Simd, Token};
+use super::{Simd, Token, f32_entries, f64_entries};
 
 /// Proof that the features of [`dispatch::AVX512`](crate::dispatch) were detected.
 #[derive(Clone, Copy, Debug)]
@@ -15,18 +15,6 @@ impl Avx512 {
     pub unsafe fn new() -> Self {
         Self(())
     }
-}
-
-/// A table of bit patterns as floats.
-#[inline(always)]
-fn f32_entries(t: [u32; 4]) -> [f32; 4] {
-    [f32::from_bits(t[0]), f32::from_bits(t[1]), f32::from_bits(t[2]), f32::from_bits(t[3])]
-}
-
-/// As above.
-#[inline(always)]
-fn f64_entries(t: [u64; 4]) -> [f64; 4] {
-    [f64::from_bits(t[0]), f64::from_bits(t[1]), f64::from_bits(t[2]), f64::from_bits(t[3])]
 }
 
 /// The 4 × 4 matrices in the four 128-bit lanes of four registers, transposed.

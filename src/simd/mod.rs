@@ -189,6 +189,20 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     }
 }
 
+/// A table of bit patterns as floats.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn f32_entries(t: [u32; 4]) -> [f32; 4] {
+    [f32::from_bits(t[0]), f32::from_bits(t[1]), f32::from_bits(t[2]), f32::from_bits(t[3])]
+}
+
+/// As above.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn f64_entries(t: [u64; 4]) -> [f64; 4] {
+    [f64::from_bits(t[0]), f64::from_bits(t[1]), f64::from_bits(t[2]), f64::from_bits(t[3])]
+}
+
 /// Both widths on one token, and the way between them.
 #[allow(missing_docs)]
 pub trait Token: Simd<f32> + Simd<f64> {

@@ -237,10 +237,8 @@ impl<'a, E: Compute, const K: usize> RowIo<'a, E, K> {
     /// Asks for four vectors, from the `i`th on, of the rows that follow, where rows lie one after another.
     #[inline(always)]
     pub fn prefetch_next4<S: Simd<E>>(&self, s: S, i: usize) {
-        for k in 0..4 {
-            for p in self.src {
-                s.prefetch::<false>(p.wrapping_add(self.len + (i + k) * E::LANES));
-            }
+        for k in 0..K {
+            self.input(k).prefetch_next4(s, i);
         }
         self.prefetch_output4(s, i);
     }

@@ -71,13 +71,6 @@ pub struct Partial<E: Compute> {
     sum: ScaledSum<E::Wide>,
 }
 
-impl<E: ExpConstants> Total<E> {
-    #[inline(always)]
-    fn empty(sweep: Sweep) -> Self {
-        Self { sweep, max: E::NEG_INFINITY, sum: ScaledSum::empty(), rescale: None }
-    }
-}
-
 /// 1 / sum in two parts, or `None` where the row is NaN throughout: for a NaN among the terms, a `+inf`, or nothing
 /// but `-inf`.
 #[inline(always)]
@@ -116,11 +109,10 @@ impl<E: ExpConstants> Op<E, 1> for Softmax<E> {
     type Partial = Partial<E>;
 
     fn begin(&self, len: usize) -> Total<E> {
-        let mut total = Total::empty(if len <= Self::STORED { Sweep::Max } else { Sweep::MaxAndSum });
-        if self.exp.prescale() != E::ONE {
-            total.rescale = Some([E::ZERO, self.exp.prescale()]);
-        }
-        total
+        let sweep = if len <= Self::STORED { Sweep::Max } else { Sweep::MaxAndSum };
+        let prescale = self.exp.prescale();
+        let rescale = (prescale != E::ONE).then_some([E::ZERO, prescale]);
+        Total { sweep, max: E::NEG_INFINITY, sum: ScaledSum::empty(), rescale }
     }
 
     #[inline(always)]

@@ -94,7 +94,7 @@ impl<E: ExpConstants> Softmax<E> {
         // The row before, whose results are still to be written, and the inverse of its sum.
         let mut before: Option<(RowIo<'_, E, 1>, [E; 2])> = None;
         for i in 1..=count {
-            // After the last row a maximum is sought in vain, in that row.
+            // After the last row the loop of three seeks in vain, in that row.
             let after = if i < count { rows.get(i) } else { row };
             let is_ordinary = self.exp.is_ordinary(max);
             let shift = self.exp.row_shift(s, &self.exp.shift(s, s.splat(max)));
@@ -110,7 +110,9 @@ impl<E: ExpConstants> Softmax<E> {
                 if is_ordinary {
                     found = Some(self.row_sum(s, row, &shift));
                 }
-                max = max_pass(s, after.input(0));
+                if i < count {
+                    max = max_pass(s, after.input(0));
+                }
             }
             before = match found {
                 Some(sum) => match inverse::<E>(sum) {
