@@ -256,6 +256,19 @@ impl<E: ExpConstants> Exp<E> {
     /// lies so far below the maximum that nothing of it can be left, gives exactly zero.
     #[inline(always)]
     pub fn exp<S: Simd<E>>(&self, s: S, shift: &Shift<S::V>, x: S::V) -> Exponential<S::V> {
+        if S::BY_CALLS {
+            return self.exp_call(s, shift, &x);
+        }
+        self.exp_inline(s, shift, x)
+    }
+
+    #[inline(never)]
+    fn exp_call<S: Simd<E>>(&self, s: S, shift: &Shift<S::V>, x: &S::V) -> Exponential<S::V> {
+        self.exp_inline(s, shift, *x)
+    }
+
+    #[inline(always)]
+    fn exp_inline<S: Simd<E>>(&self, s: S, shift: &Shift<S::V>, x: S::V) -> Exponential<S::V> {
         let (t, r) = self.reduced(s, shift.round, shift.floor, x);
         let lost = s.add(s.lookup(t, s.table(E::QUARTERS_LOST)), shift.growth);
         joined(s, t, r, lost)
@@ -264,6 +277,19 @@ impl<E: ExpConstants> Exp<E> {
     /// [`exp`](Self::exp), the same bits, where all lanes have one shift.
     #[inline(always)]
     pub fn row_exp<S: Simd<E>>(&self, s: S, shift: &RowShift<S::V>, x: S::V) -> Exponential<S::V> {
+        if S::BY_CALLS {
+            return self.row_exp_call(s, shift, &x);
+        }
+        self.row_exp_inline(s, shift, x)
+    }
+
+    #[inline(never)]
+    fn row_exp_call<S: Simd<E>>(&self, s: S, shift: &RowShift<S::V>, x: &S::V) -> Exponential<S::V> {
+        self.row_exp_inline(s, shift, *x)
+    }
+
+    #[inline(always)]
+    fn row_exp_inline<S: Simd<E>>(&self, s: S, shift: &RowShift<S::V>, x: S::V) -> Exponential<S::V> {
         let (t, r) = self.reduced(s, shift.round, shift.floor, x);
         joined(s, t, r, s.lookup(t, shift.lost))
     }

@@ -29,6 +29,16 @@ impl<V: Copy> LaneSum<V> {
     /// One more term a lane, as it was before its rounding.
     #[inline(always)]
     pub fn add<E: Compute, S: Simd<E, V = V>>(&mut self, s: S, term: Exponential<V>) {
+        if S::BY_CALLS { self.add_call(s, &term) } else { self.add_inline(s, term) }
+    }
+
+    #[inline(never)]
+    fn add_call<E: Compute, S: Simd<E, V = V>>(&mut self, s: S, term: &Exponential<V>) {
+        self.add_inline(s, *term);
+    }
+
+    #[inline(always)]
+    fn add_inline<E: Compute, S: Simd<E, V = V>>(&mut self, s: S, term: Exponential<V>) {
         let high = s.add(self.high, term.value);
         let taken = s.sub(high, self.high);
         // power · (1 + rest) - taken: where it matters, the difference is exact.

@@ -21,9 +21,6 @@ const HARDWARE_FMA: bool =
 /// (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", IEEE Trans. Comput. 57, 2008).
 #[inline(always)]
 fn fma_f32(a: f32, b: f32, c: f32) -> f32 {
-    if HARDWARE_FMA {
-        return a.mul_add(b, c);
-    }
     let product = a as f64 * b as f64;
     let c = c as f64;
     let sum = product + c;
@@ -58,11 +55,37 @@ macro_rules! chosen {
     }};
 }
 
+/// `a * b + c` in each lane.
+trait Fma<const N: usize>: Sized {
+    fn fused(a: [Self; N], b: [Self; N], c: [Self; N]) -> [Self; N];
+    /// The same where it takes many instructions: too many to repeat wherever it is needed.
+    fn emulated(a: &[Self; N], b: &[Self; N], c: &[Self; N]) -> [Self; N];
+}
+
 macro_rules! portable {
     ($t:ty, $bits:ty, $n:literal, $fma:ident, $mantissa:literal) => {
+        impl Fma<$n> for $t {
+            #[inline(always)]
+            fn fused(mut a: [$t; $n], b: [$t; $n], c: [$t; $n]) -> [$t; $n] {
+                for i in 0..$n {
+                    a[i] = a[i].mul_add(b[i], c[i]);
+                }
+                a
+            }
+            #[inline(never)]
+            fn emulated(a: &[$t; $n], b: &[$t; $n], c: &[$t; $n]) -> [$t; $n] {
+                let mut sum = *c;
+                for i in 0..$n {
+                    sum[i] = $fma(a[i], b[i], c[i]);
+                }
+                sum
+            }
+        }
+
         impl Simd<$t> for Portable {
             type V = [$t; $n];
             type M = [bool; $n];
+            const BY_CALLS: bool = !HARDWARE_FMA;
 
             #[inline(always)]
             fn splat(self, x: $t) -> Self::V {
@@ -73,7 +96,14 @@ macro_rules! portable {
                 // SAFETY: promised by the caller; an array is read unaligned.
                 unsafe { p.cast::<Self::V>().read_unaligned() }
             }
-            #[inline(always)]
+            #[cfg_attr(
+                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
+                inline(always)
+            )]
+            #[cfg_attr(
+                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
+                inline(never)
+            )]
             unsafe fn load_first(self, p: *const $t, count: usize, fill: $t) -> Self::V {
                 let mut v = [fill; $n];
                 for i in 0..count.min($n) {
@@ -87,7 +117,14 @@ macro_rules! portable {
                 // SAFETY: promised by the caller; an array is written unaligned.
                 unsafe { p.cast::<Self::V>().write_unaligned(v) }
             }
-            #[inline(always)]
+            #[cfg_attr(
+                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
+                inline(always)
+            )]
+            #[cfg_attr(
+                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
+                inline(never)
+            )]
             unsafe fn store_first(self, p: *mut $t, count: usize, v: Self::V) {
                 for i in 0..count.min($n) {
                     // SAFETY: promised by the caller.
@@ -115,7 +152,14 @@ macro_rules! portable {
                 }
                 a
             }
-            #[inline(always)]
+            #[cfg_attr(
+                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
+                inline(always)
+            )]
+            #[cfg_attr(
+                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
+                inline(never)
+            )]
             fn div(self, mut a: Self::V, b: Self::V) -> Self::V {
                 for i in 0..$n {
                     a[i] /= b[i];
@@ -123,27 +167,41 @@ macro_rules! portable {
                 a
             }
             #[inline(always)]
-            fn mul_add(self, mut a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-                for i in 0..$n {
-                    a[i] = $fma(a[i], b[i], c[i]);
+            fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+                if HARDWARE_FMA {
+                    return <$t>::fused(a, b, c);
                 }
-                a
+                <$t>::emulated(&a, &b, &c)
             }
             #[inline(always)]
             fn neg_mul_add(self, mut a: Self::V, b: Self::V, c: Self::V) -> Self::V {
                 for i in 0..$n {
-                    a[i] = $fma(-a[i], b[i], c[i]);
+                    a[i] = -a[i];
                 }
-                a
+                Simd::<$t>::mul_add(self, a, b, c)
             }
-            #[inline(always)]
+            #[cfg_attr(
+                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
+                inline(always)
+            )]
+            #[cfg_attr(
+                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
+                inline(never)
+            )]
             fn max(self, mut a: Self::V, b: Self::V) -> Self::V {
                 for i in 0..$n {
                     a[i] = if a[i] > b[i] { a[i] } else { b[i] };
                 }
                 a
             }
-            #[inline(always)]
+            #[cfg_attr(
+                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
+                inline(always)
+            )]
+            #[cfg_attr(
+                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
+                inline(never)
+            )]
             fn greater(self, a: Self::V, b: Self::V) -> Self::M {
                 let mut m = [false; $n];
                 for i in 0..$n {
@@ -151,14 +209,28 @@ macro_rules! portable {
                 }
                 m
             }
-            #[inline(always)]
+            #[cfg_attr(
+                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
+                inline(always)
+            )]
+            #[cfg_attr(
+                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
+                inline(never)
+            )]
             fn select(self, m: Self::M, mut a: Self::V, b: Self::V) -> Self::V {
                 for i in 0..$n {
                     a[i] = if m[i] { a[i] } else { b[i] };
                 }
                 a
             }
-            #[inline(always)]
+            #[cfg_attr(
+                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
+                inline(always)
+            )]
+            #[cfg_attr(
+                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
+                inline(never)
+            )]
             fn bits(self, m: Self::M) -> u32 {
                 let mut bits = 0;
                 for i in 0..$n {
@@ -166,7 +238,14 @@ macro_rules! portable {
                 }
                 bits
             }
-            #[inline(always)]
+            #[cfg_attr(
+                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
+                inline(always)
+            )]
+            #[cfg_attr(
+                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
+                inline(never)
+            )]
             fn equal(self, a: Self::V, b: Self::V) -> u32 {
                 let mut bits = 0;
                 for i in 0..$n {
@@ -174,7 +253,14 @@ macro_rules! portable {
                 }
                 bits
             }
-            #[inline(always)]
+            #[cfg_attr(
+                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
+                inline(always)
+            )]
+            #[cfg_attr(
+                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
+                inline(never)
+            )]
             fn lookup(self, mut t: Self::V, table: Self::V) -> Self::V {
                 let entries =
                     [table[0].to_bits(), table[1].to_bits(), table[2].to_bits(), table[3].to_bits()];
@@ -183,7 +269,14 @@ macro_rules! portable {
                 }
                 t
             }
-            #[inline(always)]
+            #[cfg_attr(
+                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
+                inline(always)
+            )]
+            #[cfg_attr(
+                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
+                inline(never)
+            )]
             fn lookup_scaled(self, mut t: Self::V, table: [$bits; 4]) -> Self::V {
                 for i in 0..$n {
                     let bits = t[i].to_bits();

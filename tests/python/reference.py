@@ -2,11 +2,12 @@
 
 Each twin takes the arrays as they are given, computes in a wider type and does not round: float32
 and narrower in float64, float64 and integers in longdouble. The mpmath twins compute one row to 50
-digits and judge the judges.
+digits and judge the judges; `logsumexp` asks them where its own terms cancel.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from fractions import Fraction
+from typing import Any, Literal, TypeAlias, overload
 
 import mpmath
 import numpy as np
@@ -90,32 +91,212 @@ def _divided_exactly(difference: Array, lost: Array, divisor: float) -> tuple[Ar
     return q, (((difference - product) - error) + lost) / d
 
 
-def _shifted_exp(row: Array, shift: Any, temperature: float) -> Array:
-    """Return exp((row - shift) / temperature), rounded only once or twice."""
+def _shifted(row: Array, shift: Any, temperature: float) -> tuple[Array, Array]:
+    """Return (q, r) with q + r = (row - shift) / temperature to twice the working precision."""
     difference = row - shift
     # Knuth's two-sum: what the subtraction lost.
     back = difference - row
     lost = (row - (difference - back)) - (shift + back)
     quotient, rest = _divided_exactly(difference, lost, temperature)
-    rest = np.where(np.isfinite(rest), rest, 0)
-    # Infinite and overflowing differences: the plain quotient already gives 0 or NaN.
+    # Infinite and overflowing differences: the plain quotient is all there is.
+    return quotient, np.where(np.isfinite(rest), rest, 0)
+
+
+def _shifted_exp(row: Array, shift: Any, temperature: float) -> Array:
+    """Return exp((row - shift) / temperature), rounded only once or twice."""
+    quotient, rest = _shifted(row, shift, temperature)
     result: Array = np.exp(quotient) * (1 + rest)
     return result
 
 
-def softmax(x: ArrayLike, axis: Axis = -1, temperature: float = 1.0) -> Array:
+def _blocks(length: int) -> list[slice]:
+    return [slice(start, start + _BLOCK) for start in range(0, length, _BLOCK)]
+
+
+def _masked_rows(x: Array, axis: Axis, where: ArrayLike | None) -> tuple[Array, Array | None]:
+    """Return the rows in the wider type, -inf for all that is not kept, and what is not kept."""
+    rows = to_rows(x.astype(wider(x.dtype)), axis)
+    if where is None:
+        return rows, None
+    hidden = ~to_rows(np.broadcast_to(np.asarray(where, np.bool_), x.shape), axis)
+    rows[hidden] = -np.inf
+    return rows, hidden
+
+
+def softmax(
+    x: ArrayLike, axis: Axis = -1, temperature: float = 1.0, where: ArrayLike | None = None
+) -> Array:
     """Return exp(x / temperature) over its sum, in the wider type."""
     given = _converted(x)
-    rows = to_rows(given.astype(wider(given.dtype)), axis)
+    rows, hidden = _masked_rows(given, axis, where)
     if rows.size == 0:
         return from_rows(rows, given.shape, axis)
     with np.errstate(all="ignore"):
         top = rows.max(axis=1, keepdims=True)
-        for start in range(0, rows.shape[1], _BLOCK):
-            block = rows[:, start : start + _BLOCK]
-            block[...] = _shifted_exp(block, top, temperature)
+        for columns in _blocks(rows.shape[1]):
+            rows[:, columns] = _shifted_exp(rows[:, columns], top, temperature)
         rows /= rows.sum(axis=1, keepdims=True)
+    if hidden is not None:
+        rows[hidden] = 0
     return from_rows(rows, given.shape, axis)
+
+
+def softmin(
+    x: ArrayLike, axis: Axis = -1, temperature: float = 1.0, where: ArrayLike | None = None
+) -> Array:
+    """Return the softmax of -x."""
+    return softmax(-_converted(x), axis, temperature, where)
+
+
+def log_softmax(
+    x: ArrayLike, axis: Axis = -1, temperature: float = 1.0, where: ArrayLike | None = None
+) -> Array:
+    """Return the logarithm of the softmax, in the wider type: terms of one sign, none lost."""
+    given = _converted(x)
+    rows, hidden = _masked_rows(given, axis, where)
+    if rows.size == 0:
+        return from_rows(rows, given.shape, axis)
+    with np.errstate(all="ignore"):
+        top = rows.max(axis=1, keepdims=True)
+        ties, others = np.zeros_like(top), np.zeros_like(top)
+        for columns in _blocks(rows.shape[1]):
+            block = rows[:, columns]
+            tied = block == top
+            ties += tied.sum(axis=1, keepdims=True)
+            exps = np.where(tied, 0, _shifted_exp(block, top, temperature))
+            others += exps.sum(axis=1, keepdims=True)
+        # 1 + others would forget the others next to a near-certain class.
+        log_sum = np.log(ties) + np.log1p(others / ties)
+        log_sum[~np.isfinite(top)] = np.nan
+        for columns in _blocks(rows.shape[1]):
+            quotient, rest = _shifted(rows[:, columns], top, temperature)
+            rows[:, columns] = quotient + (rest - log_sum)
+    if hidden is not None:
+        rows[hidden] = -np.inf
+    return from_rows(rows, given.shape, axis)
+
+
+def sigmoid(x: ArrayLike) -> Array:
+    """Return 1 / (1 + exp(-x)), in the wider type."""
+    given = _converted(x)
+    wide = given.astype(wider(given.dtype))
+    with np.errstate(all="ignore"):
+        small = np.exp(-np.abs(wide))
+        return np.asarray(np.where(wide < 0, small, 1) / (1 + small))
+
+
+def log_sigmoid(x: ArrayLike) -> Array:
+    """Return -log(1 + exp(-x)), in the wider type: terms of one sign, none lost."""
+    given = _converted(x)
+    wide = given.astype(wider(given.dtype))
+    with np.errstate(all="ignore"):
+        return np.asarray(np.minimum(wide, 0) - np.log1p(np.exp(-np.abs(wide))))
+
+
+def _infinite_sums(x: Array, b: Array) -> Array:
+    """Return 0 for the rows whose sum of b · exp(x) is finite; NaN or the infinity it is else."""
+    grows = np.isposinf(x) | (np.isinf(b) & ~np.isneginf(x))
+    up, down = ((grows & (np.sign(b) == sign)).any(axis=1) for sign in (1, -1))
+    undefined = np.isnan(x) | np.isnan(b) | (np.isinf(b) & np.isneginf(x))
+    found = np.select([up, down], [np.inf, -np.inf], 0.0)
+    found[(up & down) | undefined.any(axis=1)] = np.nan
+    return found
+
+
+@overload
+def logsumexp(
+    x: ArrayLike,
+    axis: Axis = None,
+    b: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: Literal[False] = False,
+) -> Array: ...
+@overload
+def logsumexp(
+    x: ArrayLike,
+    axis: Axis = None,
+    b: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    keepdims: bool = False,
+    *,
+    return_sign: Literal[True],
+) -> tuple[Array, Array]: ...
+def logsumexp(
+    x: ArrayLike,
+    axis: Axis = None,
+    b: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: bool = False,
+) -> Array | tuple[Array, Array]:
+    """Return log(Σ b · exp(x)), in the wider type.
+
+    An entry of weight 0 is left out, whatever it is; a negative sum has no logarithm: NaN. With
+    ``return_sign``, return the logarithm of the sum's size and its sign, 0 for an empty sum.
+    """
+    given = _converted(x)
+    weights = np.ones((), given.dtype) if b is None else _converted(b)
+    dtype = result_dtype(given, weights)
+    given, weights = np.broadcast_arrays(given, weights)
+    rows, factors = (to_rows(a.astype(wider(dtype)), axis) for a in (given, weights))
+    left_out = factors == 0
+    if where is not None:
+        kept = np.broadcast_to(np.asarray(where, np.bool_), given.shape)
+        left_out |= ~to_rows(kept, axis)
+    rows[left_out] = -np.inf
+    factors[left_out] = 1
+    with np.errstate(all="ignore"):
+        result, sign = _log_of_sums(rows, factors, dtype)
+        if not return_sign:
+            result[sign < 0] = np.nan
+    axes = normalized_axes(axis, given.ndim)
+    sizes = [(n, 1 if keepdims else None) for n in given.shape]
+    kept_shape = [one if a in axes else n for a, (n, one) in enumerate(sizes)]
+    shape = [n for n in kept_shape if n is not None]
+    return (result.reshape(shape), sign.reshape(shape)) if return_sign else result.reshape(shape)
+
+
+def _log_of_sums(rows: Array, factors: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    """Return log|Σ factors · exp(rows)| and the sign of the sum, for each row."""
+    wide = rows.dtype
+    top = rows.max(axis=1, keepdims=True, initial=-np.inf)
+    infinite = _infinite_sums(rows, factors)
+    ties, tied, tied_size, others, others_size = np.zeros((5, len(rows)), wide)
+    for columns in _blocks(rows.shape[1]):
+        block, factor = rows[:, columns], factors[:, columns]
+        at_top = block == top
+        ties += at_top.sum(axis=1)
+        tied += np.where(at_top, factor, 0).sum(axis=1)
+        tied_size += np.where(at_top, np.abs(factor), 0).sum(axis=1)
+        terms = np.where(at_top, 0, factor * _shifted_exp(block, top, 1.0))
+        others += terms.sum(axis=1)
+        others_size += np.abs(terms).sum(axis=1)
+    total, ratio = tied + others, others / tied
+    # Two ways to the same logarithm, and how many roundings each can cost. The first keeps the
+    # others next to a dominant entry, the second bears weights that make the top entry small.
+    terms = np.stack([np.log(np.abs(tied)), np.log1p(ratio)])
+    spread = 8 * (tied_size + others_size) / np.abs(total)
+    condition = 8 * others_size / np.abs(total) + np.where(ties > 1, tied_size / np.abs(tied), 0)
+    apart = np.where(ratio > -0.5, condition + np.abs(terms).sum(axis=0), np.inf)
+    log_total = np.log(np.abs(total))
+    whole = spread + np.abs(log_total)
+    result: Array = top[:, 0] + np.where(apart <= whole, terms.sum(axis=0), log_total)
+    sign = np.sign(total)
+    # As many roundings as one hundredth of an ULP of the dtype is worth.
+    bearable = max(20, 0.01 * 2.0 ** (np.finfo(wide).nmant - np.finfo(dtype).nmant))
+    sure = np.fmin(apart, whole) <= bearable * np.abs(result)
+    sure &= spread * np.finfo(wide).eps < 0.01  # or the sign is a guess
+    finite = (infinite == 0) & np.isfinite(top[:, 0])
+    for i in np.flatnonzero(finite & ~sure):
+        value, sign[i] = _logsumexp_exact(rows[i], factors[i])
+        result[i] = from_mpmath([value], dtype)[0] if sign[i] else -np.inf
+
+    empty = (infinite == 0) & np.isneginf(top[:, 0])
+    result[empty], sign[empty] = -np.inf, 0
+    result[infinite != 0] = np.abs(infinite[infinite != 0])
+    sign[infinite != 0] = np.sign(infinite[infinite != 0])
+    return result, sign
 
 
 def softmax_vjp(y: ArrayLike, dy: ArrayLike, axis: Axis = -1, temperature: float = 1.0) -> Array:
@@ -148,6 +329,75 @@ def softmax_row(x: Sequence[Any] | Array, temperature: float = 1.0) -> list[Any]
         exps = [mpmath.exp(v - top) for v in scaled]
         total = mpmath.fsum(exps)
         return [e / total for e in exps]
+
+
+def softmin_row(x: Sequence[Any] | Array, temperature: float = 1.0) -> list[Any]:
+    """Return the softmin of one row of finite numbers to 50 digits."""
+    return softmax_row([-v for v in x], temperature)
+
+
+def log_softmax_row(x: Sequence[Any] | Array, temperature: float = 1.0) -> list[Any]:
+    """Return the log_softmax of one row of finite numbers to 50 digits."""
+    with mpmath.workdps(_DIGITS):
+        scaled = [v / mpmath.mpf(temperature) for v in _exact(x)]
+        first = scaled.index(max(scaled))
+        top = scaled[first]
+        others = mpmath.fsum(mpmath.exp(v - top) for i, v in enumerate(scaled) if i != first)
+        log_sum = mpmath.log1p(others)
+        return [(v - top) - log_sum for v in scaled]
+
+
+def sigmoid_row(x: Sequence[Any] | Array) -> list[Any]:
+    """Return the sigmoid of each of some finite numbers to 50 digits."""
+    with mpmath.workdps(_DIGITS):
+        return [1 / (1 + mpmath.exp(-v)) for v in _exact(x)]
+
+
+def log_sigmoid_row(x: Sequence[Any] | Array) -> list[Any]:
+    """Return the log_sigmoid of each of some finite numbers to 50 digits."""
+    with mpmath.workdps(_DIGITS):
+        return [min(v, 0) - mpmath.log1p(mpmath.exp(-abs(v))) for v in _exact(x)]
+
+
+def logsumexp_row(x: Sequence[Any] | Array, b: Sequence[Any] | Array | None = None) -> list[Any]:
+    """Return [log|Σ b · exp(x)|, sign] of one row of finite numbers to at least 25 digits."""
+    row = np.asarray(x)
+    value, sign = _logsumexp_exact(row, np.ones_like(row) if b is None else np.asarray(b))
+    return [value, sign]
+
+
+def _logsumexp_exact(x: Array, b: Array) -> tuple[Any, int]:
+    # The weights of equal entries add up exactly. Then the sum is 0 only if all of them are
+    # (Lindemann and Weierstrass), and enough digits separate it from 0 else.
+    kept = ~np.isneginf(x)
+    values, group = np.unique(x[kept], return_inverse=True)
+    weights = [Fraction(0)] * len(values)
+    for g, w in zip(group, b[kept], strict=True):
+        weights[g] += Fraction(float(w))
+    pairs = [(float(v), w) for v, w in zip(values, weights, strict=True) if w != 0]
+    if not pairs:
+        return mpmath.mpf("-inf"), 0
+    top, at_top = pairs.pop()
+    digits = _DIGITS
+    while True:
+        with mpmath.workdps(digits):
+            ratios = ((v, w / at_top) for v, w in pairs)
+            terms = [
+                mpmath.mpf(r.numerator) / r.denominator * mpmath.exp(mpmath.mpf(v) - top)
+                for v, r in ratios
+            ]
+            others = mpmath.fsum(terms)
+            total = 1 + others
+            if total != 0:
+                size = mpmath.mpf(abs(at_top).numerator) / at_top.denominator
+                rest = mpmath.log1p(others) if 2 * others > -1 else mpmath.log(abs(total))
+                parts = [mpmath.mpf(top), mpmath.log(size), rest]
+                value = mpmath.fsum(parts)
+                lost = mpmath.fsum(terms, absolute=True) / abs(total)
+                lost += mpmath.fsum(parts, absolute=True)
+                if abs(value) >= lost * mpmath.mpf(10) ** (25 - digits):
+                    return value, (1 if at_top > 0 else -1) * int(mpmath.sign(total))
+        digits *= 2
 
 
 def softmax_vjp_row(
@@ -207,6 +457,9 @@ def _largest(actual: Array, exact: Array, unit: Array) -> float:
     if actual.size == 0:
         return 0.0
     wide = actual.astype(exact.dtype)
+    with np.errstate(all="ignore"):
+        # Beyond the largest number of the dtype, infinity is the right result.
+        exact = np.where(np.isinf(exact.astype(actual.dtype)), np.sign(exact) * np.inf, exact)
     finite = np.isfinite(exact)
     same = (wide == exact) | (np.isnan(wide) & np.isnan(exact))
     if not np.all(same | finite):

@@ -67,7 +67,8 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, '_
         while strip < self.count {
             let at = self.at.advance(&self.along, strip * E::LANES);
             // A wide panel that is refused is tried strip by strip, to find the one to blame.
-            if strip + TILE_WIDTH <= self.count
+            if S::FOUR_AT_ONCE
+                && strip + TILE_WIDTH <= self.count
                 && op.panel::<S, TILE_WIDTH>(s, panel_io(src, dst, at, self.step, TILE_WIDTH))
             {
                 strip += TILE_WIDTH;
@@ -94,7 +95,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for TinyKernel<'_, E, K
         let mut tile = Tile::new();
         let mut group = 0;
         while group < self.rows.groups() {
-            if group + TILE_WIDTH <= self.rows.groups() {
+            if S::FOUR_AT_ONCE && group + TILE_WIDTH <= self.rows.groups() {
                 let panel = self.rows.read::<S, TILE_WIDTH>(s, group, &mut tile);
                 if self.op.panel::<S, TILE_WIDTH>(s, panel) {
                     self.rows.write::<S, TILE_WIDTH>(s, group, &tile);
