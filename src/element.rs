@@ -86,6 +86,8 @@ pub trait Compute:
     const CHUNK: usize = 256 * Self::LANES;
     /// Minus infinity: the neutral element of `max`, and what `exp` turns to exact zero.
     const NEG_INFINITY: Self;
+    /// The lowest finite number.
+    const LOWEST: Self;
     /// The one NaN that softlane writes.
     const NAN: Self;
     /// Zero.
@@ -115,6 +117,8 @@ pub trait Compute:
 
 /// Scalars that carry sums: `f64` for `f32`, [`DoubleDouble`] for `f64`.
 pub trait WideScalar<E>: Copy + Default + Send + Sync {
+    /// Exact widening.
+    fn widened(x: E) -> Self;
     /// The sum.
     fn add(self, other: Self) -> Self;
     /// The product with a power of two: exact.
@@ -130,6 +134,10 @@ pub trait WideScalar<E>: Copy + Default + Send + Sync {
 }
 
 impl WideScalar<f32> for f64 {
+    #[inline(always)]
+    fn widened(x: f32) -> Self {
+        x as f64
+    }
     #[inline(always)]
     fn add(self, other: Self) -> Self {
         self + other
@@ -176,6 +184,10 @@ pub(crate) fn two_sum(a: f64, b: f64) -> (f64, f64) {
 
 impl WideScalar<f64> for DoubleDouble {
     #[inline(always)]
+    fn widened(x: f64) -> Self {
+        Self { hi: x, lo: 0.0 }
+    }
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         let (s, e) = two_sum(self.hi, other.hi);
         let (hi, lo) = two_sum(s, e + (self.lo + other.lo));
@@ -209,6 +221,7 @@ impl WideScalar<f64> for DoubleDouble {
 impl Compute for f32 {
     const LANES: usize = 16;
     const NEG_INFINITY: Self = f32::NEG_INFINITY;
+    const LOWEST: Self = f32::MIN;
     const NAN: Self = f32::NAN;
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
@@ -238,6 +251,7 @@ impl Compute for f32 {
 impl Compute for f64 {
     const LANES: usize = 8;
     const NEG_INFINITY: Self = f64::NEG_INFINITY;
+    const LOWEST: Self = f64::MIN;
     const NAN: Self = f64::NAN;
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;

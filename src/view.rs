@@ -155,6 +155,27 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The array repeated along the axes `reduced` of `shape`, which it lacks or has with length 1; `None` where the
+    /// shapes do not fit.
+    pub(crate) fn repeated<'b>(&'b self, shape: &'b [usize], reduced: &[bool]) -> Option<View<'b>> {
+        let keeps = self.shape.len() == shape.len();
+        let mut own = self.shape.iter().zip(self.strides.iter());
+        let mut strides = Vec::with_capacity(shape.len());
+        for (&size, &is_reduced) in shape.iter().zip(reduced) {
+            let wanted = if is_reduced { 1 } else { size };
+            if is_reduced && !keeps {
+                strides.push(0);
+                continue;
+            }
+            match own.next() {
+                Some((&size, &stride)) if size == wanted => strides.push(if is_reduced { 0 } else { stride }),
+                _ => return None,
+            }
+        }
+        let fits = own.next().is_none();
+        fits.then_some(View { memory: self.memory, shape: shape.into(), strides: strides.into() })
+    }
+
     /// Whether `other` is the same array: the same elements in the same places.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let (a, b) = (&self.memory, &other.memory);
@@ -386,17 +407,18 @@ impl<'a> Memory<'a> {
     }
 }
 
-/// A lane of each operand as contiguous rows: inputs and output, all direct.
+/// A lane of each operand as contiguous rows: inputs and output, all direct. The output has `result_len` elements.
 #[inline]
 pub(crate) fn row_io<'a, E: Compute, const K: usize>(
     src: &[Memory<'a>; K],
     dst: &Memory<'a>,
     at: Offsets<K>,
     len: usize,
+    result_len: usize,
 ) -> RowIo<'a, E, K> {
     let src = core::array::from_fn(|k| src[k].pointer::<E>(at.src[k], len).cast_const());
     // SAFETY: `pointer` checks the spans; see the head of the module for why nobody else is there.
-    unsafe { RowIo::from_raw(src, dst.pointer::<E>(at.dst, len), len) }
+    unsafe { RowIo::from_raw(src, dst.pointer::<E>(at.dst, result_len), len) }
 }
 
 /// `width * E::LANES` neighbouring lanes that step by `dim` from element to element; all direct.
@@ -419,7 +441,7 @@ pub(crate) fn panel_io<'a, E: Compute, const K: usize>(
     unsafe { PanelIo::from_raw(src, dim.src, dst, dim.dst, dim.size, width) }
 }
 
-/// `dim.size` contiguous rows that step by `dim` from row to row; all direct.
+/// `dim.size` contiguous rows that step by `dim` from row to row; all direct. The output's have `result_len` elements.
 #[inline]
 pub(crate) fn spaced_rows<'a, E: Compute, const K: usize>(
     src: &[Memory<'a>; K],
@@ -427,15 +449,16 @@ pub(crate) fn spaced_rows<'a, E: Compute, const K: usize>(
     at: Offsets<K>,
     dim: Dim<K>,
     len: usize,
+    result_len: usize,
 ) -> SpacedRows<'a, E, K> {
     let last = at.advance(&dim, dim.size - 1);
-    let check = |memory: &Memory<'a>, first, last| {
+    let check = |memory: &Memory<'a>, first, last, len| {
         memory.pointer::<E>(last, len);
         memory.pointer::<E>(first, len)
     };
     let item = size_of::<E>() as isize;
-    let src = core::array::from_fn(|k| check(&src[k], at.src[k], last.src[k]).cast_const());
-    let dst = check(dst, at.dst, last.dst);
+    let src = core::array::from_fn(|k| check(&src[k], at.src[k], last.src[k], len).cast_const());
+    let dst = check(dst, at.dst, last.dst, result_len);
     // SAFETY: the first and the last row were checked, and with them all between.
     unsafe { SpacedRows::from_raw(src, dim.src.map(|s| s / item), dst, dim.dst / item, len, dim.size) }
 }

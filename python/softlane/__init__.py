@@ -40,6 +40,8 @@ See ``help(softlane.softmax)`` for the whole story, and ``softlane demo`` for a 
 from softlane._core import (
     __version__,
     get_num_threads,
+    log_softmax,
+    logsumexp,
     set_num_threads,
     show_config,
     softmax,
@@ -51,6 +53,8 @@ from softlane._core import (
 __all__ = [
     "__version__",
     "get_num_threads",
+    "log_softmax",
+    "logsumexp",
     "set_num_threads",
     "show_config",
     "softmax",

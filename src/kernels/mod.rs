@@ -54,6 +54,9 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     type Total: Copy + Send + Sync;
     /// What a sweep finds in one chunk.
     type Partial: Copy + Send + Sync;
+    /// Whether a row has one result, not one for each element: [`finish`](Self::finish) is then called once, with the
+    /// first chunk, and a panel's result is its first row.
+    const REDUCES: bool = false;
 
     /// Nothing is known yet of a row of `len` elements.
     fn begin(&self, len: usize) -> Self::Total;
@@ -113,6 +116,9 @@ pub fn row_by_sweeps<E: Compute, const K: usize, O: Op<E, K>, S: Wide<E>>(
     let mut start = 0;
     while start < row.len() {
         op.finish(s, &total, row.part(start, E::CHUNK));
+        if O::REDUCES {
+            break;
+        }
         start += E::CHUNK;
     }
 }

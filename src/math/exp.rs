@@ -141,6 +141,8 @@ pub struct Shift<V> {
     /// What else they are multiplied by, less 1: it makes the exponential of the maximum a number of the type, so
     /// that it is not rounded, and its share of the sum comes out as 1 where it should.
     pub growth: V,
+    /// The exponential of the maximum.
+    pub top: V,
     /// Rounds to quarters and adds the exponent's bias less the row's exponent.
     round: V,
     /// At and below this the result is exactly zero.
@@ -230,7 +232,7 @@ impl<E: ExpConstants> Exp<E> {
         let Exponential { value, power, rest } = self.exp(s, &shift, max);
         // value = power · (1 + rest + growth)
         let growth = s.div(s.neg_mul_add(power, rest, s.sub(value, power)), power);
-        Shift { growth, ..shift }
+        Shift { growth, top: value, ..shift }
     }
 
     /// The shift for a given exponent and growth.
@@ -240,6 +242,7 @@ impl<E: ExpConstants> Exp<E> {
         Shift {
             exponent,
             growth,
+            top: growth,
             round: s.add(s.splat(E::ROUND_QUARTERS), s.sub(bias, exponent)),
             floor: s.mul(s.sub(exponent, bias), s.splat(self.inverse)),
         }

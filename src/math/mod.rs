@@ -2,4 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod exp;
+pub mod fixed;
+pub mod ln;
 pub mod sum;

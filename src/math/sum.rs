@@ -1,6 +1,7 @@
 //! Sums that lose nothing: a lane keeps what its rounding left, and lanes meet in twice the precision.
 #![forbid(unsafe_code)]
 
+use super::ln::{ln_1p, two_sum};
 use crate::element::{Compute, DoubleDouble, WideScalar};
 use crate::math::exp::Exponential;
 use crate::simd::{Simd, Token, Wide};
@@ -114,6 +115,34 @@ impl<S: Token> Wide<f32> for S {
         (high, self.to_f32([Simd::<f64>::sub(self, w[0], back[0]), Simd::<f64>::sub(self, w[1], back[1])]))
     }
     #[inline(always)]
+    fn wide_splat(self, w: f64) -> Self::W {
+        [Simd::<f64>::splat(self, w); 2]
+    }
+    #[inline(always)]
+    fn wide_from_lanes(self, lanes: &[f64; 16]) -> Self::W {
+        let mut halves = [[0.0; 8]; 2];
+        for i in 0..8 {
+            (halves[0][i], halves[1][i]) = (lanes[i], lanes[i + 8]);
+        }
+        [Simd::<f64>::from_array(self, halves[0]), Simd::<f64>::from_array(self, halves[1])]
+    }
+    #[inline(always)]
+    fn wide_ln_1p(
+        self,
+        w: Self::W,
+        v: <S as Simd<f32>>::V,
+        more: <S as Simd<f32>>::V,
+    ) -> (<S as Simd<f32>>::V, <S as Simd<f32>>::V) {
+        let (v, more) = (self.to_f64(v), self.to_f64(more));
+        let zero = Simd::<f64>::splat(self, 0.0f64);
+        let mut ln = w;
+        for i in 0..2 {
+            let ratio = Simd::<f64>::add(self, more[i], Simd::<f64>::div(self, w[i], v[i]));
+            ln[i] = ln_1p::<S, false>(self, [ratio, zero])[0];
+        }
+        Wide::<f32>::wide_split(self, ln)
+    }
+    #[inline(always)]
     fn wide_total(self, w: Self::W) -> f64 {
         Simd::<f64>::sum_by_halves(self, Simd::<f64>::add(self, w[0], w[1]))
     }
@@ -147,12 +176,12 @@ impl<S: Token> Wide<f64> for S {
     }
     #[inline(always)]
     fn widen_sum(self, a: <S as Simd<f64>>::V, b: <S as Simd<f64>>::V) -> Self::W {
-        vector_two_sum(self, a, b)
+        two_sum(self, a, b)
     }
     #[inline(always)]
     fn wide_add(self, a: Self::W, b: Self::W) -> Self::W {
-        let [sum, error] = vector_two_sum(self, a[0], b[0]);
-        vector_two_sum(self, sum, Simd::<f64>::add(self, error, Simd::<f64>::add(self, a[1], b[1])))
+        let [sum, error] = two_sum(self, a[0], b[0]);
+        two_sum(self, sum, Simd::<f64>::add(self, error, Simd::<f64>::add(self, a[1], b[1])))
     }
     #[inline(always)]
     fn wide_dot(
@@ -164,10 +193,10 @@ impl<S: Token> Wide<f64> for S {
     ) -> Self::W {
         // Ogita, Rump and Oishi, "Accurate sum and dot product", SIAM J. Sci. Comput. 26 (2005): Dot2.
         let zero = Simd::<f64>::splat(self, 0.0f64);
-        let [b, rest] = vector_two_sum(self, b, Simd::<f64>::sub(self, zero, c));
+        let [b, rest] = two_sum(self, b, Simd::<f64>::sub(self, zero, c));
         let product = Simd::<f64>::mul(self, a, b);
         let product_error = Simd::<f64>::mul_add(self, a, b, Simd::<f64>::sub(self, zero, product));
-        let [sum, error] = vector_two_sum(self, acc[0], product);
+        let [sum, error] = two_sum(self, acc[0], product);
         let errors = Simd::<f64>::mul_add(self, a, rest, Simd::<f64>::add(self, error, product_error));
         [sum, Simd::<f64>::add(self, acc[1], errors)]
     }
@@ -189,6 +218,32 @@ impl<S: Token> Wide<f64> for S {
         (w[0], w[1])
     }
     #[inline(always)]
+    fn wide_splat(self, w: DoubleDouble) -> Self::W {
+        [Simd::<f64>::splat(self, w.hi), Simd::<f64>::splat(self, w.lo)]
+    }
+    #[inline(always)]
+    fn wide_from_lanes(self, lanes: &[DoubleDouble; 16]) -> Self::W {
+        let mut parts = [[0.0; 8]; 2];
+        for i in 0..8 {
+            (parts[0][i], parts[1][i]) = (lanes[i].hi, lanes[i].lo);
+        }
+        [Simd::<f64>::from_array(self, parts[0]), Simd::<f64>::from_array(self, parts[1])]
+    }
+    #[inline(always)]
+    fn wide_ln_1p(
+        self,
+        w: Self::W,
+        v: <S as Simd<f64>>::V,
+        more: <S as Simd<f64>>::V,
+    ) -> (<S as Simd<f64>>::V, <S as Simd<f64>>::V) {
+        let ratio = Simd::<f64>::div(self, w[0], v);
+        let rest = Simd::<f64>::add(self, Simd::<f64>::neg_mul_add(self, ratio, v, w[0]), w[1]);
+        let rest = Simd::<f64>::div(self, rest, v);
+        let [ratio, error] = two_sum(self, more, ratio);
+        let [high, low] = ln_1p::<S, true>(self, [ratio, Simd::<f64>::add(self, error, rest)]);
+        (high, low)
+    }
+    #[inline(always)]
     fn wide_total(self, w: Self::W) -> DoubleDouble {
         let lanes = Wide::<f64>::wide_lanes(self, w);
         let lanes = lanes.as_ref();
@@ -207,14 +262,6 @@ impl<S: Token> Wide<f64> for S {
         }
         lanes
     }
-}
-
-/// Knuth's two-sum in each lane: the rounded sum and its error.
-#[inline(always)]
-fn vector_two_sum<S: Simd<f64>>(s: S, a: S::V, b: S::V) -> [S::V; 2] {
-    let sum = s.add(a, b);
-    let t = s.sub(sum, a);
-    [sum, s.add(s.sub(a, s.sub(sum, t)), s.sub(b, t))]
 }
 
 /// The softmax denominator of a row so far: `sum · 2^exponent`.

@@ -6,7 +6,7 @@
 mod run;
 mod softmax;
 
-pub use softmax::{softmax, softmax_jvp, softmax_vjp};
+pub use softmax::{log_softmax, logsumexp, softmax, softmax_jvp, softmax_vjp};
 
 use crate::dispatch::Isa;
 use crate::element::DType;

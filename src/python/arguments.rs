@@ -8,6 +8,7 @@ use pyo3::types::{PyBool, PyTuple};
 
 use super::arrays::{self, SUPPORTED_RESULTS};
 use crate::element::DType;
+use crate::error::Error;
 use crate::layout::Axes;
 
 /// The argument `axis`.
@@ -35,6 +36,17 @@ impl Axis {
         axis.map_err(|error| {
             explained("axis must be an integer, a tuple of integers or None", object.py(), error)
         })
+    }
+
+    /// The shape that is left when these axes of `shape` are reduced.
+    pub(super) fn result_shape(&self, shape: &[usize], keepdims: bool) -> Result<Vec<usize>, Error> {
+        let reduced = self.axes().resolve(shape.len())?;
+        let kept = |(&size, is_reduced)| match (is_reduced, keepdims) {
+            (false, _) => Some(size),
+            (true, true) => Some(1),
+            (true, false) => None,
+        };
+        Ok(shape.iter().zip(reduced).filter_map(kept).collect())
     }
 
     pub(super) fn axes(&self) -> Axes<'_> {

@@ -57,6 +57,11 @@ pub(super) fn dtype(descr: &Bound<'_, PyArrayDescr>) -> Option<DType> {
 }
 
 /// An array that kernels can read.
+/// NumPy's number of a type of results.
+fn type_number(dtype: DType) -> NPY_TYPES {
+    if dtype == DType::F32 { NPY_TYPES::NPY_FLOAT } else { NPY_TYPES::NPY_DOUBLE }
+}
+
 pub(super) struct Array<'py> {
     object: Bound<'py, PyUntypedArray>,
     dtype: DType,
@@ -76,13 +81,26 @@ impl<'py> Array<'py> {
     /// A new array of the shape of another and in its order in memory, with undefined contents.
     pub(super) fn new_like(like: &Array<'py>, dtype: DType) -> PyResult<Self> {
         let py = like.object.py();
-        let number = if dtype == DType::F32 { NPY_TYPES::NPY_FLOAT } else { NPY_TYPES::NPY_DOUBLE };
+        let number = type_number(dtype);
         // SAFETY: the prototype is an array; the reference to the descriptor is given away, the one to the result
         // is ours, and the result is an ndarray because no subclass was asked for.
         let object = unsafe {
             let descr = PY_ARRAY_API.PyArray_DescrFromType(py, number as c_int);
             let prototype = like.object.as_array_ptr();
             let made = PY_ARRAY_API.PyArray_NewLikeArray(py, prototype, NPY_ORDER::NPY_KEEPORDER, descr, 0);
+            Bound::from_owned_ptr_or_err(py, made)?.cast_into_unchecked()
+        };
+        Ok(Self { object, dtype, swapped: false })
+    }
+
+    /// A new array in C order, with undefined contents.
+    pub(super) fn empty(py: Python<'py>, shape: &[usize], dtype: DType) -> PyResult<Self> {
+        let mut sizes: Vec<npyffi::npy_intp> = shape.iter().map(|&size| size as npyffi::npy_intp).collect();
+        // SAFETY: as many sizes as dimensions; the reference to the descriptor is given away, the one to the result
+        // is ours.
+        let object = unsafe {
+            let descr = PY_ARRAY_API.PyArray_DescrFromType(py, type_number(dtype) as c_int);
+            let made = PY_ARRAY_API.PyArray_Empty(py, sizes.len() as c_int, sizes.as_mut_ptr(), descr, 0);
             Bound::from_owned_ptr_or_err(py, made)?.cast_into_unchecked()
         };
         Ok(Self { object, dtype, swapped: false })

@@ -25,10 +25,11 @@ pub(super) struct Keywords<'a, 'py> {
     pub(super) num_threads: Option<&'a Bound<'py, PyAny>>,
 }
 
-/// Runs `operation` on arrays; the result has the shape and the memory order of the first.
+/// Runs `operation` on arrays; the result has the given shape, or else the shape and the memory order of the first.
 pub(super) fn call<'py, const K: usize>(
     py: Python<'py>,
     arrays: [Array<'py>; K],
+    shape: Option<Vec<usize>>,
     keywords: &Keywords<'_, 'py>,
     operation: impl FnOnce([Input<'_>; K], &mut ViewMut<'_>, &Options<'_>) -> Result<(), Error> + Send,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -37,11 +38,14 @@ pub(super) fn call<'py, const K: usize>(
     let any_wide = arrays.iter().any(|array| array.dtype().result() == DType::F64);
     let result = at_least.unwrap_or(if any_wide { DType::F64 } else { DType::F32 });
     let output = match keywords.out {
-        Some(out) => outputs::given(out, &arrays[0], result)?,
-        None => Array::new_like(&arrays[0], result)?,
+        Some(out) => outputs::given(out, shape.as_deref().unwrap_or(arrays[0].shape()), result)?,
+        None => match &shape {
+            Some(shape) => Array::empty(py, shape, result)?,
+            None => Array::new_like(&arrays[0], result)?,
+        },
     };
 
-    let long = output.len() >= LONG;
+    let long = arrays[0].len() >= LONG;
     let places = arrays.each_ref().map(|array| array.place(long));
     let place = output.place(long);
     let (axes, temperature) = (keywords.axis.axes(), keywords.temperature);

@@ -29,7 +29,49 @@ pub(super) fn softmax<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let arrays = [inputs::array("x", x)?];
     let keywords = Keywords { axis, temperature, out, dtype, num_threads };
-    call(py, arrays, &keywords, |[x], out, options| ops::softmax(x, out, options))
+    call(py, arrays, None, &keywords, |[x], out, options| ops::softmax(x, out, options))
+}
+
+#[doc = include_str!("docs/log_softmax.md")]
+#[pyfunction]
+#[pyo3(
+    signature = (x, /, axis = Axis::LAST, *, temperature = 1.0, out = None, dtype = None, num_threads = None),
+    text_signature = "(x, /, axis=-1, *, temperature=1.0, out=None, dtype=None, num_threads=None)"
+)]
+pub(super) fn log_softmax<'py>(
+    py: Python<'py>,
+    x: &Bound<'py, PyAny>,
+    #[pyo3(from_py_with = Axis::from_python)] axis: Axis,
+    #[pyo3(from_py_with = temperature)] temperature: f64,
+    out: Option<&Bound<'py, PyAny>>,
+    dtype: Option<&Bound<'py, PyAny>>,
+    num_threads: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let arrays = [inputs::array("x", x)?];
+    let keywords = Keywords { axis, temperature, out, dtype, num_threads };
+    call(py, arrays, None, &keywords, |[x], out, options| ops::log_softmax(x, out, options))
+}
+
+#[doc = include_str!("docs/logsumexp.md")]
+#[pyfunction]
+#[pyo3(
+    signature = (x, /, axis = Axis::All, *, keepdims = false, out = None, dtype = None, num_threads = None),
+    text_signature = "(x, /, axis=None, *, keepdims=False, out=None, dtype=None, num_threads=None)"
+)]
+pub(super) fn logsumexp<'py>(
+    py: Python<'py>,
+    x: &Bound<'py, PyAny>,
+    #[pyo3(from_py_with = Axis::from_python)] axis: Axis,
+    keepdims: bool,
+    out: Option<&Bound<'py, PyAny>>,
+    dtype: Option<&Bound<'py, PyAny>>,
+    num_threads: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let arrays = [inputs::array("x", x)?];
+    let shape =
+        axis.result_shape(arrays[0].shape(), keepdims).map_err(|error| errors::to_python(py, error))?;
+    let keywords = Keywords { axis, temperature: 1.0, out, dtype, num_threads };
+    call(py, arrays, Some(shape), &keywords, |[x], out, options| ops::logsumexp(x, out, options))
 }
 
 #[doc = include_str!("docs/softmax_vjp.md")]
@@ -49,7 +91,7 @@ pub(super) fn softmax_vjp<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let arrays = [inputs::array("y", y)?, inputs::array("dy", dy)?];
     let keywords = Keywords { axis, temperature, out, dtype: None, num_threads };
-    call(py, arrays, &keywords, |[y, dy], out, options| ops::softmax_vjp(y, dy, out, options))
+    call(py, arrays, None, &keywords, |[y, dy], out, options| ops::softmax_vjp(y, dy, out, options))
 }
 
 #[doc = include_str!("docs/softmax_jvp.md")]
@@ -69,7 +111,7 @@ pub(super) fn softmax_jvp<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let arrays = [inputs::array("y", y)?, inputs::array("dx", dx)?];
     let keywords = Keywords { axis, temperature, out, dtype: None, num_threads };
-    call(py, arrays, &keywords, |[y, dx], out, options| ops::softmax_jvp(y, dx, out, options))
+    call(py, arrays, None, &keywords, |[y, dx], out, options| ops::softmax_jvp(y, dx, out, options))
 }
 
 #[doc = include_str!("docs/show_config.md")]

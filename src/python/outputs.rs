@@ -9,8 +9,8 @@ use super::errors::shape_mismatch;
 use super::inputs::is_masked;
 use crate::element::DType;
 
-/// The array `out`, checked, for a result of type `result` in the shape of `like`.
-pub(super) fn given<'py>(out: &Bound<'py, PyAny>, like: &Array<'py>, result: DType) -> PyResult<Array<'py>> {
+/// The array `out`, checked, for a result of this shape and type.
+pub(super) fn given<'py>(out: &Bound<'py, PyAny>, shape: &[usize], result: DType) -> PyResult<Array<'py>> {
     let Ok(array) = out.cast::<PyUntypedArray>() else {
         let class = out.get_type().fully_qualified_name()?;
         return Err(PyTypeError::new_err(format!("out must be a numpy.ndarray, got {class}")));
@@ -31,8 +31,8 @@ pub(super) fn given<'py>(out: &Bound<'py, PyAny>, like: &Array<'py>, result: DTy
         }
     };
     arrays::check_writeable(array)?;
-    if checked.shape() != like.shape() {
-        return Err(shape_mismatch("out", checked.shape(), like.shape()));
+    if checked.shape() != shape {
+        return Err(shape_mismatch("out", checked.shape(), shape));
     }
     Ok(checked)
 }

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Simd, Token, f32_entries, f64_entries};
+use super::{ROOT, Simd, Token, UNIT, WHOLE, f32_entries, f64_entries};
 
 /// Proof that the features of [`dispatch::AVX2`](crate::dispatch) were detected.
 #[derive(Clone, Copy, Debug)]
@@ -146,13 +146,8 @@ impl Simd<f32> for Avx2 {
         unsafe { (_mm256_movemask_ps(m[0]) as u32) | ((_mm256_movemask_ps(m[1]) as u32) << 8) }
     }
     #[inline(always)]
-    fn equal(self, a: Self::V, b: Self::V) -> u32 {
-        unsafe {
-            Simd::<f32>::bits(
-                self,
-                [_mm256_cmp_ps::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_EQ_OQ>(a[1], b[1])],
-            )
-        }
+    fn equals(self, a: Self::V, b: Self::V) -> Self::M {
+        unsafe { [_mm256_cmp_ps::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_EQ_OQ>(a[1], b[1])] }
     }
     #[inline(always)]
     fn lookup(self, t: Self::V, table: Self::V) -> Self::V {
@@ -312,13 +307,8 @@ impl Simd<f64> for Avx2 {
         unsafe { (_mm256_movemask_pd(m[0]) as u32) | ((_mm256_movemask_pd(m[1]) as u32) << 4) }
     }
     #[inline(always)]
-    fn equal(self, a: Self::V, b: Self::V) -> u32 {
-        unsafe {
-            Simd::<f64>::bits(
-                self,
-                [_mm256_cmp_pd::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_EQ_OQ>(a[1], b[1])],
-            )
-        }
+    fn equals(self, a: Self::V, b: Self::V) -> Self::M {
+        unsafe { [_mm256_cmp_pd::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_EQ_OQ>(a[1], b[1])] }
     }
     #[inline(always)]
     fn lookup(self, t: Self::V, table: Self::V) -> Self::V {
@@ -431,5 +421,23 @@ impl Token for Avx2 {
                 _mm256_set_m128(_mm256_cvtpd_ps(v[1][1]), _mm256_cvtpd_ps(v[1][0])),
             ]
         }
+    }
+    #[inline(always)]
+    fn split_exponent(self, u: [__m256d; 2]) -> [[__m256d; 2]; 3] {
+        let mut split = [u; 3];
+        for i in 0..2 {
+            unsafe {
+                let bits = _mm256_castpd_si256(u[i]);
+                let whole = _mm256_set1_epi64x(WHOLE as i64);
+                let exponent =
+                    _mm256_srli_epi64::<52>(_mm256_sub_epi64(bits, _mm256_set1_epi64x(ROOT as i64)));
+                let shifted = _mm256_slli_epi64::<52>(exponent);
+                let k = _mm256_castsi256_pd(_mm256_or_si256(whole, exponent));
+                split[0][i] = _mm256_castsi256_pd(_mm256_sub_epi64(bits, shifted));
+                split[1][i] = _mm256_sub_pd(k, _mm256_castsi256_pd(whole));
+                split[2][i] = _mm256_castsi256_pd(_mm256_sub_epi64(_mm256_set1_epi64x(UNIT as i64), shifted));
+            }
+        }
+        split
     }
 }

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Simd, Token, f32_entries, f64_entries};
+use super::{ROOT, Simd, Token, UNIT, WHOLE, f32_entries, f64_entries};
 
 /// Proof that the features of [`dispatch::AVX512`](crate::dispatch) were detected.
 #[derive(Clone, Copy, Debug)]
@@ -122,8 +122,8 @@ impl Simd<f32> for Avx512 {
         m as u32
     }
     #[inline(always)]
-    fn equal(self, a: __m512, b: __m512) -> u32 {
-        unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b) as u32 }
+    fn equals(self, a: __m512, b: __m512) -> __mmask16 {
+        unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b) }
     }
     #[inline(always)]
     fn lookup(self, t: __m512, table: __m512) -> __m512 {
@@ -251,8 +251,8 @@ impl Simd<f64> for Avx512 {
         m as u32
     }
     #[inline(always)]
-    fn equal(self, a: __m512d, b: __m512d) -> u32 {
-        unsafe { _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(a, b) as u32 }
+    fn equals(self, a: __m512d, b: __m512d) -> __mmask8 {
+        unsafe { _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(a, b) }
     }
     #[inline(always)]
     fn lookup(self, t: __m512d, table: __m512d) -> __m512d {
@@ -330,6 +330,21 @@ impl Token for Avx512 {
             let low = _mm256_castps_pd(_mm512_cvtpd_ps(v[0]));
             let high = _mm256_castps_pd(_mm512_cvtpd_ps(v[1]));
             _mm512_castpd_ps(_mm512_insertf64x4::<1>(_mm512_castpd256_pd512(low), high))
+        }
+    }
+    #[inline(always)]
+    fn split_exponent(self, u: __m512d) -> [__m512d; 3] {
+        unsafe {
+            let bits = _mm512_castpd_si512(u);
+            let whole = _mm512_set1_epi64(WHOLE as i64);
+            let exponent = _mm512_srli_epi64::<52>(_mm512_sub_epi64(bits, _mm512_set1_epi64(ROOT as i64)));
+            let shifted = _mm512_slli_epi64::<52>(exponent);
+            let k = _mm512_castsi512_pd(_mm512_or_si512(whole, exponent));
+            [
+                _mm512_castsi512_pd(_mm512_sub_epi64(bits, shifted)),
+                _mm512_sub_pd(k, _mm512_castsi512_pd(whole)),
+                _mm512_castsi512_pd(_mm512_sub_epi64(_mm512_set1_epi64(UNIT as i64), shifted)),
+            ]
         }
     }
 }

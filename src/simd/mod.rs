@@ -96,8 +96,14 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     /// The lanes where `m` is true as bits, lane 0 the lowest.
     fn bits(self, m: Self::M) -> u32;
 
+    /// `a == b`; false where either is NaN.
+    fn equals(self, a: Self::V, b: Self::V) -> Self::M;
+
     /// The lanes where `a == b` as bits.
-    fn equal(self, a: Self::V, b: Self::V) -> u32;
+    #[inline(always)]
+    fn equal(self, a: Self::V, b: Self::V) -> u32 {
+        self.bits(self.equals(a, b))
+    }
 
     /// Four entries, over and over, for [`lookup`](Self::lookup).
     #[inline(always)]
@@ -206,6 +212,13 @@ fn f64_entries(t: [u64; 4]) -> [f64; 4] {
     [f64::from_bits(t[0]), f64::from_bits(t[1]), f64::from_bits(t[2]), f64::from_bits(t[3])]
 }
 
+/// The bits of √½, 1 and 2^52, of [`Token::split_exponent`]: what lies between √½ and √2 has the exponent 0.
+const ROOT: u64 = 0x3fe6_a09e_667f_3bcd;
+/// As above.
+const UNIT: u64 = 0x3ff0_0000_0000_0000;
+/// As above.
+const WHOLE: u64 = 0x4330_0000_0000_0000;
+
 /// Both widths on one token, and the way between them.
 #[allow(missing_docs)]
 pub trait Token: Simd<f32> + Simd<f64> {
@@ -213,6 +226,8 @@ pub trait Token: Simd<f32> + Simd<f64> {
     fn to_f64(self, v: <Self as Simd<f32>>::V) -> [<Self as Simd<f64>>::V; 2];
     /// The inverse, rounding to nearest even.
     fn to_f32(self, v: [<Self as Simd<f64>>::V; 2]) -> <Self as Simd<f32>>::V;
+    /// `u >= 1`, finite, as `f · 2^k` with f in [√½, √2): f, k and `2^-k`.
+    fn split_exponent(self, u: <Self as Simd<f64>>::V) -> [<Self as Simd<f64>>::V; 3];
 }
 
 /// Sums in twice the precision, one a lane: `f64` for `f32`, double-double for `f64`.
@@ -236,6 +251,12 @@ pub trait Wide<E: Compute>: Simd<E> {
     fn wide_reciprocal(self, w: Self::W) -> (Self::V, Self::V);
     /// [`WideScalar::split`] in each lane.
     fn wide_split(self, w: Self::W) -> (Self::V, Self::V);
+    /// The same sum in each lane.
+    fn wide_splat(self, w: E::Wide) -> Self::W;
+    /// Sums from an array, of which the first lanes count.
+    fn wide_from_lanes(self, lanes: &[E::Wide; 16]) -> Self::W;
+    /// `ln(1 + more + w / v)` in two parts, for `more` and `w / v` of zero or above.
+    fn wide_ln_1p(self, w: Self::W, v: Self::V, more: Self::V) -> (Self::V, Self::V);
     /// The sum in each lane.
     fn wide_lanes(self, w: Self::W) -> impl AsRef<[E::Wide]>;
 

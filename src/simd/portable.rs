@@ -5,7 +5,7 @@
 // `x - x == 0.0` asks whether x is finite, and vectorises.
 #![allow(clippy::eq_op)]
 
-use super::{Simd, Token};
+use super::{ROOT, Simd, Token, UNIT, WHOLE};
 
 /// Needs no proof: runs everywhere.
 #[derive(Clone, Copy, Debug)]
@@ -246,12 +246,12 @@ macro_rules! portable {
                 not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
                 inline(never)
             )]
-            fn equal(self, a: Self::V, b: Self::V) -> u32 {
-                let mut bits = 0;
+            fn equals(self, a: Self::V, b: Self::V) -> Self::M {
+                let mut m = [false; $n];
                 for i in 0..$n {
-                    bits |= ((a[i] == b[i]) as u32) << i;
+                    m[i] = a[i] == b[i];
                 }
-                bits
+                m
             }
             #[cfg_attr(
                 any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
@@ -312,5 +312,17 @@ impl Token for Portable {
             narrow[i + 8] = v[1][i] as f32;
         }
         narrow
+    }
+    #[inline(always)]
+    fn split_exponent(self, mut u: [f64; 8]) -> [[f64; 8]; 3] {
+        let (mut k, mut scale) = (u, u);
+        for i in 0..8 {
+            let bits = u[i].to_bits();
+            let exponent = bits.wrapping_sub(ROOT) >> 52;
+            u[i] = f64::from_bits(bits.wrapping_sub(exponent << 52));
+            scale[i] = f64::from_bits(UNIT.wrapping_sub(exponent << 52));
+            k[i] = f64::from_bits(WHOLE | exponent) - f64::from_bits(WHOLE);
+        }
+        [u, k, scale]
     }
 }

@@ -149,7 +149,8 @@ impl<'a, E: Compute, const K: usize> RowIo<'a, E, K> {
 
     /// # Safety
     /// During `'a`, each `src` is valid for reading and `dst` for writing `len` elements, all aligned; nothing
-    /// else writes the inputs or touches the output. An input is the output itself or disjoint from it.
+    /// else writes the inputs or touches the output. An input is the output itself or disjoint from it. Of an
+    /// operation that reduces, which writes by [`store_result`](Self::store_result) alone, `dst` is one element.
     #[inline(always)]
     pub unsafe fn from_raw(src: [*const E; K], dst: *mut E, len: usize) -> Self {
         Self { src, dst, len, vectors: len / E::LANES, life: PhantomData }
@@ -250,6 +251,14 @@ impl<'a, E: Compute, const K: usize> RowIo<'a, E, K> {
         let line = size_of::<E::Array>();
         let head = (self.dst.addr().wrapping_neg() % line) / size_of::<E>();
         [self.part(0, head), self.part(head, self.len)]
+    }
+
+    /// Writes the one result of a row that is reduced.
+    #[inline(always)]
+    pub fn store_result(&self, x: E) {
+        assert!(self.len > 0);
+        // SAFETY: the first element is there.
+        unsafe { *self.dst = x };
     }
 
     /// Writes `x` everywhere.

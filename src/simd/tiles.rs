@@ -55,6 +55,12 @@ impl<'a, E: Compute, const K: usize> SpacedRows<'a, E, K> {
         Self { src, src_stride, dst, dst_stride, len, count, life: PhantomData }
     }
 
+    /// Elements of a row.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// Whole groups of `E::LANES` rows.
     #[inline(always)]
     pub fn groups(&self) -> usize {
@@ -145,24 +151,25 @@ impl<'a, E: Compute, const K: usize> SpacedRows<'a, E, K> {
         }
     }
 
-    /// Writes the output that [`read`](Self::read) with the same `P` and `group` gave.
+    /// Writes the first `len` elements of each row of the output that [`read`](Self::read) with the same `P` and
+    /// `group` gave.
     #[inline(always)]
-    pub fn write<S: Simd<E>, const P: usize>(&self, s: S, group: usize, tile: &Tile<E, K>) {
-        assert!(group + P <= self.groups() && P <= TILE_WIDTH && self.len <= TILE_ROWS);
+    pub fn write<S: Simd<E>, const P: usize>(&self, s: S, group: usize, tile: &Tile<E, K>, len: usize) {
+        assert!(group + P <= self.groups() && P <= TILE_WIDTH && len <= self.len && self.len <= TILE_ROWS);
         let panel = tile.0.as_ptr().cast::<E>();
         for p in 0..P {
             let first = ((group + p) * E::LANES) as isize;
             let rows = self.dst.wrapping_offset(first * self.dst_stride);
             // SAFETY: the panel was written by `read` or the kernel; the group's rows exist.
             unsafe {
-                for four in 0..self.len / 4 {
+                for four in 0..len / 4 {
                     self.write4::<S, P>(s, rows.add(4 * four), panel.add((4 * four * P + p) * E::LANES));
                 }
-                if !self.len.is_multiple_of(4) && self.len > 4 {
-                    let start = self.len - 4;
+                if !len.is_multiple_of(4) && len > 4 {
+                    let start = len - 4;
                     self.write4::<S, P>(s, rows.add(start), panel.add((start * P + p) * E::LANES));
-                } else if self.len < 4 {
-                    for column in 0..self.len {
+                } else if len < 4 {
+                    for column in 0..len {
                         for i in 0..E::LANES {
                             let row = rows.wrapping_offset(i as isize * self.dst_stride);
                             *row.add(column) = *panel.add((column * P + p) * E::LANES + i);

@@ -14,6 +14,11 @@ use crate::view::{panel_io, row_io};
 /// Arrays from this size on are not expected in a cache.
 const FAR_BYTES: usize = 16 << 20;
 
+/// The elements of the result of a lane of `len`.
+pub(super) fn result_len<E: Compute, const K: usize, O: Op<E, K>>(len: usize) -> usize {
+    if O::REDUCES { len.min(1) } else { len }
+}
+
 /// Contiguous lanes.
 pub(super) struct DirectRows<'j, 'a, E, const K: usize, O> {
     pub(super) job: &'j Job<'a, E, K, O>,
@@ -37,7 +42,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Rows<E, K> for DirectRows<'_, '_,
             return rows.row(i);
         }
         let Job { src, dst, plan, .. } = self.job;
-        row_io(src, dst, plan.lane(self.lanes.start + i), plan.len)
+        row_io(src, dst, plan.lane(self.lanes.start + i), plan.len, result_len::<E, K, O>(plan.len))
     }
 }
 
@@ -98,14 +103,14 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for TinyKernel<'_, E, K
             if S::FOUR_AT_ONCE && group + TILE_WIDTH <= self.rows.groups() {
                 let panel = self.rows.read::<S, TILE_WIDTH>(s, group, &mut tile);
                 if self.op.panel::<S, TILE_WIDTH>(s, panel) {
-                    self.rows.write::<S, TILE_WIDTH>(s, group, &tile);
+                    self.rows.write::<S, TILE_WIDTH>(s, group, &tile, result_len::<E, K, O>(self.rows.len()));
                     group += TILE_WIDTH;
                     continue;
                 }
             }
             let panel = self.rows.read::<S, 1>(s, group, &mut tile);
             if self.op.panel::<S, 1>(s, panel) {
-                self.rows.write::<S, 1>(s, group, &tile);
+                self.rows.write::<S, 1>(s, group, &tile, result_len::<E, K, O>(self.rows.len()));
             } else {
                 for i in 0..E::LANES {
                     self.op.row(s, self.rows.row(group * E::LANES + i));

@@ -16,7 +16,9 @@ use std::sync::OnceLock;
 
 mod entry;
 
-use self::entry::{ColumnStrips, DirectRows, FinishKernel, PanelKernel, RowKernel, SweepKernel, TinyKernel};
+use self::entry::{
+    ColumnStrips, DirectRows, FinishKernel, PanelKernel, RowKernel, SweepKernel, TinyKernel, result_len,
+};
 use super::{Input, Options};
 use crate::dispatch::{Dispatch, Isa};
 use crate::element::Compute;
@@ -25,7 +27,7 @@ use crate::kernels::{Next, Op};
 use crate::layout::{Dim, Offsets, Plan};
 use crate::parallel::{Watch, for_each};
 use crate::simd::{PanelIo, Row, RowIo, SpacedRows, TILE_ROWS};
-use crate::view::{Memory, View, ViewMut, row_io, spaced_rows};
+use crate::view::{Memory, View, row_io, spaced_rows};
 
 /// Elements a task has at least: some ten microseconds of work.
 const TASK_ELEMENTS: usize = 1 << 15;
@@ -42,16 +44,15 @@ const PANEL_LEN: usize = 64;
 /// Rows from this length on go by sweeps even on one thread, so that they can be interrupted.
 const LONG_ROW: usize = 1 << 22;
 
-/// Checks, plans and runs `op`.
+/// Checks, plans and runs `op`. The output of one that reduces is as large as the inputs: it repeats along `axes`.
 pub(super) fn run<E: Dispatch, const K: usize, O: Op<E, K>>(
     op: &O,
     names: [&'static str; K],
     inputs: [&Input<'_>; K],
-    out: &mut ViewMut<'_>,
+    out: &View<'_>,
     options: &Options<'_>,
 ) -> Result<(), Error> {
     let isa = options.checked_isa()?;
-    let out = out.as_view();
     let shape = out.shape();
     let reduced = options.axes.resolve(shape.len())?;
     for (input, argument) in inputs.iter().zip(names) {
@@ -102,6 +103,14 @@ pub(super) fn run<E: Dispatch, const K: usize, O: Op<E, K>>(
     };
     let threads = if out.len() < PARALLEL_ELEMENTS { 1 } else { options.threads };
     job.run(threads, &watch)
+}
+
+/// Writes `x` everywhere.
+pub(super) fn fill<E: Compute>(out: &View<'_>, x: E) {
+    let plan = Plan::new(out.shape(), &vec![true; out.shape().len()], [out.strides()], out.strides());
+    for i in 0..plan.len {
+        plan.segments(Offsets::ORIGIN, i, i + 1, |at, _, _| out.memory().scatter(at.dst, 0, 1, &[x], 1));
+    }
 }
 
 /// The elements of an array in C order.
@@ -192,10 +201,16 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         }
     }
 
+    /// The elements of the result of a lane.
+    fn result_len(&self) -> usize {
+        result_len::<E, K, O>(self.plan.len)
+    }
+
     /// Some of the lanes along the only outer axis.
     fn spaced(&self, dim: &Dim<K>, lanes: &Range<usize>) -> SpacedRows<'a, E, K> {
         let at = Offsets::ORIGIN.advance(dim, lanes.start);
-        spaced_rows(&self.src, &self.dst, at, Dim { size: lanes.len(), ..*dim }, self.plan.len)
+        let dim = Dim { size: lanes.len(), ..*dim };
+        spaced_rows(&self.src, &self.dst, at, dim, self.plan.len, self.result_len())
     }
 
     fn route(&self) -> Route {
@@ -208,7 +223,8 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         if !direct || plan.inner.len() > 1 {
             return Route::Gather;
         }
-        if plan.len == 1 || step.steps_by(item) {
+        let is_contiguous = step.src.iter().all(|&s| s == item as isize);
+        if plan.len == 1 || (is_contiguous && (O::REDUCES || step.dst == item as isize)) {
             let evenly_spaced = plan.outer.len() == 1;
             let tiny = plan.len <= TILE_ROWS && plan.count >= E::LANES;
             return match tiny {
@@ -282,7 +298,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             let io = PanelIo::packed(&mut panel, len);
             if E::dispatch(self.isa, PanelKernel { op: self.op, panel: io }) {
                 for (lane, &at) in lanes.iter().enumerate() {
-                    self.scatter(at, 0, len, &panel[lane..], E::LANES);
+                    self.scatter(at, 0, self.result_len(), &panel[lane..], E::LANES);
                 }
                 return;
             }
@@ -299,7 +315,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             }
             let row = RowIo::packed(&mut buffer, len);
             E::dispatch(self.isa, RowKernel { op: self.op, row });
-            self.scatter(at, 0, len, &buffer, 1);
+            self.scatter(at, 0, self.result_len(), &buffer, 1);
         }
     }
 
@@ -352,19 +368,21 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 break;
             }
         }
+        let tasks = if O::REDUCES { 1 } else { tasks };
         for_each(tasks, threads, watch, &|task| {
             let mut buffer = vec![E::ZERO; if direct { 0 } else { K * E::CHUNK }];
-            for chunk in range(task) {
+            for chunk in if O::REDUCES { 0..1 } else { range(task) } {
                 let (start, end) = span(chunk);
+                let result = result_len::<E, K, O>(end - start);
                 if direct {
                     let at = lane.advance(&self.plan.step(), start);
-                    let chunk = row_io(&self.src, &self.dst, at, end - start);
+                    let chunk = row_io(&self.src, &self.dst, at, end - start, result);
                     E::dispatch(self.isa, FinishKernel { op: self.op, total: &total, chunk });
                 } else {
                     self.gathered_rows(lane, start, end, &mut buffer);
                     let chunk = RowIo::packed(&mut buffer, end - start);
                     E::dispatch(self.isa, FinishKernel { op: self.op, total: &total, chunk });
-                    self.scatter(lane, start, end, &buffer, 1);
+                    self.scatter(lane, start, start + result, &buffer, 1);
                 }
             }
         })

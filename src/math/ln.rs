@@ -1,0 +1,105 @@
+//! `ln(1 + r)` for `r >= 0`, in twice the precision of the type that it serves.
+//!
+//! `1 + r = 2^k · f` with f in [√½, √2); with `s = (f - 1) / (f + 1)` the logarithm is `k · ln 2 + 2 · artanh(s)`,
+//! whose series in s² converges fast because s² is below 0.0295. For small r, k is 0 and f - 1 is r itself, so the
+//! result keeps its relative accuracy down to the smallest r. `f64` lanes serve `f32` as they are; for `f64` the
+//! quotient, the product with ln 2 and the sum carry what their roundings left.
+//!
+//! # Accuracy
+//!
+//! Relative errors, found by `tests/ln.rs` over 30 million random and structured points: 2^-50 for `f32`,
+//! 2^-60 for `f64`.
+#![forbid(unsafe_code)]
+
+use crate::simd::{Simd, Token};
+
+/// 2 / (2j + 3): the coefficients of s^(2j+3) in 2 · artanh(s).
+const ARTANH: [f64; 11] = [
+    2.0 / 3.0,
+    2.0 / 5.0,
+    2.0 / 7.0,
+    2.0 / 9.0,
+    2.0 / 11.0,
+    2.0 / 13.0,
+    2.0 / 15.0,
+    2.0 / 17.0,
+    2.0 / 19.0,
+    2.0 / 21.0,
+    2.0 / 23.0,
+];
+
+/// How many of them an error of 2^-50 takes.
+const SHORT: usize = 8;
+
+/// ln 2 in two parts, the first short enough that its product with an exponent is exact.
+const LN_2: [f64; 2] = [0.693_147_180_559_663, 2.823_529_056_303_157_7e-13];
+
+/// ln(1 + r) of `r = r[0] + r[1] >= 0` in two parts; without `LONG` the second is zero. Infinity and NaN give NaN.
+#[inline(always)]
+pub fn ln_1p<S: Token, const LONG: bool>(s: S, r: [<S as Simd<f64>>::V; 2]) -> [<S as Simd<f64>>::V; 2] {
+    let [u, rest] = one_and(s, r[0]);
+    series::<S, LONG>(s, s.split_exponent(u), rest, r[1])
+}
+
+/// 1 + r, rounded, and what the rounding left.
+#[inline(always)]
+fn one_and<S: Simd<f64>>(s: S, r: S::V) -> [S::V; 2] {
+    two_sum(s, s.splat(1.0), r)
+}
+
+/// ln(f · 2^k + rest + r_low), given f, k and `2^-k`.
+#[inline(always)]
+fn series<S: Simd<f64>, const LONG: bool>(
+    s: S,
+    [f, k, scale]: [S::V; 3],
+    rest: S::V,
+    r_low: S::V,
+) -> [S::V; 2] {
+    let one = s.splat(1.0);
+    let rest = s.mul(if LONG { s.add(rest, r_low) } else { rest }, scale);
+    // f - 1 is exact, f + 1 not always.
+    let [top, top_rest] = two_sum(s, s.sub(f, one), rest);
+    let [bottom, bottom_rest] = two_sum(s, f, one);
+    let bottom_rest = s.add(bottom_rest, rest);
+    let quotient = s.div(top, bottom);
+    let square = s.mul(quotient, quotient);
+    let terms = if LONG { ARTANH.len() } else { SHORT };
+    let mut sum = s.splat(ARTANH[terms - 1]);
+    for j in 1..terms {
+        sum = s.mul_add(sum, square, s.splat(ARTANH[terms - 1 - j]));
+    }
+    // What is left of the quotient: (top + top_rest) - quotient · (bottom + bottom_rest), over the bottom.
+    let left = s.add(s.neg_mul_add(quotient, bottom, top), s.neg_mul_add(quotient, bottom_rest, top_rest));
+    let left = s.div(left, bottom);
+    let tail = s.mul_add(s.mul(sum, square), quotient, s.add(left, left));
+    let tail = s.mul_add(k, s.splat(LN_2[1]), tail);
+    let head = s.add(quotient, quotient);
+    let whole = s.mul(k, s.splat(LN_2[0]));
+    if !LONG {
+        return [s.add(whole, s.add(head, tail)), s.splat(0.0)];
+    }
+    let [sum, error] = two_sum(s, whole, head);
+    let error = s.add(error, tail);
+    let high = s.add(sum, error);
+    [high, s.sub(error, s.sub(high, sum))]
+}
+
+/// A rough ln(q) for `q >= 1`, good to 0.3 %, of which all machines make the same bits.
+pub fn rough_ln_1p(r: f64) -> f64 {
+    let (mut f, mut k) = (r, 0.0);
+    if r >= 1.0 {
+        let bits = (1.0 + r).to_bits();
+        k = ((bits >> 52) as f64) - 1023.0;
+        f = f64::from_bits((bits & ((1 << 52) - 1)) | (1023 << 52)) - 1.0;
+    }
+    let s = f / (2.0 + f);
+    k * core::f64::consts::LN_2 + 2.0 * s + 2.0 / 3.0 * s * s * s
+}
+
+/// Knuth's two-sum in each lane: the rounded sum and its error.
+#[inline(always)]
+pub(crate) fn two_sum<S: Simd<f64>>(s: S, a: S::V, b: S::V) -> [S::V; 2] {
+    let sum = s.add(a, b);
+    let t = s.sub(sum, a);
+    [sum, s.add(s.sub(a, s.sub(sum, t)), s.sub(b, t))]
+}
