@@ -13,6 +13,8 @@ pub enum DType {
     U16,
     U32,
     U64,
+    F16,
+    BF16,
     F32,
     F64,
 }
@@ -22,7 +24,7 @@ impl DType {
     pub const fn size(self) -> usize {
         match self {
             Self::Bool | Self::I8 | Self::U8 => 1,
-            Self::I16 | Self::U16 => 2,
+            Self::I16 | Self::U16 | Self::F16 | Self::BF16 => 2,
             Self::I32 | Self::U32 | Self::F32 => 4,
             Self::I64 | Self::U64 | Self::F64 => 8,
         }
@@ -40,6 +42,8 @@ impl DType {
             Self::U16 => "uint16",
             Self::U32 => "uint32",
             Self::U64 => "uint64",
+            Self::F16 => "float16",
+            Self::BF16 => "bfloat16",
             Self::F32 => "float32",
             Self::F64 => "float64",
         }
@@ -48,7 +52,7 @@ impl DType {
     /// The type of a result for input of this type: floats stay, integers and bool become `f64`.
     pub const fn result(self) -> Self {
         match self {
-            Self::F32 => Self::F32,
+            Self::F16 | Self::BF16 | Self::F32 => self,
             _ => Self::F64,
         }
     }
@@ -71,7 +75,7 @@ macro_rules! element {
     )*};
 }
 element!(bool => Bool, i8 => I8, i16 => I16, i32 => I32, i64 => I64, u8 => U8, u16 => U16,
-         u32 => U32, u64 => U64, f32 => F32, f64 => F64);
+         u32 => U32, u64 => U64, half::f16 => F16, half::bf16 => BF16, f32 => F32, f64 => F64);
 
 /// A type that kernels compute in: `f32` or `f64`. Sealed.
 ///
@@ -92,6 +96,8 @@ pub trait Compute:
     const NAN: Self;
     /// Zero.
     const ZERO: Self;
+    /// Minus zero.
+    const NEGATIVE_ZERO: Self;
     /// One.
     const ONE: Self;
     /// The exponent of the largest power of two.
@@ -111,6 +117,10 @@ pub trait Compute:
     fn to_f64(self) -> f64;
     /// Rounding from `f64`.
     fn from_f64(x: f64) -> Self;
+    /// Exact widening from `f32`.
+    fn from_f32(x: f32) -> Self;
+    /// Rounding to `f32`.
+    fn to_f32(self) -> f32;
     /// A fused multiply-add.
     fn fma(self, b: Self, c: Self) -> Self;
 }
@@ -224,6 +234,7 @@ impl Compute for f32 {
     const LOWEST: Self = f32::MIN;
     const NAN: Self = f32::NAN;
     const ZERO: Self = 0.0;
+    const NEGATIVE_ZERO: Self = -0.0;
     const ONE: Self = 1.0;
     const LARGEST_POWER: f64 = 127.0;
     const PRODUCT_POWER: f64 = 0.0;
@@ -243,6 +254,14 @@ impl Compute for f32 {
         x as f32
     }
     #[inline(always)]
+    fn from_f32(x: f32) -> Self {
+        x
+    }
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self
+    }
+    #[inline(always)]
     fn fma(self, b: Self, c: Self) -> Self {
         self.mul_add(b, c)
     }
@@ -254,6 +273,7 @@ impl Compute for f64 {
     const LOWEST: Self = f64::MIN;
     const NAN: Self = f64::NAN;
     const ZERO: Self = 0.0;
+    const NEGATIVE_ZERO: Self = -0.0;
     const ONE: Self = 1.0;
     const LARGEST_POWER: f64 = 1023.0;
     const PRODUCT_POWER: f64 = 60.0;
@@ -271,6 +291,14 @@ impl Compute for f64 {
     #[inline(always)]
     fn from_f64(x: f64) -> Self {
         x
+    }
+    #[inline(always)]
+    fn from_f32(x: f32) -> Self {
+        x.into()
+    }
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self as f32
     }
     #[inline(always)]
     fn fma(self, b: Self, c: Self) -> Self {

@@ -29,6 +29,15 @@ pub enum Error {
         /// The shape that was wanted.
         want: Vec<usize>,
     },
+    /// An array does not broadcast to another.
+    Broadcast {
+        /// The argument that was refused.
+        argument: &'static str,
+        /// Its shape.
+        got: Vec<usize>,
+        /// The shape that it must broadcast to.
+        want: Vec<usize>,
+    },
     /// The temperature is not a finite number above zero.
     Temperature(f64),
     /// A view reaches outside the memory it was made from.
@@ -52,6 +61,9 @@ impl fmt::Display for Error {
             Self::RepeatedAxis { axis } => write!(f, "repeated axis: {axis} is named twice in `axis`"),
             Self::ShapeMismatch { argument, got, want } => {
                 write!(f, "{argument} has shape {got:?}, expected {want:?}")
+            }
+            Self::Broadcast { argument, got, want } => {
+                write!(f, "{argument} has shape {got:?}, which does not broadcast to {want:?}")
             }
             Self::Temperature(got) => {
                 write!(f, "temperature must be a finite number above 0, got {got}")

@@ -184,6 +184,19 @@ fn place<const K: usize>(dims: &[Dim<K>], mut index: usize) -> Offsets<K> {
     offsets
 }
 
+/// The shape that two shapes broadcast to; `None` where they do not fit.
+pub fn broadcast_shape(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+    let ndim = a.len().max(b.len());
+    let size = |shape: &[usize], i: usize| (i + shape.len()).checked_sub(ndim).map_or(1, |i| shape[i]);
+    (0..ndim)
+        .map(|i| match (size(a, i), size(b, i)) {
+            (a, b) if a == b || b == 1 => Some(a),
+            (1, b) => Some(b),
+            _ => None,
+        })
+        .collect()
+}
+
 /// `dims` with neighbours merged that follow each other in every operand.
 fn merged<const K: usize>(dims: Vec<Dim<K>>) -> Vec<Dim<K>> {
     let mut merged: Vec<Dim<K>> = Vec::with_capacity(dims.len());

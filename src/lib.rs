@@ -47,7 +47,12 @@ mod python;
 pub use dispatch::Isa;
 pub use element::{DType, Element};
 pub use error::Error;
+/// The half-precision types that arrays may hold.
+pub use half::{bf16, f16};
 pub use layout::Axes;
-pub use ops::{Input, Options, log_softmax, logsumexp, softmax, softmax_jvp, softmax_vjp};
+pub use ops::{
+    Input, Options, Want, log_softmax, logsumexp, softmax, softmax_jvp, softmax_vjp, softmin,
+    weighted_logsumexp,
+};
 pub use parallel::granted_cpus;
 pub use view::{View, ViewMut};

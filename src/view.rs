@@ -11,8 +11,12 @@ use std::marker::PhantomData;
 
 use crate::element::{Compute, DType, Element};
 use crate::error::Error;
-use crate::layout::{Dim, Offsets, Placement, extent, overlaps_itself};
+use crate::layout::{Dim, Offsets, Placement, Plan, extent, overlaps_itself};
 use crate::simd::{PanelIo, Row, RowIo, SpacedRows};
+
+mod convert;
+
+pub(crate) use convert::{Block, Read, Write};
 
 /// The memory of an array.
 #[derive(Clone, Copy, Debug)]
@@ -155,6 +159,31 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The array as one of another shape, repeated where it has length 1 or lacks the axis, as NumPy broadcasts;
+    /// `None` where it cannot be.
+    pub(crate) fn broadcast<'b>(&'b self, shape: &'b [usize]) -> Option<View<'b>> {
+        let missing = shape.len().checked_sub(self.shape.len())?;
+        let mut strides = vec![0; missing];
+        for (i, &size) in shape[missing..].iter().enumerate() {
+            match self.shape[i] {
+                own if own == size => strides.push(self.strides[i]),
+                1 => strides.push(0),
+                _ => return None,
+            }
+        }
+        Some(View { memory: self.memory, shape: shape.into(), strides: strides.into() })
+    }
+
+    /// A copy of a bool array's elements, in C order.
+    pub(crate) fn bools(&self) -> Vec<bool> {
+        let plan = Plan::new(&self.shape, &vec![true; self.shape.len()], [&self.strides], &self.strides);
+        let mut bytes = vec![0; plan.len];
+        plan.segments(Offsets::ORIGIN, 0, plan.len, |at, first, size| {
+            self.memory.bytes(at.src[0], plan.step().src[0], &mut bytes[first..first + size]);
+        });
+        bytes.into_iter().map(|byte| byte != 0).collect()
+    }
+
     /// The array repeated along the axes `reduced` of `shape`, which it lacks or has with length 1; `None` where the
     /// shapes do not fit.
     pub(crate) fn repeated<'b>(&'b self, shape: &'b [usize], reduced: &[bool]) -> Option<View<'b>> {
@@ -247,89 +276,6 @@ impl<'a> ViewMut<'a> {
     }
 }
 
-/// Reads or writes one element type of memory as `E`.
-macro_rules! each_dtype {
-    ($dtype:expr, $t:ident => $body:expr) => {
-        match $dtype {
-            DType::Bool | DType::U8 => {
-                type $t = u8;
-                $body
-            }
-            DType::I8 => {
-                type $t = i8;
-                $body
-            }
-            DType::I16 => {
-                type $t = i16;
-                $body
-            }
-            DType::I32 => {
-                type $t = i32;
-                $body
-            }
-            DType::I64 => {
-                type $t = i64;
-                $body
-            }
-            DType::U16 => {
-                type $t = u16;
-                $body
-            }
-            DType::U32 => {
-                type $t = u32;
-                $body
-            }
-            DType::U64 => {
-                type $t = u64;
-                $body
-            }
-            DType::F32 => {
-                type $t = f32;
-                $body
-            }
-            DType::F64 => {
-                type $t = f64;
-                $body
-            }
-        }
-    };
-}
-
-/// Byte order and conversion of one element.
-trait Stored: Copy {
-    fn swap(self) -> Self;
-    fn widen(self) -> f64;
-    fn narrow(x: f64) -> Self;
-}
-
-macro_rules! stored_int {
-    ($($t:ty),*) => {$(
-        impl Stored for $t {
-            #[inline(always)]
-            fn swap(self) -> Self { self.swap_bytes() }
-            #[inline(always)]
-            fn widen(self) -> f64 { self as f64 }
-            #[inline(always)]
-            fn narrow(x: f64) -> Self { x as $t }
-        }
-    )*};
-}
-stored_int!(u8, i8, u16, i16, u32, i32, u64, i64);
-
-macro_rules! stored_float {
-    ($($t:ty),*) => {$(
-        impl Stored for $t {
-            #[inline(always)]
-            fn swap(self) -> Self { Self::from_bits(self.to_bits().swap_bytes()) }
-            #[inline(always)]
-            fn widen(self) -> f64 { self as f64 }
-            #[inline(always)]
-            fn narrow(x: f64) -> Self { x as $t }
-        }
-    )*};
-}
-stored_float!(f32, f64);
-
 impl<'a> Memory<'a> {
     /// Whether elements of type `E` can be read and written in place at multiples of these strides.
     pub(crate) fn is_direct<E: Compute>(&self, strides: impl IntoIterator<Item = isize>) -> bool {
@@ -350,6 +296,14 @@ impl<'a> Memory<'a> {
         self.base.wrapping_offset(offset)
     }
 
+    /// The address of a block, all of which lies inside the array.
+    fn block(&self, block: Block) -> *mut u8 {
+        let Block { offset, rows, columns } = block;
+        let last_row = offset + rows.1 * (rows.0.max(1) as isize - 1);
+        self.at(last_row, columns.1, columns.0);
+        self.at(offset, columns.1, columns.0)
+    }
+
     /// The address of `len` direct, contiguous elements.
     #[inline]
     pub(crate) fn pointer<E: Compute>(&self, offset: isize, len: usize) -> *mut E {
@@ -364,46 +318,20 @@ impl<'a> Memory<'a> {
         unsafe { Row::from_raw(self.pointer::<E>(offset, len), len) }
     }
 
-    /// Reads evenly spaced elements into `row[0]`, `row[spacing]`, …
-    pub(crate) fn gather<E: Compute>(
-        &self,
-        offset: isize,
-        stride: isize,
-        count: usize,
-        row: &mut [E],
-        spacing: usize,
-    ) {
-        let base = self.at(offset, stride, count);
-        assert!(count == 0 || (count - 1) * spacing < row.len());
-        each_dtype!(self.dtype, T => {
-            for i in 0..count {
-                // SAFETY: `at` checked the span.
-                let x: T = unsafe { base.wrapping_offset(i as isize * stride).cast::<T>().read_unaligned() };
-                let x = if self.swapped { x.swap() } else { x };
-                row[i * spacing] = E::from_f64(x.widen());
-            }
-        });
+    /// The first `count` elements, one byte each, that begin `offset` bytes from the first: of a mask.
+    pub(crate) fn bytes(&self, offset: isize, stride: isize, bytes: &mut [u8]) {
+        let base = self.at(offset, stride, bytes.len());
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            // SAFETY: `at` checked the span.
+            *byte = unsafe { base.wrapping_offset(i as isize * stride).read() };
+        }
     }
 
-    /// Writes `row[0]`, `row[spacing]`, … to evenly spaced elements, rounding to their type.
-    pub(crate) fn scatter<E: Compute>(
-        &self,
-        offset: isize,
-        stride: isize,
-        count: usize,
-        row: &[E],
-        spacing: usize,
-    ) {
-        let base = self.at(offset, stride, count);
-        assert!(count == 0 || (count - 1) * spacing < row.len());
-        each_dtype!(self.dtype, T => {
-            for i in 0..count {
-                let x = T::narrow(row[i * spacing].to_f64());
-                let x = if self.swapped { x.swap() } else { x };
-                // SAFETY: `at` checked the span.
-                unsafe { base.wrapping_offset(i as isize * stride).cast::<T>().write_unaligned(x) };
-            }
-        });
+    /// A buffer as memory.
+    pub(crate) fn of<E: Compute>(buffer: &'a mut [E]) -> Self {
+        let high = size_of_val(buffer) as isize;
+        let base = buffer.as_mut_ptr().cast();
+        Self { base, dtype: E::DTYPE, swapped: false, low: 0, high, life: PhantomData }
     }
 }
 

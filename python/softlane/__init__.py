@@ -47,6 +47,7 @@ from softlane._core import (
     softmax,
     softmax_jvp,
     softmax_vjp,
+    softmin,
     threads,
 )
 
@@ -60,5 +61,6 @@ __all__ = [
     "softmax",
     "softmax_jvp",
     "softmax_vjp",
+    "softmin",
     "threads",
 ]

@@ -7,6 +7,7 @@
 
 pub mod softmax;
 pub mod softmax_grad;
+pub mod weighted;
 
 use crate::element::Compute;
 use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
@@ -57,6 +58,8 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     /// Whether a row has one result, not one for each element: [`finish`](Self::finish) is then called once, with the
     /// first chunk, and a panel's result is its first row.
     const REDUCES: bool = false;
+    /// What an element of the result is that a mask leaves out, in any row.
+    const MASKED: E = E::ZERO;
 
     /// Nothing is known yet of a row of `len` elements.
     fn begin(&self, len: usize) -> Self::Total;

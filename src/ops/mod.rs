@@ -6,7 +6,8 @@
 mod run;
 mod softmax;
 
-pub use softmax::{log_softmax, logsumexp, softmax, softmax_jvp, softmax_vjp};
+pub use crate::kernels::weighted::Want;
+pub use softmax::{log_softmax, logsumexp, softmax, softmax_jvp, softmax_vjp, softmin, weighted_logsumexp};
 
 use crate::dispatch::Isa;
 use crate::element::DType;
@@ -32,6 +33,8 @@ pub struct Options<'a> {
     pub temperature: f64,
     /// What to compute in at least; the inputs' types count, too.
     pub at_least: Option<DType>,
+    /// Which elements count, true for those that do: a bool array that broadcasts to the input. `None` is all of them.
+    pub mask: Option<&'a View<'a>>,
     /// Threads at most.
     pub threads: usize,
     /// The instruction set; `None` takes that of the process.
@@ -47,6 +50,7 @@ impl Default for Options<'_> {
             axes: Axes::One(-1),
             temperature: 1.0,
             at_least: None,
+            mask: None,
             threads: 1,
             isa: None,
             keep_going: &|| true,

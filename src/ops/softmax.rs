@@ -7,7 +7,9 @@ use crate::element::DType;
 use crate::error::Error;
 use crate::kernels::softmax::{LogSoftmax, LogSumExp, Softmax};
 use crate::kernels::softmax_grad::SoftmaxGrad;
-use crate::view::ViewMut;
+use crate::kernels::weighted::{Want, WeightedLogSumExp};
+use crate::layout::broadcast_shape;
+use crate::view::{View, ViewMut};
 
 /// Softmax along the given axes: `exp(x / temperature) / sum(exp(x / temperature))`.
 ///
@@ -27,8 +29,17 @@ use crate::view::ViewMut;
 pub fn softmax(x: Input<'_>, out: &mut ViewMut<'_>, options: &Options<'_>) -> Result<(), Error> {
     let temperature = options.checked_temperature()?;
     match options.compute_type([&x], out) {
-        DType::F32 => run(&Softmax::<f32>::new(temperature), ["x"], [&x], out.as_view(), options),
-        _ => run(&Softmax::<f64>::new(temperature), ["x"], [&x], out.as_view(), options),
+        DType::F32 => run(&Softmax::<f32>::new(temperature), ["x"], [&x], out.as_view(), options, false),
+        _ => run(&Softmax::<f64>::new(temperature), ["x"], [&x], out.as_view(), options, false),
+    }
+}
+
+/// The softmax of `-x`: the same bits as [`softmax`] of an array that holds it.
+pub fn softmin(x: Input<'_>, out: &mut ViewMut<'_>, options: &Options<'_>) -> Result<(), Error> {
+    let temperature = options.checked_temperature()?;
+    match options.compute_type([&x], out) {
+        DType::F32 => run(&Softmax::<f32>::new(temperature), ["x"], [&x], out.as_view(), options, true),
+        _ => run(&Softmax::<f64>::new(temperature), ["x"], [&x], out.as_view(), options, true),
     }
 }
 
@@ -50,8 +61,8 @@ pub fn log_softmax(x: Input<'_>, out: &mut ViewMut<'_>, options: &Options<'_>) -
     let temperature = options.checked_temperature()?;
     let (names, out_view) = (["x"], out.as_view());
     match options.compute_type([&x], out) {
-        DType::F32 => run(&LogSoftmax::<f32>::new(temperature), names, [&x], out_view, options),
-        _ => run(&LogSoftmax::<f64>::new(temperature), names, [&x], out_view, options),
+        DType::F32 => run(&LogSoftmax::<f32>::new(temperature), names, [&x], out_view, options, false),
+        _ => run(&LogSoftmax::<f64>::new(temperature), names, [&x], out_view, options, false),
     }
 }
 
@@ -75,22 +86,59 @@ pub fn logsumexp(x: Input<'_>, out: &mut ViewMut<'_>, options: &Options<'_>) -> 
         Input::View(view) => view.shape(),
         Input::InPlace => target.shape(),
     };
-    let reduced = options.axes.resolve(shape.len())?;
-    let Some(repeated) = target.repeated(shape, &reduced) else {
-        let kept = shape.iter().zip(&reduced).filter(|&(_, &is_reduced)| !is_reduced);
+    let compute = options.compute_type([&x], out);
+    let Some(repeated) = reduced(target, shape, options, f64::NEG_INFINITY)? else { return Ok(()) };
+    match compute {
+        DType::F32 => run(&LogSumExp::<f32>::default(), ["x"], [&x], &repeated, options, false),
+        _ => run(&LogSumExp::<f64>::default(), ["x"], [&x], &repeated, options, false),
+    }
+}
+
+/// Of `sum(b · exp(x))` along the given axes, which `out` lacks or has with length 1: the logarithm, that of the
+/// absolute value, or the sign. The shapes of `x` and `b` are broadcast together.
+///
+/// Computed in `f64`. The logarithm is as good as the sum allows: off by `2^-50` of its largest term at most, and by 2
+/// ULP of x's maximum. Entries where b is 0 do not count, whatever x is there.
+pub fn weighted_logsumexp(
+    x: &View<'_>,
+    b: &View<'_>,
+    want: Want,
+    out: &mut ViewMut<'_>,
+    options: &Options<'_>,
+) -> Result<(), Error> {
+    let shape = broadcast_shape(x.shape(), b.shape()).ok_or_else(|| Error::Broadcast {
+        argument: "b",
+        got: b.shape().to_vec(),
+        want: x.shape().to_vec(),
+    })?;
+    let empty = if want == Want::Sign { 0.0 } else { f64::NEG_INFINITY };
+    let Some(repeated) = reduced(out.as_view(), &shape, options, empty)? else { return Ok(()) };
+    let (Some(x), Some(b)) = (x.broadcast(&shape), b.broadcast(&shape)) else {
+        return Err(Error::OutOfBounds);
+    };
+    let inputs = [&Input::View(x), &Input::View(b)];
+    run(&WeightedLogSumExp::new(want), ["x", "b"], inputs, &repeated, options, false)
+}
+
+/// The output of a reduction of an array of this shape, repeated along the axes; `None` where there is nothing to
+/// reduce, and all of it is now `empty`.
+fn reduced<'b>(
+    target: &'b View<'_>,
+    shape: &'b [usize],
+    options: &Options<'_>,
+    empty: f64,
+) -> Result<Option<View<'b>>, Error> {
+    let axes = options.axes.resolve(shape.len())?;
+    let Some(repeated) = target.repeated(shape, &axes) else {
+        let kept = shape.iter().zip(&axes).filter(|&(_, &is_reduced)| !is_reduced);
         let want = kept.map(|(&size, _)| size).collect();
         return Err(Error::ShapeMismatch { argument: "out", got: target.shape().to_vec(), want });
     };
-    let compute = options.compute_type([&x], out);
-    if repeated.is_empty() && compute == compute.result() {
-        options.checked_isa()?;
-        fill(target, f64::NEG_INFINITY);
-        return Ok(());
+    if repeated.is_empty() && target.dtype() == target.dtype().result() {
+        fill(target, options.checked_isa()?, empty);
+        return Ok(None);
     }
-    match compute {
-        DType::F32 => run(&LogSumExp::<f32>::default(), ["x"], [&x], &repeated, options),
-        _ => run(&LogSumExp::<f64>::default(), ["x"], [&x], &repeated, options),
-    }
+    Ok(Some(repeated))
 }
 
 /// The vector–Jacobian product of softmax: the gradient with respect to x, given `y = softmax(x)` and the
@@ -125,7 +173,9 @@ fn gradient(
 ) -> Result<(), Error> {
     let temperature = options.checked_temperature()?;
     match options.compute_type(inputs, out) {
-        DType::F32 => run(&SoftmaxGrad::<f32>::new(temperature), names, inputs, out.as_view(), options),
-        _ => run(&SoftmaxGrad::<f64>::new(temperature), names, inputs, out.as_view(), options),
+        DType::F32 => {
+            run(&SoftmaxGrad::<f32>::new(temperature), names, inputs, out.as_view(), options, false)
+        }
+        _ => run(&SoftmaxGrad::<f64>::new(temperature), names, inputs, out.as_view(), options, false),
     }
 }

@@ -6,7 +6,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyTuple};
 
-use super::arrays::{self, SUPPORTED_RESULTS};
+use super::arrays::{self, ResultType, SUPPORTED_RESULTS};
 use crate::element::DType;
 use crate::error::Error;
 use crate::layout::Axes;
@@ -102,11 +102,14 @@ pub(super) fn thread_count(name: &str, object: &Bound<'_, PyAny>) -> PyResult<us
 }
 
 /// The argument `dtype`: the type of the result.
-pub(super) fn result_dtype(object: &Bound<'_, PyAny>) -> PyResult<DType> {
+pub(super) fn result_dtype<'py>(object: &Bound<'py, PyAny>) -> PyResult<ResultType<'py>> {
     let descr = PyArrayDescr::new(object.py(), object)
         .map_err(|error| explained(&format!("dtype must be {SUPPORTED_RESULTS}"), object.py(), error))?;
     match arrays::dtype(&descr) {
-        Some(dtype) if dtype == dtype.result() => Ok(dtype),
+        Some(dtype) if dtype == dtype.result() => {
+            let descr = (dtype == DType::BF16).then_some(descr);
+            Ok(ResultType { dtype, descr })
+        }
         _ => Err(PyTypeError::new_err(format!("dtype is {descr}, expected {SUPPORTED_RESULTS}"))),
     }
 }

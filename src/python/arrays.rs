@@ -13,10 +13,10 @@ use crate::error::Error;
 use crate::view::{View, ViewMut};
 
 /// What to call the types that may be read.
-pub(super) const SUPPORTED: &str = "bool, an integer, float32 or float64";
+pub(super) const SUPPORTED: &str = "bool, an integer, float16, bfloat16, float32 or float64";
 
 /// What to call the types that may be written.
-pub(super) const SUPPORTED_RESULTS: &str = "float32 or float64";
+pub(super) const SUPPORTED_RESULTS: &str = "float16, bfloat16, float32 or float64";
 
 /// The byte order that is not this machine's, as dtypes spell it.
 const SWAPPED: u8 = if cfg!(target_endian = "little") { b'>' } else { b'<' };
@@ -36,6 +36,7 @@ pub(super) fn dtype(descr: &Bound<'_, PyArrayDescr>) -> Option<DType> {
     const ULONGLONG: c_int = NPY_TYPES::NPY_ULONGLONG as c_int;
     const FLOAT: c_int = NPY_TYPES::NPY_FLOAT as c_int;
     const DOUBLE: c_int = NPY_TYPES::NPY_DOUBLE as c_int;
+    const HALF: c_int = NPY_TYPES::NPY_HALF as c_int;
     // NumPy's integers are those of C, where long is 32 bits on some systems and 64 on others.
     let long_is_wide = size_of::<c_long>() == 8;
     Some(match descr.num() {
@@ -50,18 +51,58 @@ pub(super) fn dtype(descr: &Bound<'_, PyArrayDescr>) -> Option<DType> {
         ULONG if long_is_wide => DType::U64,
         INT | LONG => DType::I32,
         UINT | ULONG => DType::U32,
+        HALF => DType::F16,
         FLOAT => DType::F32,
         DOUBLE => DType::F64,
+        _ if is_bfloat16(descr) => DType::BF16,
         _ => return None,
     })
 }
 
-/// An array that kernels can read.
-/// NumPy's number of a type of results.
-fn type_number(dtype: DType) -> NPY_TYPES {
-    if dtype == DType::F32 { NPY_TYPES::NPY_FLOAT } else { NPY_TYPES::NPY_DOUBLE }
+/// Whether a dtype is the bfloat16 of `ml_dtypes`, which is known by its name alone, so that nothing is imported.
+fn is_bfloat16(descr: &Bound<'_, PyArrayDescr>) -> bool {
+    let name = || descr.getattr("name").is_ok_and(|name| name.eq("bfloat16").unwrap_or(false));
+    descr.num() >= NPY_TYPES::NPY_USERDEF as c_int && descr.itemsize() == 2 && name()
 }
 
+/// The type of a result: an element type, and the dtype where NumPy has no number of its own for it.
+pub(super) struct ResultType<'py> {
+    pub(super) dtype: DType,
+    pub(super) descr: Option<Bound<'py, PyArrayDescr>>,
+}
+
+impl<'py> ResultType<'py> {
+    /// What arrays of these types give: integers and bool float64, floats that differ the one that holds both.
+    pub(super) fn of(arrays: &[Array<'py>]) -> Self {
+        let mut dtype = arrays[0].dtype.result();
+        for array in arrays {
+            dtype = match (dtype, array.dtype.result()) {
+                (a, b) if a == b => a,
+                (DType::F64, _) | (_, DType::F64) => DType::F64,
+                _ => DType::F32,
+            };
+        }
+        let descr = (dtype == DType::BF16).then(|| arrays[0].object.dtype());
+        Self { dtype, descr }
+    }
+
+    /// A new reference to the dtype.
+    fn into_descr(self, py: Python<'py>) -> *mut npyffi::PyArray_Descr {
+        let number = match self.dtype {
+            DType::F16 => NPY_TYPES::NPY_HALF,
+            DType::F32 => NPY_TYPES::NPY_FLOAT,
+            _ => NPY_TYPES::NPY_DOUBLE,
+        };
+        match self.descr {
+            Some(descr) => descr.into_ptr().cast(),
+            // SAFETY: a number of NumPy's own.
+            None => unsafe { PY_ARRAY_API.PyArray_DescrFromType(py, number as c_int) },
+        }
+    }
+}
+
+/// An array that kernels can read.
+#[derive(Clone)]
 pub(super) struct Array<'py> {
     object: Bound<'py, PyUntypedArray>,
     dtype: DType,
@@ -79,13 +120,12 @@ impl<'py> Array<'py> {
     }
 
     /// A new array of the shape of another and in its order in memory, with undefined contents.
-    pub(super) fn new_like(like: &Array<'py>, dtype: DType) -> PyResult<Self> {
-        let py = like.object.py();
-        let number = type_number(dtype);
+    pub(super) fn new_like(like: &Array<'py>, result: ResultType<'py>) -> PyResult<Self> {
+        let (py, dtype) = (like.object.py(), result.dtype);
+        let descr = result.into_descr(py);
         // SAFETY: the prototype is an array; the reference to the descriptor is given away, the one to the result
         // is ours, and the result is an ndarray because no subclass was asked for.
         let object = unsafe {
-            let descr = PY_ARRAY_API.PyArray_DescrFromType(py, number as c_int);
             let prototype = like.object.as_array_ptr();
             let made = PY_ARRAY_API.PyArray_NewLikeArray(py, prototype, NPY_ORDER::NPY_KEEPORDER, descr, 0);
             Bound::from_owned_ptr_or_err(py, made)?.cast_into_unchecked()
@@ -94,16 +134,23 @@ impl<'py> Array<'py> {
     }
 
     /// A new array in C order, with undefined contents.
-    pub(super) fn empty(py: Python<'py>, shape: &[usize], dtype: DType) -> PyResult<Self> {
+    pub(super) fn empty(py: Python<'py>, shape: &[usize], result: ResultType<'py>) -> PyResult<Self> {
+        let dtype = result.dtype;
+        let descr = result.into_descr(py);
         let mut sizes: Vec<npyffi::npy_intp> = shape.iter().map(|&size| size as npyffi::npy_intp).collect();
         // SAFETY: as many sizes as dimensions; the reference to the descriptor is given away, the one to the result
         // is ours.
         let object = unsafe {
-            let descr = PY_ARRAY_API.PyArray_DescrFromType(py, type_number(dtype) as c_int);
             let made = PY_ARRAY_API.PyArray_Empty(py, sizes.len() as c_int, sizes.as_mut_ptr(), descr, 0);
             Bound::from_owned_ptr_or_err(py, made)?.cast_into_unchecked()
         };
         Ok(Self { object, dtype, swapped: false })
+    }
+
+    /// A copy of the type of another array.
+    pub(super) fn cast_as(&self, like: &Array<'py>) -> PyResult<Self> {
+        let copy = self.object.call_method1("astype", (like.object.dtype(),))?.cast_into()?;
+        Ok(Self { object: copy, dtype: like.dtype, swapped: like.swapped })
     }
 
     pub(super) fn dtype(&self) -> DType {

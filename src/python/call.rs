@@ -6,9 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pyo3::prelude::*;
 
 use super::arguments::{Axis, result_dtype};
-use super::arrays::Array;
+use super::arrays::{Array, ResultType};
 use super::{errors, outputs, threads};
-use crate::element::DType;
 use crate::error::Error;
 use crate::ops::{Input, Options};
 use crate::view::ViewMut;
@@ -20,6 +19,7 @@ const LONG: usize = 1 << 14;
 pub(super) struct Keywords<'a, 'py> {
     pub(super) axis: Axis,
     pub(super) temperature: f64,
+    pub(super) mask: Option<Array<'py>>,
     pub(super) out: Option<&'a Bound<'py, PyAny>>,
     pub(super) dtype: Option<&'a Bound<'py, PyAny>>,
     pub(super) num_threads: Option<&'a Bound<'py, PyAny>>,
@@ -34,11 +34,11 @@ pub(super) fn call<'py, const K: usize>(
     operation: impl FnOnce([Input<'_>; K], &mut ViewMut<'_>, &Options<'_>) -> Result<(), Error> + Send,
 ) -> PyResult<Bound<'py, PyAny>> {
     let threads = threads::in_force(py, keywords.num_threads)?;
-    let at_least = keywords.dtype.map(result_dtype).transpose()?;
-    let any_wide = arrays.iter().any(|array| array.dtype().result() == DType::F64);
-    let result = at_least.unwrap_or(if any_wide { DType::F64 } else { DType::F32 });
+    let asked = keywords.dtype.map(result_dtype).transpose()?;
+    let at_least = asked.as_ref().map(|asked| asked.dtype);
+    let result = asked.unwrap_or_else(|| ResultType::of(&arrays));
     let output = match keywords.out {
-        Some(out) => outputs::given(out, shape.as_deref().unwrap_or(arrays[0].shape()), result)?,
+        Some(out) => outputs::given(out, shape.as_deref().unwrap_or(arrays[0].shape()), result.dtype)?,
         None => match &shape {
             Some(shape) => Array::empty(py, shape, result)?,
             None => Array::new_like(&arrays[0], result)?,
@@ -46,6 +46,7 @@ pub(super) fn call<'py, const K: usize>(
     };
 
     let long = arrays[0].len() >= LONG;
+    let mask = keywords.mask.as_ref().map(|mask| mask.place(long));
     let places = arrays.each_ref().map(|array| array.place(long));
     let place = output.place(long);
     let (axes, temperature) = (keywords.axis.axes(), keywords.temperature);
@@ -56,7 +57,10 @@ pub(super) fn call<'py, const K: usize>(
         let mut out = unsafe { place.view_mut() }?;
         // SAFETY: as above.
         let inputs = places.each_ref().map(|place| Input::View(unsafe { place.view() }));
-        let options = Options { axes, temperature, at_least, threads, isa: None, keep_going };
+        // SAFETY: as above.
+        let mask = mask.as_ref().map(|mask| unsafe { mask.view() });
+        let mask = mask.as_ref();
+        let options = Options { axes, temperature, at_least, mask, threads, isa: None, keep_going };
         operation(inputs, &mut out, &options)
     };
     if long {

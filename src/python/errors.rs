@@ -13,6 +13,11 @@ pub(super) fn to_python(py: Python<'_>, error: Error) -> PyErr {
     match error {
         Error::AxisOutOfRange { axis, ndim } => axis_error(py, axis, ndim),
         Error::ShapeMismatch { argument, got, want } => shape_mismatch(argument, &got, &want),
+        Error::Broadcast { argument, got, want } => PyValueError::new_err(format!(
+            "{argument} has shape {}, which does not broadcast to {}",
+            tuple(&got),
+            tuple(&want)
+        )),
         // In Python's spelling of NaN and of whole numbers.
         Error::Temperature(got) => PyValueError::new_err(format!(
             "temperature must be a finite number above 0, got {}",

@@ -1,13 +1,15 @@
 //! The functions of the extension: signatures, docstrings, and which operation each of them is.
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyFloat, PyTuple};
 
 use super::arguments::{Axis, temperature};
 use super::call::{Keywords, call};
 use super::{errors, inputs, threads};
 use crate::dispatch::Isa;
-use crate::ops;
+use crate::error::Error;
+use crate::layout::broadcast_shape;
+use crate::ops::{self, Input, Want};
 
 /// The version of the package, which is that of the crate.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -15,63 +17,124 @@ pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[doc = include_str!("docs/softmax.md")]
 #[pyfunction]
 #[pyo3(
-    signature = (x, /, axis = Axis::LAST, *, temperature = 1.0, out = None, dtype = None, num_threads = None),
-    text_signature = "(x, /, axis=-1, *, temperature=1.0, out=None, dtype=None, num_threads=None)"
+    signature = (x, /, axis = Axis::LAST, *, r#where = None, temperature = 1.0, out = None, dtype = None, num_threads = None),
+    text_signature = "(x, /, axis=-1, *, where=None, temperature=1.0, out=None, dtype=None, num_threads=None)"
 )]
 pub(super) fn softmax<'py>(
     py: Python<'py>,
     x: &Bound<'py, PyAny>,
     #[pyo3(from_py_with = Axis::from_python)] axis: Axis,
+    r#where: Option<&Bound<'py, PyAny>>,
     #[pyo3(from_py_with = temperature)] temperature: f64,
     out: Option<&Bound<'py, PyAny>>,
     dtype: Option<&Bound<'py, PyAny>>,
     num_threads: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let arrays = [inputs::array("x", x)?];
-    let keywords = Keywords { axis, temperature, out, dtype, num_threads };
+    let keywords = Keywords { axis, temperature, mask: inputs::mask(r#where)?, out, dtype, num_threads };
     call(py, arrays, None, &keywords, |[x], out, options| ops::softmax(x, out, options))
 }
 
 #[doc = include_str!("docs/log_softmax.md")]
 #[pyfunction]
 #[pyo3(
-    signature = (x, /, axis = Axis::LAST, *, temperature = 1.0, out = None, dtype = None, num_threads = None),
-    text_signature = "(x, /, axis=-1, *, temperature=1.0, out=None, dtype=None, num_threads=None)"
+    signature = (x, /, axis = Axis::LAST, *, r#where = None, temperature = 1.0, out = None, dtype = None, num_threads = None),
+    text_signature = "(x, /, axis=-1, *, where=None, temperature=1.0, out=None, dtype=None, num_threads=None)"
 )]
 pub(super) fn log_softmax<'py>(
     py: Python<'py>,
     x: &Bound<'py, PyAny>,
     #[pyo3(from_py_with = Axis::from_python)] axis: Axis,
+    r#where: Option<&Bound<'py, PyAny>>,
     #[pyo3(from_py_with = temperature)] temperature: f64,
     out: Option<&Bound<'py, PyAny>>,
     dtype: Option<&Bound<'py, PyAny>>,
     num_threads: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let arrays = [inputs::array("x", x)?];
-    let keywords = Keywords { axis, temperature, out, dtype, num_threads };
+    let keywords = Keywords { axis, temperature, mask: inputs::mask(r#where)?, out, dtype, num_threads };
     call(py, arrays, None, &keywords, |[x], out, options| ops::log_softmax(x, out, options))
 }
 
-#[doc = include_str!("docs/logsumexp.md")]
+#[doc = include_str!("docs/softmin.md")]
 #[pyfunction]
 #[pyo3(
-    signature = (x, /, axis = Axis::All, *, keepdims = false, out = None, dtype = None, num_threads = None),
-    text_signature = "(x, /, axis=None, *, keepdims=False, out=None, dtype=None, num_threads=None)"
+    signature = (x, /, axis = Axis::LAST, *, r#where = None, temperature = 1.0, out = None, dtype = None, num_threads = None),
+    text_signature = "(x, /, axis=-1, *, where=None, temperature=1.0, out=None, dtype=None, num_threads=None)"
 )]
-pub(super) fn logsumexp<'py>(
+pub(super) fn softmin<'py>(
     py: Python<'py>,
     x: &Bound<'py, PyAny>,
     #[pyo3(from_py_with = Axis::from_python)] axis: Axis,
-    keepdims: bool,
+    r#where: Option<&Bound<'py, PyAny>>,
+    #[pyo3(from_py_with = temperature)] temperature: f64,
     out: Option<&Bound<'py, PyAny>>,
     dtype: Option<&Bound<'py, PyAny>>,
     num_threads: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let arrays = [inputs::array("x", x)?];
-    let shape =
-        axis.result_shape(arrays[0].shape(), keepdims).map_err(|error| errors::to_python(py, error))?;
-    let keywords = Keywords { axis, temperature: 1.0, out, dtype, num_threads };
-    call(py, arrays, Some(shape), &keywords, |[x], out, options| ops::logsumexp(x, out, options))
+    let keywords = Keywords { axis, temperature, mask: inputs::mask(r#where)?, out, dtype, num_threads };
+    call(py, arrays, None, &keywords, |[x], out, options| ops::softmin(x, out, options))
+}
+
+#[doc = include_str!("docs/logsumexp.md")]
+#[pyfunction]
+#[pyo3(
+    signature = (x, /, axis = Axis::All, *, b = None, r#where = None, keepdims = false, return_sign = false,
+                 out = None, dtype = None, num_threads = None),
+    text_signature = "(x, /, axis=None, *, b=None, where=None, keepdims=False, return_sign=False, \
+                      out=None, dtype=None, num_threads=None)"
+)]
+#[allow(clippy::too_many_arguments)]
+pub(super) fn logsumexp<'py>(
+    py: Python<'py>,
+    x: &Bound<'py, PyAny>,
+    #[pyo3(from_py_with = Axis::from_python)] axis: Axis,
+    b: Option<&Bound<'py, PyAny>>,
+    r#where: Option<&Bound<'py, PyAny>>,
+    keepdims: bool,
+    return_sign: bool,
+    out: Option<&Bound<'py, PyAny>>,
+    dtype: Option<&Bound<'py, PyAny>>,
+    num_threads: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let x = inputs::array("x", x)?;
+    let mask = inputs::mask(r#where)?;
+    let to_python = |error| errors::to_python(py, error);
+    let mut keywords = Keywords { axis, temperature: 1.0, mask, out, dtype, num_threads };
+    let plain = match b {
+        Some(_) => None,
+        None => {
+            let shape = keywords.axis.result_shape(x.shape(), keepdims).map_err(to_python)?;
+            let x = [x.clone()];
+            Some(call(py, x, Some(shape), &keywords, |[x], out, options| ops::logsumexp(x, out, options))?)
+        }
+    };
+    if let (Some(log), false) = (&plain, return_sign) {
+        return Ok(log.clone());
+    }
+    let b = inputs::weights(b.unwrap_or(&PyFloat::new(py, 1.0)), &x)?;
+    let full = broadcast_shape(x.shape(), b.shape())
+        .ok_or_else(|| Error::Broadcast { argument: "b", got: b.shape().to_vec(), want: x.shape().to_vec() })
+        .map_err(to_python)?;
+    let shape = keywords.axis.result_shape(&full, keepdims).map_err(to_python)?;
+    let run = |want: Want, keywords: &Keywords<'_, 'py>| {
+        let arrays = [x.clone(), b.clone()];
+        call(py, arrays, Some(shape.clone()), keywords, |[x, b], out, options| match (x, b) {
+            (Input::View(x), Input::View(b)) => ops::weighted_logsumexp(&x, &b, want, out, options),
+            _ => Err(Error::OutOfBounds),
+        })
+    };
+    let log = match plain {
+        Some(log) => log,
+        None => run(if return_sign { Want::LogOfAbsolute } else { Want::Log }, &keywords)?,
+    };
+    if !return_sign {
+        return Ok(log);
+    }
+    keywords.out = None;
+    let sign = run(Want::Sign, &keywords)?;
+    Ok(PyTuple::new(py, [log, sign])?.into_any())
 }
 
 #[doc = include_str!("docs/softmax_vjp.md")]
@@ -90,7 +153,7 @@ pub(super) fn softmax_vjp<'py>(
     num_threads: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let arrays = [inputs::array("y", y)?, inputs::array("dy", dy)?];
-    let keywords = Keywords { axis, temperature, out, dtype: None, num_threads };
+    let keywords = Keywords { axis, temperature, mask: None, out, dtype: None, num_threads };
     call(py, arrays, None, &keywords, |[y, dy], out, options| ops::softmax_vjp(y, dy, out, options))
 }
 
@@ -110,7 +173,7 @@ pub(super) fn softmax_jvp<'py>(
     num_threads: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let arrays = [inputs::array("y", y)?, inputs::array("dx", dx)?];
-    let keywords = Keywords { axis, temperature, out, dtype: None, num_threads };
+    let keywords = Keywords { axis, temperature, mask: None, out, dtype: None, num_threads };
     call(py, arrays, None, &keywords, |[y, dx], out, options| ops::softmax_jvp(y, dx, out, options))
 }
 

@@ -5,9 +5,10 @@ use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
+use pyo3::types::{PyFloat, PyInt, PyType};
 
 use super::arrays::{Array, SUPPORTED, as_array};
+use crate::element::DType;
 
 /// DLPack's devices whose memory the CPU may read: its own, pinned by CUDA or by ROCm, managed by CUDA.
 const READABLE_DEVICES: [i64; 4] = [1, 3, 11, 13];
@@ -23,6 +24,24 @@ pub(super) fn array<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Arr
     };
     Array::new(array)
         .map_err(|descr| PyTypeError::new_err(format!("{name} has dtype {descr}, expected {SUPPORTED}")))
+}
+
+/// The argument `where`: an array of bool.
+pub(super) fn mask<'py>(object: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Array<'py>>> {
+    let Some(object) = object else { return Ok(None) };
+    let mask = array("where", object)?;
+    match mask.dtype() {
+        DType::Bool => Ok(Some(mask)),
+        dtype => Err(PyTypeError::new_err(format!("where has dtype {}, expected bool", dtype.name()))),
+    }
+}
+
+/// The argument `b`, to go with `x`. A Python number takes the type of x where that is a float, as it does everywhere in
+/// NumPy.
+pub(super) fn weights<'py>(object: &Bound<'py, PyAny>, x: &Array<'py>) -> PyResult<Array<'py>> {
+    let b = array("b", object)?;
+    let is_number = object.is_exact_instance_of::<PyFloat>() || object.is_exact_instance_of::<PyInt>();
+    if is_number && x.dtype() == x.dtype().result() { b.cast_as(x) } else { Ok(b) }
 }
 
 /// Whether an array has a mask, even one that masks nothing.

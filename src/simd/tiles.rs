@@ -61,6 +61,12 @@ impl<'a, E: Compute, const K: usize> SpacedRows<'a, E, K> {
         self.len
     }
 
+    /// Rows.
+    #[inline(always)]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// Whole groups of `E::LANES` rows.
     #[inline(always)]
     pub fn groups(&self) -> usize {

@@ -389,6 +389,7 @@ impl<E: ExpConstants> LogSoftmax<E> {
 impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
     type Total = LogTotal<E>;
     type Partial = LogPartial<E>;
+    const MASKED: E = E::NEG_INFINITY;
 
     fn begin(&self, len: usize) -> LogTotal<E> {
         self.log_sum.begin(len)

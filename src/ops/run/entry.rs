@@ -8,7 +8,7 @@ use crate::dispatch::Dispatch;
 use crate::element::Compute;
 use crate::kernels::{Op, Rows};
 use crate::layout::{Dim, Offsets};
-use crate::simd::{Kernel, PanelIo, Row, RowIo, SpacedRows, TILE_WIDTH, Tile, Wide};
+use crate::simd::{Kernel, PanelIo, Row, RowIo, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile, Wide};
 use crate::view::{panel_io, row_io};
 
 /// Arrays from this size on are not expected in a cache.
@@ -17,6 +17,65 @@ const FAR_BYTES: usize = 16 << 20;
 /// The elements of the result of a lane of `len`.
 pub(super) fn result_len<E: Compute, const K: usize, O: Op<E, K>>(len: usize) -> usize {
     if O::REDUCES { len.min(1) } else { len }
+}
+
+/// Evenly spaced rows.
+pub(super) struct PackedRows<'a, E: Compute, const K: usize, O> {
+    pub(super) op: &'a O,
+    pub(super) rows: SpacedRows<'a, E, K>,
+}
+
+impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for PackedRows<'_, E, K, O> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Wide<E>>(self, s: S) {
+        if self.rows.len() > 1 && self.rows.len() <= TILE_ROWS && self.rows.groups() > 0 {
+            return TinyKernel { op: self.op, rows: self.rows }.run(s);
+        }
+        self.op.rows(s, &self);
+    }
+}
+
+impl<E: Dispatch, const K: usize, O: Op<E, K>> Rows<E, K> for PackedRows<'_, E, K, O> {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.rows.count()
+    }
+    #[inline(always)]
+    fn are_far(&self) -> bool {
+        false
+    }
+    #[inline(always)]
+    fn get(&self, i: usize) -> RowIo<'_, E, K> {
+        self.rows.row(i)
+    }
+}
+
+/// Elements negated, and minus infinity where `keep`, if it has elements, is zero.
+pub(super) struct Prepare<'a, E> {
+    pub(super) elements: &'a mut [E],
+    pub(super) keep: &'a [u8],
+    pub(super) negate: bool,
+}
+
+impl<E: Dispatch> Kernel<E> for Prepare<'_, E> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Wide<E>>(self, _: S) {
+        let Self { elements, keep, negate } = self;
+        if negate {
+            for i in 0..elements.len() {
+                elements[i] = E::NEGATIVE_ZERO - elements[i];
+            }
+        }
+        if !keep.is_empty() {
+            let count = elements.len();
+            let keep = &keep[..count];
+            for i in 0..count {
+                elements[i] = if keep[i] == 0 { E::NEG_INFINITY } else { elements[i] };
+            }
+        }
+    }
 }
 
 /// Contiguous lanes.
@@ -117,6 +176,9 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for TinyKernel<'_, E, K
                 }
             }
             group += 1;
+        }
+        for i in self.rows.rest() {
+            self.op.row(s, self.rows.row(i));
         }
     }
 }

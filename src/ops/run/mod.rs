@@ -5,7 +5,8 @@
 //! | [`Route::Rows`] | contiguous rows | the row kernel, in place in memory |
 //! | [`Route::Tiny`] | contiguous rows of up to 64 | transposed in registers, many rows at a time |
 //! | [`Route::Columns`] | neighbouring lanes are neighbours in memory | the panel kernel, in place in memory |
-//! | [`Route::Gather`] | all else: strides, conversions, byte order | small pieces through a buffer |
+//! | [`Route::Staged`] | all else: strides, conversions, byte order, masks | blocks of rows through a buffer |
+//! | [`Route::StagedColumns`] | the same, of lanes that are neighbours in memory | blocks of columns through a buffer |
 //!
 //! Rows too long for a cache, or too few for the threads, go by sweeps over chunks.
 #![forbid(unsafe_code)]
@@ -15,19 +16,18 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 mod entry;
+mod stage;
 
-use self::entry::{
-    ColumnStrips, DirectRows, FinishKernel, PanelKernel, RowKernel, SweepKernel, TinyKernel, result_len,
-};
+use self::entry::{ColumnStrips, DirectRows, FinishKernel, SweepKernel, TinyKernel, result_len};
+use self::stage::{Columns, LONGEST_COLUMN};
 use super::{Input, Options};
 use crate::dispatch::{Dispatch, Isa};
-use crate::element::Compute;
 use crate::error::Error;
 use crate::kernels::{Next, Op};
 use crate::layout::{Dim, Offsets, Plan};
 use crate::parallel::{Watch, for_each};
-use crate::simd::{PanelIo, Row, RowIo, SpacedRows, TILE_ROWS};
-use crate::view::{Memory, View, row_io, spaced_rows};
+use crate::simd::{Row, RowIo, SpacedRows, TILE_ROWS};
+use crate::view::{Block, Memory, Read, View, Write, row_io, spaced_rows};
 
 /// Elements a task has at least: some ten microseconds of work.
 const TASK_ELEMENTS: usize = 1 << 15;
@@ -37,9 +37,6 @@ const LARGEST_TASK: usize = 1 << 19;
 
 /// Elements below which a second thread costs more than it brings.
 const PARALLEL_ELEMENTS: usize = 1 << 17;
-
-/// Gathered lanes up to this length go by panels, longer ones by rows.
-const PANEL_LEN: usize = 64;
 
 /// Rows from this length on go by sweeps even on one thread, so that they can be interrupted.
 const LONG_ROW: usize = 1 << 22;
@@ -51,6 +48,7 @@ pub(super) fn run<E: Dispatch, const K: usize, O: Op<E, K>>(
     inputs: [&Input<'_>; K],
     out: &View<'_>,
     options: &Options<'_>,
+    negate: bool,
 ) -> Result<(), Error> {
     let isa = options.checked_isa()?;
     let shape = out.shape();
@@ -77,7 +75,7 @@ pub(super) fn run<E: Dispatch, const K: usize, O: Op<E, K>>(
             && !view.is_same(out)
             && view.may_overlap(out)
         {
-            *copy = Some(copied(view, &watch)?);
+            *copy = Some(copied(view, isa, &watch)?);
         }
     }
     let mut views = [const { None }; K];
@@ -93,8 +91,30 @@ pub(super) fn run<E: Dispatch, const K: usize, O: Op<E, K>>(
         (None, Input::InPlace) => out,
     });
     let plan = Plan::new(shape, &reduced, sources.map(View::strides), out.strides());
+    let repeated_mask = match options.mask {
+        Some(mask) => Some(mask.broadcast(shape).ok_or_else(|| Error::Broadcast {
+            argument: "where",
+            got: mask.shape().to_vec(),
+            want: shape.to_vec(),
+        })?),
+        None => None,
+    };
+    let kept;
+    let repeated_mask = match repeated_mask {
+        Some(mask) if mask.may_overlap(out) => {
+            kept = mask.bools();
+            Some(View::new(&kept, shape)?)
+        }
+        mask => mask,
+    };
+    let mask = repeated_mask.as_ref().map(|mask| Prepared {
+        memory: mask.memory(),
+        plan: Plan::new(shape, &reduced, [mask.strides()], out.strides()),
+    });
     let job = Job::<E, K, O> {
         op,
+        negate,
+        mask,
         compute: PhantomData,
         isa,
         src: sources.map(View::memory),
@@ -106,15 +126,18 @@ pub(super) fn run<E: Dispatch, const K: usize, O: Op<E, K>>(
 }
 
 /// Writes `x` everywhere.
-pub(super) fn fill<E: Compute>(out: &View<'_>, x: E) {
+pub(super) fn fill<E: Dispatch>(out: &View<'_>, isa: Isa, x: E) {
     let plan = Plan::new(out.shape(), &vec![true; out.shape().len()], [out.strides()], out.strides());
     for i in 0..plan.len {
-        plan.segments(Offsets::ORIGIN, i, i + 1, |at, _, _| out.memory().scatter(at.dst, 0, 1, &[x], 1));
+        plan.segments(Offsets::ORIGIN, i, i + 1, |at, _, _| {
+            let block = Block { offset: at.dst, rows: (1, 0), columns: (1, 0) };
+            E::dispatch(isa, Write { memory: out.memory(), block, buffer: &[x], step: (0, 1) });
+        });
     }
 }
 
 /// The elements of an array in C order.
-fn copied<E: Compute>(view: &View<'_>, watch: &Watch<'_>) -> Result<Vec<E>, Error> {
+fn copied<E: Dispatch>(view: &View<'_>, isa: Isa, watch: &Watch<'_>) -> Result<Vec<E>, Error> {
     let mut copy = vec![E::ZERO; view.len()];
     let every = vec![true; view.shape().len()];
     let plan = Plan::new(view.shape(), &every, [view.strides()], view.strides());
@@ -122,7 +145,9 @@ fn copied<E: Compute>(view: &View<'_>, watch: &Watch<'_>) -> Result<Vec<E>, Erro
     for start in (0..plan.len).step_by(TASK_ELEMENTS) {
         let end = plan.len.min(start + TASK_ELEMENTS);
         plan.segments(Offsets::ORIGIN, start, end, |at, first, size| {
-            view.memory().gather(at.src[0], step, size, &mut copy[first..], 1);
+            let block = Block { offset: at.src[0], rows: (1, 0), columns: (size, step) };
+            let buffer = &mut copy[first..];
+            E::dispatch(isa, Read { memory: view.memory(), block, buffer, step: (0, 1) });
         });
         watch.check()?;
     }
@@ -136,11 +161,23 @@ enum Route {
     Tiny,
     /// The axis of [`Plan::outer`] along which lanes are neighbours in memory.
     Columns(usize),
-    Gather,
+    Staged,
+    /// As above.
+    StagedColumns(usize),
+}
+
+/// A mask: true where an element counts.
+struct Prepared<'a> {
+    memory: Memory<'a>,
+    /// Its lanes, numbered like those of the operands.
+    plan: Plan<1>,
 }
 
 struct Job<'a, E, const K: usize, O> {
     op: &'a O,
+    /// Whether the first input is negated.
+    negate: bool,
+    mask: Option<Prepared<'a>>,
     compute: PhantomData<E>,
     isa: Isa,
     src: [Memory<'a>; K],
@@ -155,12 +192,12 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let few = threads > 1 && count < 2 * threads && len > 2 * E::CHUNK;
         let by_sweeps = match route {
             Route::Rows => few || len >= LONG_ROW,
-            Route::Tiny | Route::Columns(_) => false,
-            Route::Gather => len > E::CHUNK,
+            Route::Tiny | Route::Columns(_) | Route::StagedColumns(_) => false,
+            Route::Staged => len > E::CHUNK,
         };
         if by_sweeps {
             for i in 0..count {
-                self.long_lane(self.plan.lane(i), threads, watch)?;
+                self.long_lane(i, threads, watch)?;
                 // A lane may be a single task, which does not ask.
                 if i + 1 < count {
                     watch.check()?;
@@ -190,13 +227,14 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                     let lanes = range(size, i);
                     let rows = self.spaced(&self.plan.outer[0], &lanes);
                     E::dispatch(self.isa, TinyKernel { op: self.op, rows });
-                    self.gathered(lanes.start + rows.rest().start..lanes.end);
                 })
             }
-            Route::Columns(axis) => self.columns(axis, threads, watch),
-            Route::Gather => {
+            Route::Columns(axis) | Route::StagedColumns(axis) => {
+                self.columns(axis, matches!(route, Route::Columns(_)), threads, watch)
+            }
+            Route::Staged => {
                 let (tasks, size) = tasks(elements.div_ceil(len).next_multiple_of(E::LANES));
-                for_each(tasks, threads, watch, &|i| self.gathered(range(size, i)))
+                for_each(tasks, threads, watch, &|i| self.staged_rows(range(size, i)))
             }
         }
     }
@@ -220,8 +258,8 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let all = |k: usize| plan.inner.iter().chain(&plan.outer).map(move |dim| dim.src[k]);
         let direct = (0..K).all(|k| self.src[k].is_direct::<E>(all(k)))
             && self.dst.is_direct::<E>(plan.inner.iter().chain(&plan.outer).map(|dim| dim.dst));
-        if !direct || plan.inner.len() > 1 {
-            return Route::Gather;
+        if !direct || plan.inner.len() > 1 || self.negate || self.mask.is_some() {
+            return self.staged_route();
         }
         let is_contiguous = step.src.iter().all(|&s| s == item as isize);
         if plan.len == 1 || (is_contiguous && (O::REDUCES || step.dst == item as isize)) {
@@ -233,7 +271,19 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 false => Route::Rows,
             };
         }
-        self.columns_axis().map_or(Route::Gather, Route::Columns)
+        self.columns_axis().map_or_else(|| self.staged_route(), Route::Columns)
+    }
+
+    /// Columns where the first input's lanes are neighbours in memory, or nearer to that than its rows.
+    fn staged_route(&self) -> Route {
+        let plan = &self.plan;
+        if plan.inner.len() != 1 || plan.len > LONGEST_COLUMN {
+            return Route::Staged;
+        }
+        let step = plan.step().src[0].unsigned_abs();
+        let nearer =
+            |dim: &Dim<K>| dim.size >= E::LANES && dim.src[0].unsigned_abs() < step && dim.src[0] != 0;
+        plan.outer.iter().position(nearer).map_or(Route::Staged, Route::StagedColumns)
     }
 
     fn columns_axis(&self) -> Option<usize> {
@@ -242,102 +292,44 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
     }
 
     /// The strips along one outer axis, and what is left of it at the end.
-    fn columns(&self, axis: usize, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
+    fn columns(&self, axis: usize, direct: bool, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
         let along = self.plan.outer[axis];
         let mut others = self.plan.clone();
         others.outer.remove(axis);
         others.count /= along.size;
-        let strips = along.size / E::LANES;
+        let strips = along.size.div_ceil(E::LANES);
         let size = TASK_ELEMENTS.div_ceil(self.plan.len * E::LANES).min(strips);
         let blocks = strips.div_ceil(size);
-        let rest = along.size % E::LANES;
         let step = Dim { size: self.plan.len, ..self.plan.step() };
-        let tasks = blocks + usize::from(rest > 0);
-        for_each(others.count * tasks, threads, watch, &|i| {
-            let (lane, block) = (others.lane(i / tasks), i % tasks);
-            let lanes = |first: usize, count: usize| {
-                (first..first + count).map(|j| lane.advance(&along, j)).collect::<Vec<_>>()
+        for_each(others.count * blocks, threads, watch, &|i| {
+            let (other, block) = (i / blocks, i % blocks);
+            let at = others.lane(other);
+            let staged = |first: usize, count: usize| {
+                self.staged_columns(&Columns { axis, other, at, along, first, count });
             };
-            if block == blocks {
-                return self.group(&lanes(strips * E::LANES, rest));
-            }
             let mut strip = block * size;
             let end = strips.min(strip + size);
-            while strip < end {
-                let at = lane.advance(&along, strip * E::LANES);
-                let count = end - strip;
-                let kernel = ColumnStrips { job: self, at, along, step, count };
+            if !direct {
+                return staged(strip * E::LANES, along.size.min(end * E::LANES) - strip * E::LANES);
+            }
+            // The last strip may be narrower.
+            let whole = end.min(along.size / E::LANES);
+            while strip < whole {
+                let at = at.advance(&along, strip * E::LANES);
+                let kernel = ColumnStrips { job: self, at, along, step, count: whole - strip };
                 let Some(refused) = E::dispatch(self.isa, kernel) else { break };
-                self.group(&lanes((strip + refused) * E::LANES, E::LANES));
+                staged((strip + refused) * E::LANES, E::LANES);
                 strip += refused + 1;
+            }
+            if whole < end {
+                staged(whole * E::LANES, along.size - whole * E::LANES);
             }
         })
     }
 
-    /// Lanes through a buffer, `E::LANES` at a time.
-    fn gathered(&self, lanes: Range<usize>) {
-        let mut first = lanes.start;
-        while first < lanes.end {
-            let end = lanes.end.min(first + E::LANES);
-            self.group(&(first..end).map(|i| self.plan.lane(i)).collect::<Vec<_>>());
-            first = end;
-        }
-    }
-
-    /// Up to `E::LANES` lanes through a buffer: as a panel where they are short, else one by one.
-    fn group(&self, lanes: &[Offsets<K>]) {
-        let len = self.plan.len;
-        if len <= PANEL_LEN && lanes.len() > 1 {
-            let mut panel = vec![E::ZERO; K * len * E::LANES];
-            for k in 0..K {
-                let panel = &mut panel[k * len * E::LANES..];
-                for (lane, &at) in lanes.iter().enumerate() {
-                    self.gather(k, at, 0, len, &mut panel[lane..], E::LANES);
-                }
-            }
-            let io = PanelIo::packed(&mut panel, len);
-            if E::dispatch(self.isa, PanelKernel { op: self.op, panel: io }) {
-                for (lane, &at) in lanes.iter().enumerate() {
-                    self.scatter(at, 0, self.result_len(), &panel[lane..], E::LANES);
-                }
-                return;
-            }
-        }
-        for &at in lanes {
-            if len > E::CHUNK {
-                // No thread of its own and no questions: the caller's task is already one of many.
-                let _ = self.long_lane(at, 1, &Watch::new(&|| true));
-                continue;
-            }
-            let mut buffer = vec![E::ZERO; K * len];
-            for k in 0..K {
-                self.gather(k, at, 0, len, &mut buffer[k * len..], 1);
-            }
-            let row = RowIo::packed(&mut buffer, len);
-            E::dispatch(self.isa, RowKernel { op: self.op, row });
-            self.scatter(at, 0, self.result_len(), &buffer, 1);
-        }
-    }
-
-    /// Elements `start..end` of a lane of input `k`, to every `spacing`th place of `row`.
-    fn gather(&self, k: usize, lane: Offsets<K>, start: usize, end: usize, row: &mut [E], spacing: usize) {
-        let stride = self.plan.step().src[k];
-        self.plan.segments(lane, start, end, |at, first, size| {
-            self.src[k].gather(at.src[k], stride, size, &mut row[(first - start) * spacing..], spacing);
-        });
-    }
-
-    /// The inverse of [`gather`](Self::gather), for the output.
-    fn scatter(&self, lane: Offsets<K>, start: usize, end: usize, row: &[E], spacing: usize) {
-        let stride = self.plan.step().dst;
-        self.plan.segments(lane, start, end, |at, first, size| {
-            self.dst.scatter(at.dst, stride, size, &row[(first - start) * spacing..], spacing);
-        });
-    }
-
     /// One lane by sweeps over its chunks, which threads share.
-    fn long_lane(&self, lane: Offsets<K>, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
-        let len = self.plan.len;
+    fn long_lane(&self, index: usize, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
+        let (len, lane) = (self.plan.len, self.plan.lane(index));
         let direct = matches!(self.route(), Route::Rows);
         let chunks = len.div_ceil(E::CHUNK);
         let size = TASK_ELEMENTS.div_ceil(E::CHUNK);
@@ -349,13 +341,14 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             let found: Vec<OnceLock<O::Partial>> = (0..chunks).map(|_| OnceLock::new()).collect();
             for_each(tasks, threads, watch, &|task| {
                 let mut buffer = vec![E::ZERO; if direct { 0 } else { K * E::CHUNK }];
+                let mut keep = Vec::new();
                 for chunk in range(task) {
                     let (start, end) = span(chunk);
                     let chunk_rows = if direct {
                         let at = lane.advance(&self.plan.step(), start);
                         core::array::from_fn(|k| self.src[k].row(at.src[k], end - start))
                     } else {
-                        self.gathered_rows(lane, start, end, &mut buffer)
+                        self.gathered_rows(index, start, end, &mut buffer, &mut keep)
                     };
                     let kernel = SweepKernel { op: self.op, total: &total, chunk: chunk_rows };
                     let _ = found[chunk].set(E::dispatch(self.isa, kernel));
@@ -371,6 +364,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let tasks = if O::REDUCES { 1 } else { tasks };
         for_each(tasks, threads, watch, &|task| {
             let mut buffer = vec![E::ZERO; if direct { 0 } else { K * E::CHUNK }];
+            let mut keep = Vec::new();
             for chunk in if O::REDUCES { 0..1 } else { range(task) } {
                 let (start, end) = span(chunk);
                 let result = result_len::<E, K, O>(end - start);
@@ -379,10 +373,11 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                     let chunk = row_io(&self.src, &self.dst, at, end - start, result);
                     E::dispatch(self.isa, FinishKernel { op: self.op, total: &total, chunk });
                 } else {
-                    self.gathered_rows(lane, start, end, &mut buffer);
+                    self.gathered_rows(index, start, end, &mut buffer, &mut keep);
                     let chunk = RowIo::packed(&mut buffer, end - start);
                     E::dispatch(self.isa, FinishKernel { op: self.op, total: &total, chunk });
-                    self.scatter(lane, start, start + result, &buffer, 1);
+                    self.restore(end - start, end - start, &mut buffer, &keep);
+                    self.scatter(lane, start, start + result, &buffer);
                 }
             }
         })
@@ -391,15 +386,21 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
     /// Elements `start..end` of a lane of every input, one after another in `buffer`.
     fn gathered_rows<'b>(
         &self,
-        lane: Offsets<K>,
+        lane: usize,
         start: usize,
         end: usize,
         buffer: &'b mut [E],
+        keep: &mut Vec<u8>,
     ) -> [Row<'b, E>; K] {
         let len = end - start;
         for k in 0..K {
-            self.gather(k, lane, start, end, &mut buffer[k * len..], 1);
+            self.gather(k, self.plan.lane(lane), start, end, &mut buffer[k * len..]);
         }
+        if self.mask.is_some() {
+            keep.resize(len, 0);
+            self.read_mask(lane, start, end, keep);
+        }
+        self.prepare_elements(&mut buffer[..len], keep);
         core::array::from_fn(|k| Row::new(&buffer[k * len..(k + 1) * len]))
     }
 }

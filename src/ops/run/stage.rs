@@ -1,0 +1,269 @@
+//! Lanes that kernels cannot read where they lie (strides, conversions, byte order, masks): brought into a buffer that
+//! fits the nearest caches, block by block, computed there, and written from there.
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+
+use super::entry::{PackedRows, PanelKernel, Prepare, RowKernel};
+use super::{Job, Prepared};
+use crate::dispatch::Dispatch;
+use crate::kernels::Op;
+use crate::layout::{Dim, Offsets};
+use crate::parallel::Watch;
+use crate::simd::{PanelIo, RowIo};
+use crate::view::{Block, Memory, Read, Write, spaced_rows};
+
+/// Elements of a block of rows.
+const BLOCK: usize = 4096;
+
+/// Columns of a block of columns, at most.
+const COLUMNS: usize = 64;
+
+/// Longer columns are brought one by one: a block of them would fit no cache.
+pub(super) const LONGEST_COLUMN: usize = 1 << 15;
+
+/// Columns side by side: `count` from the `first` along an axis of the plan.
+pub(super) struct Columns<const K: usize> {
+    pub(super) axis: usize,
+    /// Which of the lanes that differ in other axes.
+    pub(super) other: usize,
+    /// Where the first lane along the axis begins.
+    pub(super) at: Offsets<K>,
+    pub(super) along: Dim<K>,
+    pub(super) first: usize,
+    pub(super) count: usize,
+}
+
+impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
+    /// Some lanes, as rows.
+    pub(super) fn staged_rows(&self, lanes: Range<usize>) {
+        let len = self.plan.len;
+        if len > E::CHUNK {
+            for lane in lanes {
+                // No thread of its own and no questions: the caller's task is already one of many.
+                let _ = self.long_lane(lane, 1, &Watch::new(&|| true));
+            }
+            return;
+        }
+        let size = (BLOCK / len).max(1).next_multiple_of(E::LANES).min(lanes.len());
+        let mut buffer = vec![E::ZERO; K * size * len];
+        let mut keep = vec![0; if self.mask.is_some() { size * len } else { 0 }];
+        let item = size_of::<E>() as isize;
+        let direct = self.direct_output();
+        let mut first = lanes.start;
+        while first < lanes.end {
+            let count = size.min(lanes.end - first);
+            for k in 0..K {
+                self.read_rows(k, first, count, &mut buffer[k * size * len..]);
+            }
+            self.prepare(first, count, &mut buffer, &mut keep);
+            let memory = Memory::of(&mut buffer);
+            let mut at = Offsets { src: [0; K], dst: 0 };
+            for k in 0..K {
+                at.src[k] = (k * size * len) as isize * item;
+            }
+            let stride = len as isize * item;
+            let mut dim = Dim { size: count, src: [stride; K], dst: stride };
+            let (dst, result) = match direct {
+                Some(outer) => {
+                    (at.dst, dim.dst) = (outer * first as isize, outer);
+                    (self.dst, self.result_len())
+                }
+                None => (memory, len),
+            };
+            let rows = spaced_rows(&[memory; K], &dst, at, dim, len, result);
+            E::dispatch(self.isa, PackedRows { op: self.op, rows });
+            if direct.is_none() {
+                self.restore(count * len, len, &mut buffer, &keep);
+                self.write_rows(first, count, &buffer);
+            }
+            first += count;
+        }
+    }
+
+    /// The bytes from one lane's result to the next, where kernels can write them in place.
+    fn direct_output(&self) -> Option<isize> {
+        let step = self.plan.step().dst;
+        let outer = match &self.plan.outer[..] {
+            [] => 0,
+            [dim] => dim.dst,
+            _ => return None,
+        };
+        let is_dense = O::REDUCES || self.plan.len == 1 || step == size_of::<E>() as isize;
+        let is_simple = self.mask.is_none() && self.plan.inner.len() <= 1 && is_dense;
+        (is_simple && self.dst.is_direct::<E>([outer])).then_some(outer)
+    }
+
+    /// Lanes of input `k`, one after another.
+    fn read_rows(&self, k: usize, first: usize, count: usize, rows: &mut [E]) {
+        let (len, step) = (self.plan.len, self.plan.step());
+        if let ([outer], true) = (&self.plan.outer[..], self.plan.inner.len() <= 1) {
+            let offset = outer.src[k] * first as isize;
+            // Rows that follow each other are one.
+            let dense = outer.src[k] == step.src[k] * len as isize;
+            let (rows_of, columns) = if dense { (1, count * len) } else { (count, len) };
+            let block = Block { offset, rows: (rows_of, outer.src[k]), columns: (columns, step.src[k]) };
+            return self.read(k, block, rows, (len, 1));
+        }
+        for i in 0..count {
+            self.gather(k, self.plan.lane(first + i), 0, len, &mut rows[i * len..]);
+        }
+    }
+
+    fn read(&self, k: usize, block: Block, buffer: &mut [E], step: (usize, usize)) {
+        E::dispatch(self.isa, Read { memory: self.src[k], block, buffer, step });
+    }
+
+    fn write(&self, block: Block, buffer: &[E], step: (usize, usize)) {
+        E::dispatch(self.isa, Write { memory: self.dst, block, buffer, step });
+    }
+
+    /// The inverse of [`read_rows`](Self::read_rows), for the output.
+    fn write_rows(&self, first: usize, count: usize, rows: &[E]) {
+        let (len, step) = (self.plan.len, self.plan.step());
+        let result = self.result_len();
+        if let ([outer], true) = (&self.plan.outer[..], self.plan.inner.len() <= 1) {
+            let offset = outer.dst * first as isize;
+            let block = Block { offset, rows: (count, outer.dst), columns: (result, step.dst) };
+            return self.write(block, rows, (len, 1));
+        }
+        for i in 0..count {
+            self.scatter(self.plan.lane(first + i), 0, result, &rows[i * len..]);
+        }
+    }
+
+    /// Elements `start..end` of a lane of input `k`.
+    pub(super) fn gather(&self, k: usize, lane: Offsets<K>, start: usize, end: usize, row: &mut [E]) {
+        let stride = self.plan.step().src[k];
+        self.plan.segments(lane, start, end, |at, first, size| {
+            let block = Block { offset: at.src[k], rows: (1, 0), columns: (size, stride) };
+            self.read(k, block, &mut row[first - start..], (0, 1));
+        });
+    }
+
+    /// The inverse of [`gather`](Self::gather), for the output.
+    pub(super) fn scatter(&self, lane: Offsets<K>, start: usize, end: usize, row: &[E]) {
+        let stride = self.plan.step().dst;
+        self.plan.segments(lane, start, end, |at, first, size| {
+            let block = Block { offset: at.dst, rows: (1, 0), columns: (size, stride) };
+            self.write(block, &row[first - start..], (0, 1));
+        });
+    }
+
+    /// What is done to the first input before the kernel sees it: lanes one after another.
+    fn prepare(&self, first: usize, count: usize, rows: &mut [E], keep: &mut [u8]) {
+        let len = self.plan.len;
+        if self.mask.is_some() {
+            for i in 0..count {
+                self.read_mask(first + i, 0, len, &mut keep[i * len..(i + 1) * len]);
+            }
+        }
+        self.prepare_elements(&mut rows[..count * len], keep);
+    }
+
+    /// As above, of elements in any order; `keep` is empty without a mask.
+    pub(super) fn prepare_elements(&self, elements: &mut [E], keep: &[u8]) {
+        if self.negate || self.mask.is_some() {
+            E::dispatch(self.isa, Prepare { elements, keep, negate: self.negate });
+        }
+    }
+
+    /// Elements `start..end` of a lane of the mask.
+    pub(super) fn read_mask(&self, lane: usize, start: usize, end: usize, keep: &mut [u8]) {
+        let Some(Prepared { memory, plan }) = &self.mask else { return };
+        let stride = plan.step().src[0];
+        plan.segments(plan.lane(lane), start, end, |at, first, size| {
+            memory.bytes(at.src[0], stride, &mut keep[first - start..first - start + size]);
+        });
+    }
+
+    /// Gives back to elements that are masked out what they must be, in rows of `len` that are NaN throughout.
+    pub(super) fn restore(&self, count: usize, len: usize, rows: &mut [E], keep: &[u8]) {
+        if self.mask.is_none() || O::REDUCES {
+            return;
+        }
+        for start in (0..count).step_by(len) {
+            let (row, keep) = (&mut rows[start..start + len], &keep[start..start + len]);
+            if row[0] != row[0] {
+                for (x, &keep) in row.iter_mut().zip(keep) {
+                    *x = if keep == 0 { O::MASKED } else { *x };
+                }
+            }
+        }
+    }
+
+    /// Some lanes, as columns.
+    pub(super) fn staged_columns(&self, columns: &Columns<K>) {
+        let len = self.plan.len;
+        let most = COLUMNS.min((4 * BLOCK / len).next_multiple_of(E::LANES).max(E::LANES));
+        let mut done = 0;
+        while done < columns.count {
+            let count = most.min(columns.count - done);
+            self.staged_panel(columns, columns.first + done, count);
+            done += count;
+        }
+    }
+
+    fn staged_panel(&self, columns: &Columns<K>, first: usize, count: usize) {
+        let (len, step) = (self.plan.len, self.plan.step());
+        let width = count.next_multiple_of(E::LANES);
+        let size = len * width;
+        let mut buffer = vec![E::ZERO; K * size];
+        let at = columns.at.advance(&columns.along, first);
+        for k in 0..K {
+            let (rows, columns) = ((len, step.src[k]), (count, columns.along.src[k]));
+            let block = Block { offset: at.src[k], rows, columns };
+            self.read(k, block, &mut buffer[k * size..], (width, 1));
+        }
+        let mut keep = vec![1; if self.mask.is_some() { size } else { 0 }];
+        if self.mask.is_some() {
+            let inner: usize = self.plan.outer[columns.axis + 1..].iter().map(|dim| dim.size).product();
+            let mut column = vec![0; len];
+            for j in 0..count {
+                let along = columns.along.size;
+                let lane = (columns.other / inner * along + first + j) * inner + columns.other % inner;
+                self.read_mask(lane, 0, len, &mut column);
+                for i in 0..len {
+                    keep[i * width + j] = column[i];
+                }
+            }
+        }
+        self.prepare_elements(&mut buffer[..size], &keep);
+        for strip in (0..width).step_by(E::LANES) {
+            let panel = PanelIo::packed(&mut buffer, len, width, strip);
+            if !E::dispatch(self.isa, PanelKernel { op: self.op, panel }) {
+                self.columns_as_rows(&mut buffer, width, strip..width.min(strip + E::LANES));
+            }
+        }
+        if self.mask.is_some() && !O::REDUCES {
+            for j in 0..count {
+                if buffer[j] != buffer[j] {
+                    for i in 0..len {
+                        let x = &mut buffer[i * width + j];
+                        *x = if keep[i * width + j] == 0 { O::MASKED } else { *x };
+                    }
+                }
+            }
+        }
+        let rows = (self.result_len(), step.dst);
+        let block = Block { offset: at.dst, rows, columns: (count, columns.along.dst) };
+        self.write(block, &buffer, (width, 1));
+    }
+
+    /// Columns of a packed panel that the panel kernel refused.
+    fn columns_as_rows(&self, buffer: &mut [E], width: usize, columns: Range<usize>) {
+        let len = self.plan.len;
+        let mut row = vec![E::ZERO; K * len];
+        for j in columns {
+            for k in 0..K {
+                for i in 0..len {
+                    row[k * len + i] = buffer[(k * len + i) * width + j];
+                }
+            }
+            E::dispatch(self.isa, RowKernel { op: self.op, row: RowIo::packed(&mut row, len) });
+            for i in 0..self.result_len() {
+                buffer[i * width + j] = row[i];
+            }
+        }
+    }
+}
