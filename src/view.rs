@@ -321,9 +321,17 @@ impl<'a> Memory<'a> {
     /// The first `count` elements, one byte each, that begin `offset` bytes from the first: of a mask.
     pub(crate) fn bytes(&self, offset: isize, stride: isize, bytes: &mut [u8]) {
         let base = self.at(offset, stride, bytes.len());
-        for (i, byte) in bytes.iter_mut().enumerate() {
-            // SAFETY: `at` checked the span.
-            *byte = unsafe { base.wrapping_offset(i as isize * stride).read() };
+        // SAFETY: `at` checked the span; a mask is no output, and `bytes` is borrowed alone.
+        unsafe {
+            match stride {
+                1 => core::ptr::copy_nonoverlapping(base, bytes.as_mut_ptr(), bytes.len()),
+                0 if !bytes.is_empty() => bytes.fill(base.read()),
+                _ => {
+                    for (i, byte) in bytes.iter_mut().enumerate() {
+                        *byte = base.wrapping_offset(i as isize * stride).read();
+                    }
+                }
+            }
         }
     }
 

@@ -1,10 +1,10 @@
-"""Softmax and its gradients for NumPy arrays.
+"""Softmax, its logarithms and its gradients for NumPy arrays.
 
 Three promises, each of them tested:
 
 exact
-    Every probability is within 2 ULP (units in the last place) of the exact result, small ones
-    and large ones alike.
+    Every probability and log-probability is within 2 ULP (units in the last place) of the exact
+    result, small ones and large ones alike.
 reproducible
     The bits of a row depend on that row alone: not on the instruction set, the number of threads,
     the batch around it, the axis or the strides.
@@ -27,6 +27,21 @@ Write into memory that is already there, divide by a temperature at no cost, cho
 True
 >>> sl.softmax(np.zeros((3, 4), np.float32), axis=0)[:, 0]
 array([0.33333334, 0.33333334, 0.33333334], dtype=float32)
+
+The logarithm keeps its digits next to certainty. ``logsumexp`` runs over the whole array unless
+told otherwise, as SciPy's does; everything else over the last axis:
+
+>>> print(sl.log_softmax([0.0, -40.0]))
+[-4.24835426e-18 -4.00000000e+01]
+>>> sl.logsumexp(logits, axis=-1)
+array([2.40760596, 0.69314718])
+
+Say which entries count; what is hidden may be NaN. ``softmin`` is for costs, and half precision
+stays half:
+
+>>> distances = np.array([2.0, 2.0, np.nan], np.float16)
+>>> sl.softmin(distances, where=[True, True, False])
+array([0.5, 0.5, 0. ], dtype=float16)
 
 Derivatives take the probabilities, so that the forward pass is not computed twice:
 

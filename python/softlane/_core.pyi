@@ -24,19 +24,25 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 __all__ = [
     "__version__",
     "get_num_threads",
+    "log_softmax",
+    "logsumexp",
     "set_num_threads",
     "show_config",
     "softmax",
     "softmax_jvp",
     "softmax_vjp",
+    "softmin",
     "threads",
 ]
 
-_Float = TypeVar("_Float", np.float32, np.float64)
-_Out = TypeVar("_Out", bound=NDArray[np.floating[Any]])
+# bfloat16 is ml_dtypes' own and no np.floating: what may be one of it is Any.
+_Float = TypeVar("_Float", np.float16, np.float32, np.float64)
+_Out = TypeVar("_Out", bound=NDArray[Any])
 
 _Axis: TypeAlias = SupportsIndex | tuple[SupportsIndex, ...] | None
 _Real: TypeAlias = SupportsFloat | SupportsIndex
+_Count: TypeAlias = SupportsIndex | None
+_DType: TypeAlias = DTypeLike | None
 _Isa: TypeAlias = Literal["avx512", "avx2", "portable"]
 
 # What becomes float64: integers and bool, and Python's own numbers however nested.
@@ -49,6 +55,7 @@ class _SupportsDLPack(Protocol):
     def __dlpack_device__(self) -> tuple[int, int]: ...
 
 _Array: TypeAlias = ArrayLike | _SupportsDLPack
+_Mask: TypeAlias = _Array | None
 
 @type_check_only
 class _Config(TypedDict):
@@ -59,61 +66,191 @@ class _Config(TypedDict):
 
 __version__: Final[str]
 
+# One parameter a line would make this four times as long.
+# fmt: off
 @overload
 def softmax(
-    x: _Array,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: _Out,
-    dtype: DTypeLike | None = None,
-    num_threads: SupportsIndex | None = None,
+    x: _Array, /, axis: _Axis = -1, *,
+    where: _Mask = None, temperature: _Real = 1.0,
+    out: _Out, dtype: _DType = None, num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def softmax(
-    x: _Array,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    dtype: type[_Float] | np.dtype[_Float],
-    num_threads: SupportsIndex | None = None,
+    x: _Array, /, axis: _Axis = -1, *,
+    where: _Mask = None, temperature: _Real = 1.0,
+    out: None = None, dtype: type[_Float] | np.dtype[_Float], num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmax(
-    x: NDArray[_Float] | _Float,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    dtype: None = None,
-    num_threads: SupportsIndex | None = None,
+    x: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
+    where: _Mask = None, temperature: _Real = 1.0,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmax(
-    x: _Exact | _Numbers,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    dtype: None = None,
-    num_threads: SupportsIndex | None = None,
+    x: _Exact | _Numbers, /, axis: _Axis = -1, *,
+    where: _Mask = None, temperature: _Real = 1.0,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def softmax(
-    x: _Array,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    dtype: DTypeLike | None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[np.floating[Any]]: ...
+    x: _Array, /, axis: _Axis = -1, *,
+    where: _Mask = None, temperature: _Real = 1.0,
+    out: None = None, dtype: _DType = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def log_softmax(
+    x: _Array, /, axis: _Axis = -1, *,
+    where: _Mask = None, temperature: _Real = 1.0,
+    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def log_softmax(
+    x: _Array, /, axis: _Axis = -1, *,
+    where: _Mask = None, temperature: _Real = 1.0,
+    out: None = None, dtype: type[_Float] | np.dtype[_Float], num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def log_softmax(
+    x: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
+    where: _Mask = None, temperature: _Real = 1.0,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def log_softmax(
+    x: _Exact | _Numbers, /, axis: _Axis = -1, *,
+    where: _Mask = None, temperature: _Real = 1.0,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def log_softmax(
+    x: _Array, /, axis: _Axis = -1, *,
+    where: _Mask = None, temperature: _Real = 1.0,
+    out: None = None, dtype: _DType = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def softmin(
+    x: _Array, /, axis: _Axis = -1, *,
+    where: _Mask = None, temperature: _Real = 1.0,
+    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def softmin(
+    x: _Array, /, axis: _Axis = -1, *,
+    where: _Mask = None, temperature: _Real = 1.0,
+    out: None = None, dtype: type[_Float] | np.dtype[_Float], num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def softmin(
+    x: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
+    where: _Mask = None, temperature: _Real = 1.0,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def softmin(
+    x: _Exact | _Numbers, /, axis: _Axis = -1, *,
+    where: _Mask = None, temperature: _Real = 1.0,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def softmin(
+    x: _Array, /, axis: _Axis = -1, *,
+    where: _Mask = None, temperature: _Real = 1.0,
+    out: None = None, dtype: _DType = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def logsumexp(
+    x: _Array, /, axis: _Axis = None, *,
+    b: _Array | None = None, where: _Mask = None,
+    keepdims: bool = False, return_sign: Literal[False] = False,
+    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def logsumexp(
+    x: NDArray[_Float] | _Float, /, axis: None = None, *,
+    b: NDArray[_Float] | _Float | None = None, where: _Mask = None,
+    keepdims: Literal[False] = False, return_sign: Literal[False] = False,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> _Float: ...
+@overload
+def logsumexp(
+    x: NDArray[_Float] | _Float, /, axis: _Axis = None, *,
+    b: NDArray[_Float] | _Float | None = None, where: _Mask = None,
+    keepdims: Literal[True], return_sign: Literal[False] = False,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def logsumexp(
+    x: _Exact | _Numbers, /, axis: None = None, *,
+    b: _Exact | _Numbers | None = None, where: _Mask = None,
+    keepdims: Literal[False] = False, return_sign: Literal[False] = False,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> np.float64: ...
+@overload
+def logsumexp(
+    x: _Exact | _Numbers, /, axis: _Axis = None, *,
+    b: _Exact | _Numbers | None = None, where: _Mask = None,
+    keepdims: Literal[True], return_sign: Literal[False] = False,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def logsumexp(
+    x: _Array, /, axis: _Axis = None, *,
+    b: _Array | None = None, where: _Mask = None,
+    keepdims: bool = False, return_sign: Literal[False] = False,
+    out: None = None, dtype: _DType = None, num_threads: _Count = None,
+) -> Any: ...
+@overload
+def logsumexp(
+    x: _Array, /, axis: _Axis = None, *,
+    b: _Array | None = None, where: _Mask = None,
+    keepdims: bool = False, return_sign: Literal[True],
+    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+) -> tuple[_Out, Any]: ...
+@overload
+def logsumexp(
+    x: NDArray[_Float] | _Float, /, axis: None = None, *,
+    b: NDArray[_Float] | _Float | None = None, where: _Mask = None,
+    keepdims: Literal[False] = False, return_sign: Literal[True],
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> tuple[_Float, _Float]: ...
+@overload
+def logsumexp(
+    x: NDArray[_Float] | _Float, /, axis: _Axis = None, *,
+    b: NDArray[_Float] | _Float | None = None, where: _Mask = None,
+    keepdims: Literal[True], return_sign: Literal[True],
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> tuple[NDArray[_Float], NDArray[_Float]]: ...
+@overload
+def logsumexp(
+    x: _Exact | _Numbers, /, axis: None = None, *,
+    b: _Exact | _Numbers | None = None, where: _Mask = None,
+    keepdims: Literal[False] = False, return_sign: Literal[True],
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> tuple[np.float64, np.float64]: ...
+@overload
+def logsumexp(
+    x: _Exact | _Numbers, /, axis: _Axis = None, *,
+    b: _Exact | _Numbers | None = None, where: _Mask = None,
+    keepdims: Literal[True], return_sign: Literal[True],
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+@overload
+def logsumexp(
+    x: _Array, /, axis: _Axis = None, *,
+    b: _Array | None = None, where: _Mask = None,
+    keepdims: bool = False, return_sign: Literal[True],
+    out: None = None, dtype: _DType = None, num_threads: _Count = None,
+) -> tuple[Any, Any]: ...
+@overload
+def logsumexp(
+    x: _Array, /, axis: _Axis = None, *,
+    b: _Array | None = None, where: _Mask = None,
+    keepdims: bool = False, return_sign: bool,
+    out: NDArray[Any] | None = None, dtype: _DType = None, num_threads: _Count = None,
+) -> Any: ...
+# fmt: on
+
 @overload
 def softmax_vjp(
     y: _Array,
@@ -157,7 +294,7 @@ def softmax_vjp(
     temperature: _Real = 1.0,
     out: None = None,
     num_threads: SupportsIndex | None = None,
-) -> NDArray[np.floating[Any]]: ...
+) -> NDArray[Any]: ...
 @overload
 def softmax_jvp(
     y: _Array,
@@ -201,7 +338,7 @@ def softmax_jvp(
     temperature: _Real = 1.0,
     out: None = None,
     num_threads: SupportsIndex | None = None,
-) -> NDArray[np.floating[Any]]: ...
+) -> NDArray[Any]: ...
 def set_num_threads(n: SupportsIndex) -> None: ...
 def get_num_threads() -> int: ...
 

@@ -166,13 +166,14 @@ pub(crate) struct Read<'a, 'b, E> {
     pub(crate) block: Block,
     pub(crate) buffer: &'b mut [E],
     pub(crate) step: (usize, usize),
+    pub(crate) negate: bool,
 }
 
 impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
     type Output = ();
     #[inline(always)]
     fn run<S: Wide<E>>(self, _: S) {
-        let Self { memory, block, buffer, step } = self;
+        let Self { memory, block, buffer, step, negate } = self;
         let (rows, columns) = (block.rows.0, block.columns.0);
         if rows == 0 || columns == 0 {
             return;
@@ -187,16 +188,16 @@ impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
             for i in 0..rows {
                 let from = base.wrapping_offset(i as isize * block.rows.1);
                 let to = to.wrapping_add(i * step.0);
+                let stride = block.columns.1;
                 // SAFETY: `block` checked the span, and the assertion that of the buffer.
                 unsafe {
-                    match block.columns.1 / item {
-                        1 if step.1 == 1 && block.columns.1 == item => {
-                            read::<T, E>(from, item, memory.swapped, to, 1, columns);
+                    match (stride / item, step.1, memory.swapped) {
+                        (1, 1, false) if stride == item => read::<T, E, false>(from, item, to, 1, columns, negate),
+                        (2, 1, false) if stride == 2 * item => {
+                            read::<T, E, false>(from, 2 * item, to, 1, columns, negate);
                         }
-                        2 if step.1 == 1 && block.columns.1 == 2 * item => {
-                            read::<T, E>(from, 2 * item, memory.swapped, to, 1, columns);
-                        }
-                        _ => read::<T, E>(from, block.columns.1, memory.swapped, to, step.1, columns),
+                        (_, _, false) => read::<T, E, false>(from, stride, to, step.1, columns, negate),
+                        (_, _, true) => read::<T, E, true>(from, stride, to, step.1, columns, negate),
                     }
                 }
             }
@@ -207,21 +208,21 @@ impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
 /// # Safety
 /// All elements lie in readable memory, and all places in the buffer.
 #[inline(always)]
-unsafe fn read<T: Stored, E: Compute>(
+unsafe fn read<T: Stored, E: Compute, const SWAPPED: bool>(
     from: *const u8,
     stride: isize,
-    swapped: bool,
     to: *mut E,
     step: usize,
     count: usize,
+    negate: bool,
 ) {
     for j in 0..count {
         // SAFETY: promised by the caller.
         unsafe {
             let x: T = from.wrapping_offset(j as isize * stride).cast::<T>().read_unaligned();
-            let x = if swapped { x.swap() } else { x };
-            *to.add(j * step) =
-                if size_of::<E>() == 4 { E::from_f32(x.widen_f32()) } else { E::from_f64(x.widen()) };
+            let x = if SWAPPED { x.swap() } else { x };
+            let x = if size_of::<E>() == 4 { E::from_f32(x.widen_f32()) } else { E::from_f64(x.widen()) };
+            *to.add(j * step) = if negate { E::NEGATIVE_ZERO - x } else { x };
         }
     }
 }

@@ -4,7 +4,7 @@ A new function is a row of `FUNCTIONS`, a new layout a row of `LAYOUTS`; the tes
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +24,22 @@ class Function:
     name: str
     twin: Callable[..., Array]
     judge: Callable[..., list[Any]]  # one row, in mpmath
-    arguments: tuple[str, ...]  # names of the array arguments
-    bound: float  # ULP
-    error: Callable[[Array, Array, Axis], float]  # what the bound is measured in
+    arguments: tuple[str, ...] = ("x",)  # names of the array arguments
+    bound: float = 2.0  # ULP
+    half_bound: float = 0.51  # ULP of float16 and bfloat16
+    error: Callable[[Array, Array, Axis], float] = reference.error_by_entry  # the bound's measure
     takes_dtype: bool = False
+    takes_where: bool = False
+    takes_temperature: bool = True
+    reduces: bool = False  # called with keepdims=True: the reduced axes have length 1
+    sign: int = 1  # of the input in the exponent
+    left_out: float = 0.0  # what a masked entry gives; for a reduction, a row without any other
 
     def __call__(self, *arrays: Any, **options: Any) -> Any:
+        if self.reduces:
+            options = {"axis": -1, "keepdims": True} | options
+        if not self.takes_temperature and options.get("temperature") == 1.0:
+            del options["temperature"]
         return getattr(softlane, self.name)(*arrays, **options)
 
     def inputs(self, x: Array, axis: Axis = -1, temperature: float = 1.0) -> tuple[Array, ...]:
@@ -39,13 +49,53 @@ class Function:
         """
         if len(self.arguments) == 1:
             return (x,)
-        if x.dtype.kind != "f":
+        if not reference.is_float(x.dtype):
             return x, x[tuple(slice(None, None, -1) for _ in x.shape)]
-        y = reference.softmax(x, axis, temperature).astype(x.dtype)
+        y = rounded(reference.softmax(x, axis, temperature), x.dtype)
         return y, golden.values(x.shape, x.dtype, spread=4.0, seed=x.ndim + 77)
 
-    def exact(self, arrays: tuple[Any, ...], axis: Axis = -1, temperature: float = 1.0) -> Array:
-        return self.twin(*arrays, axis=axis, temperature=temperature)
+    def exact(
+        self,
+        arrays: tuple[Any, ...],
+        axis: Axis = -1,
+        temperature: float = 1.0,
+        where: Any = None,
+    ) -> Array:
+        masked = {} if where is None else {"where": where}
+        return self.twin(*arrays, axis=axis, temperature=temperature, **masked)
+
+    def result_shape(self, shape: tuple[int, ...], axis: Axis = -1) -> tuple[int, ...]:
+        """Return the shape of the result for inputs of this shape."""
+        if not self.reduces:
+            return shape
+        axes = reference.normalized_axes(axis, len(shape))
+        return tuple(1 if a in axes else n for a, n in enumerate(shape))
+
+    def temperatures(self, some: Iterable[Any]) -> list[Any]:
+        """Return those of some temperatures the function can be called with."""
+        return [t for t in some if self.takes_temperature or t == 1.0] or [1.0]
+
+    def allowed(self, dtype: np.dtype[Any]) -> float:
+        """Return how many ULP of a dtype the result may be off, as the twin measures it."""
+        if dtype in HALVES:
+            return self.half_bound
+        return self.bound + (SLACK if dtype == np.float64 else 0.0)
+
+
+def rounded(exact: Array, dtype: np.dtype[Any]) -> Array:
+    """Round to a dtype, to subnormals, zero or infinity without a word."""
+    with np.errstate(all="ignore"):
+        return exact.astype(dtype)
+
+
+def _logsumexp(x: Array, axis: Axis, temperature: float, where: Any = None) -> Array:
+    assert temperature == 1.0
+    return reference.logsumexp(x, axis, where=where, keepdims=True)
+
+
+def _logsumexp_row(x: Array, temperature: float) -> list[Any]:
+    assert temperature == 1.0
+    return reference.logsumexp_row(x)[:1]
 
 
 FUNCTIONS = (
@@ -53,10 +103,34 @@ FUNCTIONS = (
         "softmax",
         reference.softmax,
         reference.softmax_row,
-        ("x",),
-        bound=2.0,
-        error=reference.error_by_entry,
         takes_dtype=True,
+        takes_where=True,
+    ),
+    Function(
+        "log_softmax",
+        reference.log_softmax,
+        reference.log_softmax_row,
+        takes_dtype=True,
+        takes_where=True,
+        left_out=-np.inf,
+    ),
+    Function(
+        "softmin",
+        reference.softmin,
+        reference.softmin_row,
+        takes_dtype=True,
+        takes_where=True,
+        sign=-1,
+    ),
+    Function(
+        "logsumexp",
+        _logsumexp,
+        _logsumexp_row,
+        takes_dtype=True,
+        takes_where=True,
+        takes_temperature=False,
+        reduces=True,
+        left_out=-np.inf,
     ),
     Function(
         "softmax_vjp",
@@ -64,6 +138,7 @@ FUNCTIONS = (
         reference.softmax_vjp_row,
         ("y", "dy"),
         bound=4.0,
+        half_bound=4.0,
         error=reference.error_by_row,
     ),
     Function(
@@ -72,11 +147,16 @@ FUNCTIONS = (
         reference.softmax_jvp_row,
         ("y", "dx"),
         bound=4.0,
+        half_bound=4.0,
         error=reference.error_by_row,
     ),
 )
+BY_NAME = {f.name: f for f in FUNCTIONS}
+MASKING = tuple(f for f in FUNCTIONS if f.takes_where)
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+HALVES = (np.dtype(np.float16), reference.BFLOAT16)
+DTYPES = (*FLOATS, *HALVES)
 EXACT = tuple(np.dtype(code) for code in "?bBhHiIlLqQ")  # integers and bool become float64
 
 # Without a wide longdouble the float64 twin is itself only good to a few ULP.
@@ -174,6 +254,15 @@ SHAPES: tuple[tuple[int, ...], ...] = (
     (5, 1, 19),
     (2, 3, 4, 5),
 )
+
+
+# For the halves, whose rows go the same ways: one of each kind.
+FEWER_SHAPES: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (17,), (3, 0), (7, 33), (3, 4, 5))
+
+
+def shapes(dtype: np.dtype[Any]) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes to run over for a dtype."""
+    return FEWER_SHAPES if dtype in HALVES else SHAPES
 
 
 def axes(ndim: int) -> list[Axis]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import softlane
-from cases import FLOATS, FUNCTIONS, Function
+from cases import DTYPES, FUNCTIONS, MASKING, Function
 
 # The same examples in every run: a failure is then a change of the code, not of the dice.
 hypothesis.settings.register_profile(
@@ -27,7 +27,28 @@ def function(request: pytest.FixtureRequest) -> Function:
     return chosen
 
 
-@pytest.fixture(params=FLOATS, ids=str)
+@pytest.fixture(params=[f for f in FUNCTIONS if not f.reduces], ids=lambda f: f.name)
+def elementwise(request: pytest.FixtureRequest) -> Function:
+    """Each function whose result has the shape of its input, in turn."""
+    chosen: Function = request.param
+    return chosen
+
+
+@pytest.fixture(params=[f for f in FUNCTIONS if f.takes_temperature], ids=lambda f: f.name)
+def tempered(request: pytest.FixtureRequest) -> Function:
+    """Each function with a temperature, in turn."""
+    chosen: Function = request.param
+    return chosen
+
+
+@pytest.fixture(params=MASKING, ids=lambda f: f.name)
+def masking(request: pytest.FixtureRequest) -> Function:
+    """Each function with a mask, in turn."""
+    chosen: Function = request.param
+    return chosen
+
+
+@pytest.fixture(params=DTYPES, ids=str)
 def dtype(request: pytest.FixtureRequest) -> np.dtype[Any]:
     """Each floating dtype in turn."""
     chosen: np.dtype[Any] = request.param

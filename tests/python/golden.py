@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,7 +46,7 @@ def _splitmix64(counter: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def values(shape: tuple[int, ...], dtype: Any, *, spread: float = 8.0, seed: int = 0) -> Any:
     """Return numbers evenly spread over [-spread, spread), each exact in ``dtype``."""
     dtype = np.dtype(dtype)
-    bits = np.finfo(dtype).nmant + 1
+    bits = ml_dtypes.finfo(dtype).nmant + 1
     size = int(np.prod(shape, dtype=np.int64))
     counter = np.arange(1, size + 1, dtype=np.uint64) + np.uint64(seed << 32)
     integers = (_splitmix64(counter) >> np.uint64(64 - bits)).astype(np.int64) - (1 << (bits - 1))

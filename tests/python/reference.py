@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias, overload
 
+import ml_dtypes
 import mpmath
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,26 +21,41 @@ Axis: TypeAlias = int | tuple[int, ...] | None
 # ULP.
 LONGDOUBLE_IS_WIDE = bool(np.finfo(np.longdouble).nmant >= 63)
 
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
 _BLOCK = 1 << 20  # entries of a row worked on at a time, to bound memory on rows of 10⁷
 _DIGITS = 50
 
 
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """Tell whether a dtype is floating; the kind of bfloat16 is not that of NumPy's own."""
+    return dtype.kind == "f" or dtype.type is ml_dtypes.bfloat16
+
+
+def finfo(dtype: np.dtype[Any]) -> Any:
+    """Return NumPy's finfo, or the same of bfloat16."""
+    return ml_dtypes.finfo(dtype) if dtype.type is ml_dtypes.bfloat16 else np.finfo(dtype)
+
+
 def wider(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the type a twin computes in: at least 11 bits more than ``dtype``."""
-    narrow = dtype.kind == "f" and dtype.itemsize <= 4
+    narrow = is_float(dtype) and dtype.itemsize <= 4
     return np.dtype(np.float64 if narrow else np.longdouble)
 
 
 def result_dtype(*arrays: Array) -> np.dtype[Any]:
     """Return the dtype rule of softlane: floats promote as in NumPy, all else is float64."""
-    dtypes = (a.dtype.newbyteorder("=") for a in arrays)
-    return np.result_type(*(d if d.kind == "f" else np.dtype(np.float64) for d in dtypes))
+    dtypes = {a.dtype.newbyteorder("=") if is_float(a.dtype) else np.float64 for a in arrays}
+    if BFLOAT16 in dtypes and np.dtype(np.float16) in dtypes:
+        dtypes.add(np.dtype(np.float32))  # the least that holds both
+        dtypes.remove(BFLOAT16)
+    return np.result_type(*dtypes)
 
 
 def _converted(x: ArrayLike) -> Array:
     """Return integers and bool as float64, which is what they are computed as."""
     array = np.asarray(x)
-    return array if array.dtype.kind == "f" else array.astype(np.float64)
+    return array if is_float(array.dtype) else array.astype(np.float64)
 
 
 def normalized_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
@@ -284,7 +300,7 @@ def _log_of_sums(rows: Array, factors: Array, dtype: np.dtype[Any]) -> tuple[Arr
     result: Array = top[:, 0] + np.where(apart <= whole, terms.sum(axis=0), log_total)
     sign = np.sign(total)
     # As many roundings as one hundredth of an ULP of the dtype is worth.
-    bearable = max(20, 0.01 * 2.0 ** (np.finfo(wide).nmant - np.finfo(dtype).nmant))
+    bearable = max(20, 0.01 * 2.0 ** (finfo(wide).nmant - finfo(dtype).nmant))
     sure = np.fmin(apart, whole) <= bearable * np.abs(result)
     sure &= spread * np.finfo(wide).eps < 0.01  # or the sign is a guess
     finite = (infinite == 0) & np.isfinite(top[:, 0])
@@ -432,7 +448,10 @@ def from_mpmath(values: Iterable[Any], dtype: np.dtype[Any]) -> Array:
 def ulp(exact: Array, dtype: np.dtype[Any]) -> Array:
     """Return the unit in the last place of ``dtype`` at the exact values, subnormal or not."""
     with np.errstate(all="ignore"):
-        unit: Array = np.spacing(np.abs(exact).astype(dtype)).astype(exact.dtype)
+        # NumPy's spacing of the largest number is infinite: take its neighbour's.
+        largest = np.nextafter(finfo(dtype).max, dtype.type(0))
+        near = np.minimum(np.abs(exact).astype(dtype), largest)
+        unit: Array = np.spacing(near).astype(exact.dtype)
     return unit
 
 

@@ -1,5 +1,6 @@
 """Every function equals its plain twin: dtype × layout × axis × shape, and every kind of input."""
 
+import itertools
 import warnings
 from typing import Any
 
@@ -9,25 +10,28 @@ import pytest
 import golden
 import reference
 from cases import (
+    BY_NAME,
+    DTYPES,
     EXACT,
     FLOATS,
     FUNCTIONS,
+    HALVES,
     SHAPES,
-    SLACK,
     Function,
     Layout,
     axes,
     layouts,
+    rounded,
     same_bits,
+    shapes,
 )
 from reference import Array, Axis
 
 PRODUCT = [
-    pytest.param(function, dtype, layout, shape, axis, id=f"{dtype}-{layout.name}-{shape}-{axis}")
+    pytest.param(function, dtype, layout, shape, id=f"{function.name}-{dtype}-{layout.name}-{shape}")
     for function in FUNCTIONS
-    for dtype in FLOATS
-    for shape in SHAPES
-    for axis in axes(len(shape))
+    for dtype in DTYPES
+    for shape in shapes(dtype)
     for layout in layouts(len(shape))
 ]
 
@@ -40,32 +44,38 @@ def check(function: Function, arrays: tuple[Any, ...], axis: Axis = -1, **option
     assert result.shape == exact.shape
     assert result.dtype == reference.result_dtype(*map(np.asarray, arrays))
     assert result.dtype.isnative
-    assert function.error(np.asarray(result), exact, axis) <= function.bound + SLACK
+    error = function.error(np.asarray(result), exact, axis)
+    assert error <= function.allowed(result.dtype), f"axis {axis}"
     return np.asarray(result)
 
 
-@pytest.mark.parametrize(("function", "dtype", "layout", "shape", "axis"), PRODUCT)
+@pytest.mark.parametrize(("function", "dtype", "layout", "shape"), PRODUCT)
 def test_product(
-    function: Function, dtype: np.dtype[Any], layout: Layout, shape: tuple[int, ...], axis: Axis
+    function: Function, dtype: np.dtype[Any], layout: Layout, shape: tuple[int, ...]
 ) -> None:
     x = golden.values(shape, dtype, seed=len(shape))
-    arrays = tuple(layout.build(a) for a in function.inputs(x, axis))
-    before = [a.tobytes() for a in arrays]
-    result = check(function, arrays, axis)
-    assert [a.tobytes() for a in arrays] == before
-    assert not any(np.shares_memory(result, a) for a in arrays)
+    for axis in axes(len(shape)):
+        arrays = tuple(layout.build(a) for a in function.inputs(x, axis))
+        before = [a.tobytes() for a in arrays]
+        result = check(function, arrays, axis)
+        assert [a.tobytes() for a in arrays] == before
+        assert not any(np.shares_memory(result, a) for a in arrays)
 
 
 def test_the_product_is_complete() -> None:
     # A filter gone wrong in the tables would otherwise pass as a green, shorter run.
-    assert len(PRODUCT) > 2500 * len(FUNCTIONS)
-    assert {case.values[2].name for case in PRODUCT} >= {"broadcast1", "reversed3", "misaligned"}  # type: ignore[union-attr]
+    cases = [(v[0], v[1], axis) for v, _, _ in PRODUCT for axis in axes(len(v[3]))]
+    for function in FUNCTIONS:
+        for dtype in DTYPES:
+            count = sum(case[:2] == (function, dtype) for case in cases)
+            assert count > (300 if dtype in HALVES else 1250)
+    assert {v[2].name for v, _, _ in PRODUCT} >= {"broadcast1", "reversed3", "misaligned"}  
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 2, np.float32(3.7), np.int64(7), 1e3])
-def test_temperature(function: Function, dtype: np.dtype[Any], temperature: Any) -> None:
+def test_temperature(tempered: Function, dtype: np.dtype[Any], temperature: Any) -> None:
     x = golden.values((6, 45), dtype)
-    check(function, function.inputs(x, temperature=float(temperature)), temperature=temperature)
+    check(tempered, tempered.inputs(x, temperature=float(temperature)), temperature=temperature)
 
 
 @pytest.mark.parametrize("layout", layouts(2), ids=lambda layout: layout.name)
@@ -82,11 +92,12 @@ def test_extreme_integers(function: Function, exact: np.dtype[Any]) -> None:
     low, high = (0, 1) if exact.kind == "b" else (np.iinfo(exact).min, np.iinfo(exact).max)
     x = np.array([low, high, low, high, high], exact)
     check(function, function.inputs(x))
-    check(function, function.inputs(x), temperature=1e3)
+    if function.takes_temperature:
+        check(function, function.inputs(x), temperature=1e3)
 
 
 def test_uint8_does_not_wrap() -> None:
-    (softmax,) = (f for f in FUNCTIONS if f.name == "softmax")
+    softmax = BY_NAME["softmax"]
     assert same_bits(softmax(np.array([0, 255], np.uint8)), softmax([0.0, 255.0]))
     assert softmax(np.array([0, 255], np.uint8))[1] == 1.0
 
@@ -123,6 +134,8 @@ def test_mixed_dtypes_promote_as_in_numpy(function: Function) -> None:
     check(function, (y.astype(np.float64), dy))
     check(function, (y, np.arange(63).reshape(3, 21)))
     check(function, (y.astype(">f4"), dy.astype("<f4")))
+    for first, second in itertools.permutations(DTYPES, 2):
+        check(function, (rounded(y, first), dy.astype(second)))
 
 
 class HasArray:
@@ -163,16 +176,25 @@ class OnAnotherDevice(HasDLPack):
     device = (2, 0)
 
 
+def exports(dtype: np.dtype[Any]) -> None:
+    """Skip where NumPy itself cannot export a dtype."""
+    if dtype.kind != "f":
+        pytest.skip(f"NumPy exports no {dtype} by DLPack")
+
+
 @pytest.mark.parametrize("wrapper", [HasArray, HasDLPack, HasOldDLPack])
 @pytest.mark.parametrize("axis", [-1, 0, None])
 def test_protocols(function: Function, dtype: np.dtype[Any], wrapper: Any, axis: Axis) -> None:
     arrays = function.inputs(golden.values((7, 33), dtype), axis)
+    if issubclass(wrapper, HasDLPack):
+        exports(dtype)
     result = function(*map(wrapper, arrays), axis=axis)
     assert type(result) is np.ndarray
     assert same_bits(result, function(*arrays, axis=axis))
 
 
 def test_dlpack_strided_and_read_only(function: Function, dtype: np.dtype[Any]) -> None:
+    exports(dtype)
     arrays = function.inputs(golden.values((7, 33), dtype))
     expected = function(*arrays)
     strided = tuple(HasDLPack(np.asfortranarray(a)) for a in arrays)
@@ -203,6 +225,7 @@ def imported(name: str) -> Any:
 
 
 def test_torch_tensors(function: Function, dtype: np.dtype[Any]) -> None:
+    exports(dtype)
     torch = imported("torch")
     arrays = function.inputs(golden.values((7, 33), dtype))
     tensors = [torch.from_numpy(a) for a in arrays]
@@ -236,16 +259,21 @@ def test_subclasses_give_ndarray(function: Function, subclass: Any, axis: Axis) 
 DTYPE_SPELLINGS = [
     np.float32,
     np.float64,
+    np.float16,
     float,
     "float32",
+    "bfloat16",
+    "e",
     "d",
     np.dtype(np.float32),
+    reference.BFLOAT16,
+    np.dtype(np.float16).newbyteorder("S"),
     np.dtype(np.float64).newbyteorder("S"),
 ]
 
 
 @pytest.mark.parametrize("spelling", DTYPE_SPELLINGS, ids=str)
-@pytest.mark.parametrize("given", [*FLOATS, np.dtype(np.uint8), np.dtype(bool)], ids=str)
+@pytest.mark.parametrize("given", [*DTYPES, np.dtype(np.uint8), np.dtype(bool)], ids=str)
 def test_dtype_argument(spelling: Any, given: np.dtype[Any]) -> None:
     x = golden.values((5, 70), np.float64, spread=60.0).astype(given)
     wanted = np.dtype(spelling).newbyteorder("=")
@@ -256,10 +284,10 @@ def test_dtype_argument(spelling: Any, given: np.dtype[Any]) -> None:
             assert result.dtype == wanted
             assert result.dtype.isnative
             # Computed in the wider of the two and rounded once.
-            computed = np.result_type(wanted, reference.result_dtype(*arrays))
+            given_as = reference.result_dtype(*arrays)
+            computed = reference.result_dtype(np.empty(0, wanted), np.empty(0, given_as))
             narrowed = wanted != computed
-            bound = 0.51 if narrowed else function.bound + SLACK
+            bound = 0.51 if narrowed else function.allowed(computed)
             wide = tuple(a.astype(computed) for a in arrays)
             assert function.error(result, function.exact(wide), -1) <= bound
-            with np.errstate(under="ignore"):
-                assert same_bits(result, function(*wide).astype(wanted))
+            assert same_bits(result, rounded(function(*wide), wanted))

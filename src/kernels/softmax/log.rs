@@ -7,9 +7,10 @@
 //! exponentials are taken once more in twice the precision.
 #![forbid(unsafe_code)]
 
+use super::rows::{Piped, piped_rows};
 use super::{Partial, Softmax, Sweep, Total, first, rescaled};
 use crate::element::{Compute, WideScalar};
-use crate::kernels::{LaneTerms, Next, Op, fold_lanes, row_by_sweeps};
+use crate::kernels::{LaneTerms, Next, One, Op, Rows, fold_lanes, row_by_sweeps};
 use crate::math::exp::{Exp, ExpConstants, Exponential, Shift};
 use crate::math::fixed::Fixed;
 use crate::math::ln::rough_ln_1p;
@@ -386,6 +387,52 @@ impl<E: ExpConstants> LogSoftmax<E> {
     }
 }
 
+impl<E: ExpConstants> Piped<E> for LogSoftmax<E> {
+    const KEEPS: bool = false;
+
+    #[inline(always)]
+    fn softmax(&self) -> &Softmax<E> {
+        &self.log_sum.softmax
+    }
+
+    /// The maximum and the logarithm.
+    #[inline(always)]
+    fn settled<S: Wide<E>>(
+        &self,
+        s: S,
+        row: RowIo<'_, E, 1>,
+        max: E,
+        shift: &Shift<S::V>,
+        sum: E::Wide,
+    ) -> Option<[E; 2]> {
+        let top = first(s, shift.top);
+        let mut total = self.begin(row.len());
+        total.sums.sum.sum = sum;
+        (total.sums.max, total.sums.top, total.sums.sweep) = (max, top, Sweep::Sum);
+        if total.is_short || ratio(&total) < APART {
+            total.stage = Stage::Apart;
+            let mut start = 0;
+            while start < row.len() {
+                let partial = self.log_sum.sweep(s, &total, row.part(start, E::CHUNK).input(0));
+                self.log_sum.merge(&mut total, partial);
+                start += E::CHUNK;
+            }
+        }
+        let (others, ties) = match total.others {
+            Some(others) => (others, total.ties),
+            None => (sum.add(E::Wide::widened(E::ZERO - top)), 1.0),
+        };
+        let more = s.splat(E::from_f64(ties - 1.0));
+        let high = first(s, s.wide_ln_1p(s.wide_splat(others), shift.top, more).0);
+        (high == high).then_some([max, high])
+    }
+
+    #[inline(always)]
+    fn result<S: Simd<E>>(&self, s: S, x: S::V, (max, high): (S::V, S::V)) -> S::V {
+        self.entry(s, x, &Log { max, high, low: high })
+    }
+}
+
 impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
     type Total = LogTotal<E>;
     type Partial = LogPartial<E>;
@@ -427,7 +474,17 @@ impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
 
     #[inline(always)]
     fn row<S: Wide<E>>(&self, s: S, row: RowIo<'_, E, 1>) {
-        row_by_sweeps(self, s, row);
+        self.rows(s, &One(row));
+    }
+
+    #[inline(always)]
+    fn rows<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, rows: &R) {
+        if rows.count() > 0 && rows.get(0).len() <= Softmax::<E>::STORED {
+            return piped_rows(self, s, rows);
+        }
+        for i in 0..rows.count() {
+            row_by_sweeps(self, s, rows.get(i));
+        }
     }
 
     #[inline(always)]

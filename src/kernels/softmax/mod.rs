@@ -18,9 +18,10 @@ mod rows;
 pub use self::log::{LogSoftmax, LogSumExp};
 
 use self::panel::{inverses, panel_max};
+use self::rows::{Piped, piped_rows};
 use super::{Next, One, Op, Rows, max_pass, row_by_sweeps};
 use crate::element::{Compute, WideScalar};
-use crate::math::exp::{Exp, ExpConstants};
+use crate::math::exp::{Exp, ExpConstants, Shift};
 use crate::math::sum::ScaledSum;
 use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
 
@@ -108,6 +109,33 @@ fn rescaled<E: Compute, S: Simd<E>>(s: S, rescale: Option<[E; 2]>, x: S::V) -> S
 #[inline(always)]
 fn scaled<E: Compute, S: Simd<E>>(s: S, e: S::V, high: S::V, low: S::V) -> S::V {
     s.mul_add(e, high, s.mul(e, low))
+}
+
+impl<E: ExpConstants> Piped<E> for Softmax<E> {
+    const KEEPS: bool = true;
+
+    #[inline(always)]
+    fn softmax(&self) -> &Softmax<E> {
+        self
+    }
+
+    /// The inverse of the sum, in two parts.
+    #[inline(always)]
+    fn settled<S: Wide<E>>(
+        &self,
+        _: S,
+        _: RowIo<'_, E, 1>,
+        _: E,
+        _: &Shift<S::V>,
+        sum: E::Wide,
+    ) -> Option<[E; 2]> {
+        inverse::<E>(sum)
+    }
+
+    #[inline(always)]
+    fn result<S: Simd<E>>(&self, s: S, e: S::V, (high, low): (S::V, S::V)) -> S::V {
+        scaled(s, e, high, low)
+    }
 }
 
 impl<E: ExpConstants> Op<E, 1> for Softmax<E> {
@@ -211,7 +239,7 @@ impl<E: ExpConstants> Op<E, 1> for Softmax<E> {
     #[inline(always)]
     fn rows<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, rows: &R) {
         if rows.count() > 0 && rows.get(0).len() <= Self::STORED {
-            return self.stored_rows(s, rows);
+            return piped_rows(self, s, rows);
         }
         for i in 0..rows.count() {
             row_by_sweeps(self, s, rows.get(i));

@@ -1,12 +1,34 @@
-//! softmax along rows in memory: the passes, and the loop that runs three of them at once.
+//! softmax and log_softmax along rows in memory: the passes, and the loop that runs three of them at once.
 #![forbid(unsafe_code)]
 
-use super::{Softmax, inverse, rescaled, scaled};
-use crate::element::{Compute, WideScalar};
-use crate::kernels::{Rows, fold_max, max_from, max_pass, row_by_sweeps};
-use crate::math::exp::{ExpConstants, RowShift};
+use super::{Softmax, rescaled};
+use crate::element::WideScalar;
+use crate::kernels::{Op, Rows, fold_max, max_from, max_pass, row_by_sweeps};
+use crate::math::exp::{ExpConstants, RowShift, Shift};
 use crate::math::sum::LaneSum;
-use crate::simd::{Row, RowIo, Wide};
+use crate::simd::{Row, RowIo, Simd, Wide};
+
+/// An operation whose rows go through that loop.
+pub(super) trait Piped<E: ExpConstants>: Op<E, 1> {
+    /// Whether results are made of the exponentials, which are kept in the output, or of the inputs.
+    const KEEPS: bool;
+
+    fn softmax(&self) -> &Softmax<E>;
+
+    /// What all results of a row are made with, given its maximum and the sum of its exponentials; `None` where the row
+    /// is NaN throughout.
+    fn settled<S: Wide<E>>(
+        &self,
+        s: S,
+        row: RowIo<'_, E, 1>,
+        max: E,
+        shift: &Shift<S::V>,
+        sum: E::Wide,
+    ) -> Option<[E; 2]>;
+
+    /// The results of a vector of exponentials or inputs.
+    fn result<S: Simd<E>>(&self, s: S, x: S::V, with: (S::V, S::V)) -> S::V;
+}
 
 impl<E: ExpConstants> Softmax<E> {
     /// The exponentials of a chunk, added up; and written, if there is an output.
@@ -79,178 +101,194 @@ impl<E: ExpConstants> Softmax<E> {
         }
     }
 
-    /// Rows that keep their exponentials.
-    ///
-    /// One loop takes the exponentials of a row, writes the results of the row before and seeks the maximum of the row
-    /// after: the first keeps the arithmetic busy, the others the memory.
+    /// The sum of the exponentials of a row; they are written, if they are kept.
     #[inline(always)]
-    pub(super) fn stored_rows<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, rows: &R) {
-        let (count, are_far) = (rows.count(), rows.are_far());
-        if count == 0 {
-            return;
-        }
-        let mut row = rows.get(0);
-        let mut max = max_pass(s, row.input(0));
-        // The row before, whose results are still to be written, and the inverse of its sum.
-        let mut before: Option<(RowIo<'_, E, 1>, [E; 2])> = None;
-        for i in 1..=count {
-            // After the last row the loop of three seeks in vain, in that row.
-            let after = if i < count { rows.get(i) } else { row };
-            let is_ordinary = self.exp.is_ordinary(max);
-            let shift = self.exp.row_shift(s, &self.exp.shift(s, s.splat(max)));
-            let mut found = None;
-            if let (Some(before), true) = (before, is_ordinary && row.len() > E::LANES) {
-                let (sum, next) = self.fused_pass(s, row, &shift, before, after.input(0), are_far);
-                max = next;
-                found = Some(sum);
-            } else {
-                if let Some((before, inverse)) = before {
-                    scale_pass(s, before, inverse);
-                }
-                if is_ordinary {
-                    found = Some(self.row_sum(s, row, &shift));
-                }
-                if i < count {
-                    max = max_pass(s, after.input(0));
-                }
-            }
-            before = match found {
-                Some(sum) => match inverse::<E>(sum) {
-                    Some(inverse) => Some((row, inverse)),
-                    None => {
-                        row.fill(E::NAN);
-                        None
-                    }
-                },
-                None => {
-                    row_by_sweeps(self, s, row);
-                    None
-                }
-            };
-            row = after;
-        }
-        if let Some((before, inverse)) = before {
-            scale_pass(s, before, inverse);
-        }
-    }
-
-    /// The sum of the exponentials of a row, which are written.
-    #[inline(always)]
-    fn row_sum<S: Wide<E>>(&self, s: S, row: RowIo<'_, E, 1>, shift: &RowShift<S::V>) -> E::Wide {
+    fn row_sum<S: Wide<E>>(
+        &self,
+        s: S,
+        row: RowIo<'_, E, 1>,
+        shift: &RowShift<S::V>,
+        keeps: bool,
+    ) -> E::Wide {
         let mut sum = E::Wide::default();
         let mut start = 0;
         while start < row.len() {
             let chunk = row.part(start, E::CHUNK);
-            sum = sum.add(self.exp_sum_pass(s, chunk.input(0), None, shift, Some(chunk)));
+            sum = sum.add(self.exp_sum_pass(s, chunk.input(0), None, shift, keeps.then_some(chunk)));
             start += E::CHUNK;
         }
         sum
     }
+}
 
-    /// The sum of the exponentials of a row, which are written; and the maximum of the row `after`. The exponentials of
-    /// the row `before` are multiplied by the inverse of their sum.
-    #[inline(always)]
-    fn fused_pass<S: Wide<E>>(
-        &self,
-        s: S,
-        row: RowIo<'_, E, 1>,
-        shift: &RowShift<S::V>,
-        (before, inverse): (RowIo<'_, E, 1>, [E; 2]),
-        after: Row<'_, E>,
-        are_far: bool,
-    ) -> (E::Wide, E) {
-        let inverse = (s.splat(inverse[0]), s.splat(inverse[1]));
-        let mut max = [s.splat(E::NEG_INFINITY); 4];
-        let mut total = E::Wide::default();
-        if row.len() <= E::CHUNK {
-            total = self.fused_chunk(s, row, shift, (before, inverse), (after, &mut max), are_far);
+/// Rows of no more than [`STORED_CHUNKS`](super::STORED_CHUNKS).
+///
+/// One loop takes the exponentials of a row, writes the results of the row before and seeks the maximum of the row
+/// after: the first keeps the arithmetic busy, the others the memory.
+#[inline(always)]
+pub(super) fn piped_rows<E: ExpConstants, P: Piped<E>, S: Wide<E>, R: Rows<E, 1>>(p: &P, s: S, rows: &R) {
+    let softmax = p.softmax();
+    let (count, are_far) = (rows.count(), rows.are_far());
+    if count == 0 {
+        return;
+    }
+    let mut row = rows.get(0);
+    let mut max = max_pass(s, row.input(0));
+    // The row before, whose results are still to be written, and what they are made with.
+    let mut before: Option<(RowIo<'_, E, 1>, [E; 2])> = None;
+    for i in 1..=count {
+        // After the last row the loop of three seeks in vain, in that row.
+        let after = if i < count { rows.get(i) } else { row };
+        let is_ordinary = softmax.exp.is_ordinary(max);
+        let row_max = max;
+        let shift = softmax.exp.shift(s, s.splat(max));
+        let row_shift = softmax.exp.row_shift(s, &shift);
+        let mut found = None;
+        if let (Some(before), true) = (before, is_ordinary && row.len() > E::LANES) {
+            let (sum, next) = fused_pass(p, s, row, &row_shift, before, after.input(0), are_far);
+            max = next;
+            found = Some(sum);
         } else {
-            let mut start = 0;
-            while start < row.len() {
-                let before = before.part(start, E::CHUNK);
-                let after = after.part(start, E::CHUNK);
-                let chunk = row.part(start, E::CHUNK);
-                total = total.add(self.fused_chunk(
-                    s,
-                    chunk,
-                    shift,
-                    (before, inverse),
-                    (after, &mut max),
-                    are_far,
-                ));
-                start += E::CHUNK;
+            if let Some((before, with)) = before {
+                result_pass(p, s, before, with);
+            }
+            if is_ordinary {
+                found = Some(softmax.row_sum(s, row, &row_shift, P::KEEPS));
+            }
+            if i < count {
+                max = max_pass(s, after.input(0));
             }
         }
-        (total, fold_max(s, max))
+        before = match found {
+            Some(sum) => match p.settled(s, row, row_max, &shift, sum) {
+                Some(with) => Some((row, with)),
+                None => {
+                    row.fill(E::NAN);
+                    None
+                }
+            },
+            None => {
+                row_by_sweeps(p, s, row);
+                None
+            }
+        };
+        row = after;
     }
+    if let Some((before, with)) = before {
+        result_pass(p, s, before, with);
+    }
+}
 
-    /// [`fused_pass`](Self::fused_pass) on one chunk of each row.
-    #[inline(always)]
-    fn fused_chunk<S: Wide<E>>(
-        &self,
-        s: S,
-        row: RowIo<'_, E, 1>,
-        shift: &RowShift<S::V>,
-        (before, (high, low)): (RowIo<'_, E, 1>, (S::V, S::V)),
-        (after, max): (Row<'_, E>, &mut [S::V; 4]),
-        are_far: bool,
-    ) -> E::Wide {
-        let x = row.input(0);
-        // Where a row begins matters to its sum alone: the others go by cache lines.
-        let [head, before] = before.split_at_line();
-        scale_from(s, head, 0, high, low);
-        let [head, after] = after.split_at_line();
-        max_from(s, head, 0, max);
-        let e = before.output();
-        let together = x.vectors().min(e.vectors()).min(after.vectors());
-        let mut sum = LaneSum::new(s);
-        let mut i = 0;
-        while i + 4 <= together {
-            let mut results = e.load4(s, i);
-            for e in &mut results {
-                *e = scaled(s, *e, high, low);
-            }
-            before.store4(s, i, results);
-            let next = after.load4(s, i);
-            for k in 0..4 {
-                max[k] = s.max(next[k], max[k]);
-            }
-            let terms = self.exp.row_exp4(s, shift, x.load4(s, i));
-            if are_far {
-                row.prefetch_output4(s, i);
-                after.prefetch_next4(s, i);
-            }
+/// The sum of the exponentials of a row, and the maximum of the row `after`; the results of the row `before` are
+/// written.
+#[inline(always)]
+fn fused_pass<E: ExpConstants, P: Piped<E>, S: Wide<E>>(
+    p: &P,
+    s: S,
+    row: RowIo<'_, E, 1>,
+    shift: &RowShift<S::V>,
+    (before, with): (RowIo<'_, E, 1>, [E; 2]),
+    after: Row<'_, E>,
+    are_far: bool,
+) -> (E::Wide, E) {
+    let with = (s.splat(with[0]), s.splat(with[1]));
+    let mut max = [s.splat(E::NEG_INFINITY); 4];
+    let mut total = E::Wide::default();
+    if row.len() <= E::CHUNK {
+        total = fused_chunk(p, s, row, shift, (before, with), (after, &mut max), are_far);
+    } else {
+        let mut start = 0;
+        while start < row.len() {
+            let before = before.part(start, E::CHUNK);
+            let after = after.part(start, E::CHUNK);
+            let chunk = row.part(start, E::CHUNK);
+            total = total.add(fused_chunk(p, s, chunk, shift, (before, with), (after, &mut max), are_far));
+            start += E::CHUNK;
+        }
+    }
+    (total, fold_max(s, max))
+}
+
+/// [`fused_pass`](Self::fused_pass) on one chunk of each row.
+#[inline(always)]
+fn fused_chunk<E: ExpConstants, P: Piped<E>, S: Wide<E>>(
+    p: &P,
+    s: S,
+    row: RowIo<'_, E, 1>,
+    shift: &RowShift<S::V>,
+    (before, with): (RowIo<'_, E, 1>, (S::V, S::V)),
+    (after, max): (Row<'_, E>, &mut [S::V; 4]),
+    are_far: bool,
+) -> E::Wide {
+    let (softmax, x) = (p.softmax(), row.input(0));
+    // Where a row begins matters to its sum alone: the others go by cache lines.
+    let [head, before] = before.split_at_line();
+    result_from(p, s, head, 0, with);
+    let [head, after] = after.split_at_line();
+    max_from(s, head, 0, max);
+    let e = sources::<E, P>(before);
+    let together = x.vectors().min(e.vectors()).min(after.vectors());
+    let mut sum = LaneSum::new(s);
+    let mut i = 0;
+    while i + 4 <= together {
+        let mut results = e.load4(s, i);
+        for e in &mut results {
+            *e = p.result(s, *e, with);
+        }
+        before.store4(s, i, results);
+        let next = after.load4(s, i);
+        for k in 0..4 {
+            max[k] = s.max(next[k], max[k]);
+        }
+        let terms = softmax.exp.row_exp4(s, shift, x.load4(s, i));
+        if are_far {
+            row.prefetch_output4(s, i);
+            after.prefetch_next4(s, i);
+        }
+        if P::KEEPS {
             row.store4(s, i, [terms[0].value, terms[1].value, terms[2].value, terms[3].value]);
-            for term in terms {
-                sum.add(s, term);
-            }
-            i += 4;
         }
-        self.exp_sum_from(s, x, i, None, shift, Some(row), &mut sum);
-        scale_from(s, before, i, high, low);
-        max_from(s, after, i, max);
-        s.wide_total(sum.widen(s))
+        for term in terms {
+            sum.add(s, term);
+        }
+        i += 4;
     }
+    softmax.exp_sum_from(s, x, i, None, shift, P::KEEPS.then_some(row), &mut sum);
+    result_from(p, s, before, i, with);
+    max_from(s, after, i, max);
+    s.wide_total(sum.widen(s))
 }
 
-/// `e · inverse`, the inverse in two parts.
+/// What the results of a row are made of.
 #[inline(always)]
-fn scale_pass<E: Compute, S: Wide<E>>(s: S, row: RowIo<'_, E, 1>, inverse: [E; 2]) {
-    let (high, low) = (s.splat(inverse[0]), s.splat(inverse[1]));
+fn sources<'a, E: ExpConstants, P: Piped<E>>(row: RowIo<'a, E, 1>) -> Row<'a, E> {
+    if P::KEEPS { row.output() } else { row.input(0) }
+}
+
+/// The results of a row.
+#[inline(always)]
+fn result_pass<E: ExpConstants, P: Piped<E>, S: Wide<E>>(p: &P, s: S, row: RowIo<'_, E, 1>, with: [E; 2]) {
+    let with = (s.splat(with[0]), s.splat(with[1]));
     let [head, row] = row.split_at_line();
-    scale_from(s, head, 0, high, low);
-    scale_from(s, row, 0, high, low);
+    result_from(p, s, head, 0, with);
+    result_from(p, s, row, 0, with);
 }
 
-/// `e · (high + low)` from vector `i` on.
+/// The results from vector `i` on.
 #[inline(always)]
-fn scale_from<E: Compute, S: Wide<E>>(s: S, row: RowIo<'_, E, 1>, mut i: usize, high: S::V, low: S::V) {
-    let e = row.output();
+fn result_from<E: ExpConstants, P: Piped<E>, S: Wide<E>>(
+    p: &P,
+    s: S,
+    row: RowIo<'_, E, 1>,
+    mut i: usize,
+    with: (S::V, S::V),
+) {
+    let e = sources::<E, P>(row);
     while i < row.vectors() {
-        row.store(s, i, scaled(s, e.load(s, i), high, low));
+        row.store(s, i, p.result(s, e.load(s, i), with));
         i += 1;
     }
     if row.rest() > 0 {
-        row.store_rest(s, scaled(s, e.load_rest(s, E::ZERO), high, low));
+        row.store_rest(s, p.result(s, e.load_rest(s, E::ZERO), with));
     }
 }

@@ -51,29 +51,21 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Rows<E, K> for PackedRows<'_, E, 
     }
 }
 
-/// Elements negated, and minus infinity where `keep`, if it has elements, is zero.
-pub(super) struct Prepare<'a, E> {
+/// Minus infinity where `keep` is zero.
+pub(super) struct Masked<'a, E> {
     pub(super) elements: &'a mut [E],
     pub(super) keep: &'a [u8],
-    pub(super) negate: bool,
 }
 
-impl<E: Dispatch> Kernel<E> for Prepare<'_, E> {
+impl<E: Dispatch> Kernel<E> for Masked<'_, E> {
     type Output = ();
     #[inline(always)]
     fn run<S: Wide<E>>(self, _: S) {
-        let Self { elements, keep, negate } = self;
-        if negate {
-            for i in 0..elements.len() {
-                elements[i] = E::NEGATIVE_ZERO - elements[i];
-            }
-        }
-        if !keep.is_empty() {
-            let count = elements.len();
-            let keep = &keep[..count];
-            for i in 0..count {
-                elements[i] = if keep[i] == 0 { E::NEG_INFINITY } else { elements[i] };
-            }
+        let Self { elements, keep } = self;
+        let count = elements.len();
+        let keep = &keep[..count];
+        for i in 0..count {
+            elements[i] = if keep[i] == 0 { E::NEG_INFINITY } else { elements[i] };
         }
     }
 }

@@ -147,7 +147,7 @@ fn copied<E: Dispatch>(view: &View<'_>, isa: Isa, watch: &Watch<'_>) -> Result<V
         plan.segments(Offsets::ORIGIN, start, end, |at, first, size| {
             let block = Block { offset: at.src[0], rows: (1, 0), columns: (size, step) };
             let buffer = &mut copy[first..];
-            E::dispatch(isa, Read { memory: view.memory(), block, buffer, step: (0, 1) });
+            E::dispatch(isa, Read { memory: view.memory(), block, buffer, step: (0, 1), negate: false });
         });
         watch.check()?;
     }

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::entry::{PackedRows, PanelKernel, Prepare, RowKernel};
+use super::entry::{Masked, PackedRows, PanelKernel, RowKernel};
 use super::{Job, Prepared};
 use crate::dispatch::Dispatch;
 use crate::kernels::Op;
@@ -76,6 +76,16 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             if direct.is_none() {
                 self.restore(count * len, len, &mut buffer, &keep);
                 self.write_rows(first, count, &buffer);
+            } else if self.mask.is_some() && !O::REDUCES {
+                for i in 0..count {
+                    let row = self.dst.row::<E>(self.plan.lane(first + i).dst, len);
+                    let is_nan = row.get(0) != row.get(0);
+                    if is_nan {
+                        buffer[..len].fill(E::NAN);
+                        self.restore(len, len, &mut buffer, &keep[i * len..]);
+                        self.scatter(self.plan.lane(first + i), 0, len, &buffer);
+                    }
+                }
             }
             first += count;
         }
@@ -90,7 +100,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             _ => return None,
         };
         let is_dense = O::REDUCES || self.plan.len == 1 || step == size_of::<E>() as isize;
-        let is_simple = self.mask.is_none() && self.plan.inner.len() <= 1 && is_dense;
+        let is_simple = self.plan.inner.len() <= 1 && is_dense;
         (is_simple && self.dst.is_direct::<E>([outer])).then_some(outer)
     }
 
@@ -111,7 +121,8 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
     }
 
     fn read(&self, k: usize, block: Block, buffer: &mut [E], step: (usize, usize)) {
-        E::dispatch(self.isa, Read { memory: self.src[k], block, buffer, step });
+        let negate = self.negate && k == 0;
+        E::dispatch(self.isa, Read { memory: self.src[k], block, buffer, step, negate });
     }
 
     fn write(&self, block: Block, buffer: &[E], step: (usize, usize)) {
@@ -150,12 +161,19 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         });
     }
 
-    /// What is done to the first input before the kernel sees it: lanes one after another.
+    /// What the mask does to the first input before the kernel sees it: lanes one after another.
     fn prepare(&self, first: usize, count: usize, rows: &mut [E], keep: &mut [u8]) {
-        let len = self.plan.len;
-        if self.mask.is_some() {
-            for i in 0..count {
-                self.read_mask(first + i, 0, len, &mut keep[i * len..(i + 1) * len]);
+        let Some(Prepared { memory, plan }) = &self.mask else { return };
+        let (len, step) = (plan.len, plan.step().src[0]);
+        match &plan.outer[..] {
+            // Lanes that follow each other are one.
+            [outer] if plan.inner.len() <= 1 && outer.src[0] == step * len as isize => {
+                memory.bytes(outer.src[0] * first as isize, step, &mut keep[..count * len]);
+            }
+            _ => {
+                for i in 0..count {
+                    self.read_mask(first + i, 0, len, &mut keep[i * len..(i + 1) * len]);
+                }
             }
         }
         self.prepare_elements(&mut rows[..count * len], keep);
@@ -163,8 +181,8 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
 
     /// As above, of elements in any order; `keep` is empty without a mask.
     pub(super) fn prepare_elements(&self, elements: &mut [E], keep: &[u8]) {
-        if self.negate || self.mask.is_some() {
-            E::dispatch(self.isa, Prepare { elements, keep, negate: self.negate });
+        if self.mask.is_some() {
+            E::dispatch(self.isa, Masked { elements, keep });
         }
     }
 
@@ -217,16 +235,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         }
         let mut keep = vec![1; if self.mask.is_some() { size } else { 0 }];
         if self.mask.is_some() {
-            let inner: usize = self.plan.outer[columns.axis + 1..].iter().map(|dim| dim.size).product();
-            let mut column = vec![0; len];
-            for j in 0..count {
-                let along = columns.along.size;
-                let lane = (columns.other / inner * along + first + j) * inner + columns.other % inner;
-                self.read_mask(lane, 0, len, &mut column);
-                for i in 0..len {
-                    keep[i * width + j] = column[i];
-                }
-            }
+            self.read_mask_columns(columns, first, count, width, &mut keep);
         }
         self.prepare_elements(&mut buffer[..size], &keep);
         for strip in (0..width).step_by(E::LANES) {
@@ -248,6 +257,41 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let rows = (self.result_len(), step.dst);
         let block = Block { offset: at.dst, rows, columns: (count, columns.along.dst) };
         self.write(block, &buffer, (width, 1));
+    }
+
+    /// The mask of some columns, in rows of `width`.
+    fn read_mask_columns(
+        &self,
+        columns: &Columns<K>,
+        first: usize,
+        count: usize,
+        width: usize,
+        keep: &mut [u8],
+    ) {
+        let Some(Prepared { memory, plan }) = &self.mask else { return };
+        let len = plan.len;
+        let inner: usize = self.plan.outer[columns.axis + 1..].iter().map(|dim| dim.size).product();
+        let lane = |j: usize| {
+            (columns.other / inner * columns.along.size + first + j) * inner + columns.other % inner
+        };
+        let offset = |j: usize| plan.lane(lane(j)).src[0];
+        let start = offset(0);
+        let stride = if count > 1 { offset(1) - start } else { 1 };
+        let is_even = (1..count).all(|j| offset(j) == start + stride * j as isize);
+        if is_even && plan.inner.len() <= 1 {
+            for i in 0..len {
+                let at = start + plan.step().src[0] * i as isize;
+                memory.bytes(at, stride, &mut keep[i * width..i * width + count]);
+            }
+            return;
+        }
+        let mut column = vec![0; len];
+        for j in 0..count {
+            self.read_mask(lane(j), 0, len, &mut column);
+            for i in 0..len {
+                keep[i * width + j] = column[i];
+            }
+        }
     }
 
     /// Columns of a packed panel that the panel kernel refused.
