@@ -48,7 +48,7 @@ CONFINED: list[tuple[str, str, str]] = [
     (
         "unsafe",
         r"\bunsafe\b(?!_code|_op_in)",
-        r"src/(?:simd|python)/.*|src/(?:dispatch|view|parallel)\.rs",
+        r"src/(?:simd|python|view)/.*|src/(?:dispatch|view|parallel)\.rs",
     ),
 ]
 MUST_FORBID_UNSAFE = r"src/(?:kernels|math|layout|ops|error)(?:/.*)?(?:\.rs)?"

@@ -147,12 +147,6 @@ impl<'py> Array<'py> {
         Ok(Self { object, dtype, swapped: false })
     }
 
-    /// A copy of the type of another array.
-    pub(super) fn cast_as(&self, like: &Array<'py>) -> PyResult<Self> {
-        let copy = self.object.call_method1("astype", (like.object.dtype(),))?.cast_into()?;
-        Ok(Self { object: copy, dtype: like.dtype, swapped: like.swapped })
-    }
-
     pub(super) fn dtype(&self) -> DType {
         self.dtype
     }

@@ -25,18 +25,30 @@ pub(super) struct Keywords<'a, 'py> {
     pub(super) num_threads: Option<&'a Bound<'py, PyAny>>,
 }
 
-/// Runs `operation` on arrays; the result has the given shape, or else the shape and the memory order of the first.
+/// What a result looks like.
+pub(super) struct Shaped {
+    /// Its shape; `None` is the shape and the memory order of the first array.
+    pub(super) shape: Option<Vec<usize>>,
+    /// How many of the arrays, from the first on, decide its type.
+    pub(super) typed_by: usize,
+}
+
+impl Shaped {
+    pub(super) const LIKE_THE_FIRST: Self = Self { shape: None, typed_by: usize::MAX };
+}
+
+/// Runs `operation` on arrays.
 pub(super) fn call<'py, const K: usize>(
     py: Python<'py>,
     arrays: [Array<'py>; K],
-    shape: Option<Vec<usize>>,
+    Shaped { shape, typed_by }: Shaped,
     keywords: &Keywords<'_, 'py>,
     operation: impl FnOnce([Input<'_>; K], &mut ViewMut<'_>, &Options<'_>) -> Result<(), Error> + Send,
 ) -> PyResult<Bound<'py, PyAny>> {
     let threads = threads::in_force(py, keywords.num_threads)?;
     let asked = keywords.dtype.map(result_dtype).transpose()?;
     let at_least = asked.as_ref().map(|asked| asked.dtype);
-    let result = asked.unwrap_or_else(|| ResultType::of(&arrays));
+    let result = asked.unwrap_or_else(|| ResultType::of(&arrays[..typed_by.min(K)]));
     let output = match keywords.out {
         Some(out) => outputs::given(out, shape.as_deref().unwrap_or(arrays[0].shape()), result.dtype)?,
         None => match &shape {

@@ -1,10 +1,10 @@
 //! The functions of the extension: signatures, docstrings, and which operation each of them is.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 
 use super::arguments::{Axis, temperature};
-use super::call::{Keywords, call};
+use super::call::{Keywords, Shaped, call};
 use super::{errors, inputs, threads};
 use crate::dispatch::Isa;
 use crate::error::Error;
@@ -32,7 +32,7 @@ pub(super) fn softmax<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let arrays = [inputs::array("x", x)?];
     let keywords = Keywords { axis, temperature, mask: inputs::mask(r#where)?, out, dtype, num_threads };
-    call(py, arrays, None, &keywords, |[x], out, options| ops::softmax(x, out, options))
+    call(py, arrays, Shaped::LIKE_THE_FIRST, &keywords, |[x], out, options| ops::softmax(x, out, options))
 }
 
 #[doc = include_str!("docs/log_softmax.md")]
@@ -53,7 +53,7 @@ pub(super) fn log_softmax<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let arrays = [inputs::array("x", x)?];
     let keywords = Keywords { axis, temperature, mask: inputs::mask(r#where)?, out, dtype, num_threads };
-    call(py, arrays, None, &keywords, |[x], out, options| ops::log_softmax(x, out, options))
+    call(py, arrays, Shaped::LIKE_THE_FIRST, &keywords, |[x], out, options| ops::log_softmax(x, out, options))
 }
 
 #[doc = include_str!("docs/softmin.md")]
@@ -74,7 +74,7 @@ pub(super) fn softmin<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let arrays = [inputs::array("x", x)?];
     let keywords = Keywords { axis, temperature, mask: inputs::mask(r#where)?, out, dtype, num_threads };
-    call(py, arrays, None, &keywords, |[x], out, options| ops::softmin(x, out, options))
+    call(py, arrays, Shaped::LIKE_THE_FIRST, &keywords, |[x], out, options| ops::softmin(x, out, options))
 }
 
 #[doc = include_str!("docs/logsumexp.md")]
@@ -92,49 +92,48 @@ pub(super) fn logsumexp<'py>(
     #[pyo3(from_py_with = Axis::from_python)] axis: Axis,
     b: Option<&Bound<'py, PyAny>>,
     r#where: Option<&Bound<'py, PyAny>>,
-    keepdims: bool,
-    return_sign: bool,
+    #[pyo3(from_py_with = PyAnyMethods::is_truthy)] keepdims: bool,
+    #[pyo3(from_py_with = PyAnyMethods::is_truthy)] return_sign: bool,
     out: Option<&Bound<'py, PyAny>>,
     dtype: Option<&Bound<'py, PyAny>>,
     num_threads: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let x = inputs::array("x", x)?;
-    let mask = inputs::mask(r#where)?;
     let to_python = |error| errors::to_python(py, error);
-    let mut keywords = Keywords { axis, temperature: 1.0, mask, out, dtype, num_threads };
-    let plain = match b {
-        Some(_) => None,
-        None => {
-            let shape = keywords.axis.result_shape(x.shape(), keepdims).map_err(to_python)?;
-            let x = [x.clone()];
-            Some(call(py, x, Some(shape), &keywords, |[x], out, options| ops::logsumexp(x, out, options))?)
-        }
+    let plain = |keywords: &Keywords<'_, 'py>| {
+        let shape = keywords.axis.result_shape(x.shape(), keepdims).map_err(to_python)?;
+        let shaped = Shaped { shape: Some(shape), typed_by: 1 };
+        call(py, [x.clone()], shaped, keywords, |[x], out, options| ops::logsumexp(x, out, options))
     };
-    if let (Some(log), false) = (&plain, return_sign) {
-        return Ok(log.clone());
+    let mask = inputs::mask(r#where)?;
+    let mut keywords = Keywords { axis, temperature: 1.0, mask, out, dtype, num_threads };
+    if b.is_none() && !return_sign {
+        return plain(&keywords);
     }
-    let b = inputs::weights(b.unwrap_or(&PyFloat::new(py, 1.0)), &x)?;
-    let full = broadcast_shape(x.shape(), b.shape())
-        .ok_or_else(|| Error::Broadcast { argument: "b", got: b.shape().to_vec(), want: x.shape().to_vec() })
-        .map_err(to_python)?;
-    let shape = keywords.axis.result_shape(&full, keepdims).map_err(to_python)?;
-    let run = |want: Want, keywords: &Keywords<'_, 'py>| {
-        let arrays = [x.clone(), b.clone()];
-        call(py, arrays, Some(shape.clone()), keywords, |[x, b], out, options| match (x, b) {
+    let (weights, is_number) = inputs::weights(b, py)?;
+    let shape = broadcast_shape(x.shape(), weights.shape()).ok_or_else(|| {
+        let (got, want) = (weights.shape().to_vec(), x.shape().to_vec());
+        to_python(Error::Broadcast { argument: "b", got, want })
+    })?;
+    let shape = keywords.axis.result_shape(&shape, keepdims).map_err(to_python)?;
+    let weighted = |want: Want, keywords: &Keywords<'_, 'py>| {
+        let arrays = [x.clone(), weights.clone()];
+        let shaped = Shaped { shape: Some(shape.clone()), typed_by: if is_number { 1 } else { 2 } };
+        call(py, arrays, shaped, keywords, |[x, b], out, options| match (x, b) {
             (Input::View(x), Input::View(b)) => ops::weighted_logsumexp(&x, &b, want, out, options),
             _ => Err(Error::OutOfBounds),
         })
     };
-    let log = match plain {
-        Some(log) => log,
-        None => run(if return_sign { Want::LogOfAbsolute } else { Want::Log }, &keywords)?,
-    };
-    if !return_sign {
-        return Ok(log);
-    }
+    // The sign first, for `out` may overlap an input.
     keywords.out = None;
-    let sign = run(Want::Sign, &keywords)?;
-    Ok(PyTuple::new(py, [log, sign])?.into_any())
+    let sign = if return_sign { Some(weighted(Want::Sign, &keywords)?) } else { None };
+    keywords.out = out;
+    let want = if return_sign { Want::LogOfAbsolute } else { Want::Log };
+    let log = if b.is_none() { plain(&keywords)? } else { weighted(want, &keywords)? };
+    match sign {
+        Some(sign) => Ok(PyTuple::new(py, [log, sign])?.into_any()),
+        None => Ok(log),
+    }
 }
 
 #[doc = include_str!("docs/softmax_vjp.md")]
@@ -154,7 +153,9 @@ pub(super) fn softmax_vjp<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let arrays = [inputs::array("y", y)?, inputs::array("dy", dy)?];
     let keywords = Keywords { axis, temperature, mask: None, out, dtype: None, num_threads };
-    call(py, arrays, None, &keywords, |[y, dy], out, options| ops::softmax_vjp(y, dy, out, options))
+    call(py, arrays, Shaped::LIKE_THE_FIRST, &keywords, |[y, dy], out, options| {
+        ops::softmax_vjp(y, dy, out, options)
+    })
 }
 
 #[doc = include_str!("docs/softmax_jvp.md")]
@@ -174,7 +175,9 @@ pub(super) fn softmax_jvp<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let arrays = [inputs::array("y", y)?, inputs::array("dx", dx)?];
     let keywords = Keywords { axis, temperature, mask: None, out, dtype: None, num_threads };
-    call(py, arrays, None, &keywords, |[y, dx], out, options| ops::softmax_jvp(y, dx, out, options))
+    call(py, arrays, Shaped::LIKE_THE_FIRST, &keywords, |[y, dx], out, options| {
+        ops::softmax_jvp(y, dx, out, options)
+    })
 }
 
 #[doc = include_str!("docs/show_config.md")]

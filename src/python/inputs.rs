@@ -36,12 +36,15 @@ pub(super) fn mask<'py>(object: Option<&Bound<'py, PyAny>>) -> PyResult<Option<A
     }
 }
 
-/// The argument `b`, to go with `x`. A Python number takes the type of x where that is a float, as it does everywhere in
-/// NumPy.
-pub(super) fn weights<'py>(object: &Bound<'py, PyAny>, x: &Array<'py>) -> PyResult<Array<'py>> {
-    let b = array("b", object)?;
+/// The argument `b`, by default 1; and whether it is a Python number, whose type counts as little as everywhere in NumPy.
+pub(super) fn weights<'py>(
+    object: Option<&Bound<'py, PyAny>>,
+    py: Python<'py>,
+) -> PyResult<(Array<'py>, bool)> {
+    let one = PyFloat::new(py, 1.0).into_any();
+    let object = object.unwrap_or(&one);
     let is_number = object.is_exact_instance_of::<PyFloat>() || object.is_exact_instance_of::<PyInt>();
-    if is_number && x.dtype() == x.dtype().result() { b.cast_as(x) } else { Ok(b) }
+    Ok((array("b", object)?, is_number))
 }
 
 /// Whether an array has a mask, even one that masks nothing.

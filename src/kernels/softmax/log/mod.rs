@@ -1,0 +1,254 @@
+//! log_softmax and logsumexp: the sums of softmax, and the logarithm of what they are beside the largest term.
+//!
+//! With m the maximum and e(m) its exponential, `logsumexp = m + ln(1 + R)` and `log_softmax = (x - m) - ln(1 + R)`
+//! for `R = sum / e(m) - 1`: the other terms, ties with the maximum among them. Nothing cancels in the second, and R
+//! keeps its relative accuracy where it is small, because then the others are summed apart, each term in twice the
+//! precision. Where logsumexp itself is a small difference of m and the logarithm (of log-probabilities, say), the
+//! exponentials are taken once more in twice the precision.
+#![forbid(unsafe_code)]
+
+mod panel;
+mod sums;
+
+use self::sums::{APART, Log, LogPartial, LogSum, LogTotal, Stage, ratio};
+use super::rows::{Piped, piped_rows};
+use super::{Softmax, Sweep, first};
+use crate::element::{Compute, WideScalar};
+use crate::kernels::{Next, One, Op, Rows, row_by_sweeps};
+use crate::math::exp::{ExpConstants, Shift};
+use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
+
+/// log_softmax: `x / temperature - ln(sum(exp(x / temperature)))`.
+///
+/// # Accuracy
+///
+/// `x - m` and the logarithm are rounded once each, and their sum, of one sign, once more: 1.5 ULP, and some hundredths
+/// for the logarithm.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSoftmax<E> {
+    log_sum: LogSum<E>,
+    /// What x and m are multiplied by first, against overflow: a power of two.
+    prescale: E,
+    /// The reciprocal of what the temperature is then, in two parts; `None` for 1.
+    inverse: Option<[E; 2]>,
+}
+
+impl<E: ExpConstants> LogSoftmax<E> {
+    /// `temperature` is finite and above zero.
+    pub fn new(temperature: f64) -> Self {
+        let log_sum: LogSum<E> = LogSum::new(temperature);
+        // Half of what the exponentials take, so that x - m does not overflow before it is divided.
+        let prescale = E::from_f64(log_sum.softmax.exp.prescale().to_f64() * 0.5);
+        let scaled = temperature * prescale.to_f64();
+        let inverse = (1.0 / scaled).clamp(1.0 / E::SLOPE_LIMIT, E::SLOPE_LIMIT);
+        let high = E::from_f64(inverse);
+        let low = E::from_f64((inverse - high.to_f64()) + (-inverse).mul_add(scaled, 1.0) / scaled);
+        Self { log_sum, prescale, inverse: (temperature != 1.0).then_some([high, low]) }
+    }
+
+    /// One vector of the result.
+    #[inline(always)]
+    fn entry<S: Simd<E>>(&self, s: S, x: S::V, log: &Log<S::V>) -> S::V {
+        let Some([high, low]) = self.inverse else {
+            return s.sub(s.sub(x, log.max), log.high);
+        };
+        let prescale = s.splat(self.prescale);
+        let difference = s.sub(s.mul(x, prescale), s.mul(log.max, prescale));
+        // Minus infinity times the second part would be NaN where that is zero.
+        let finite = s.max(difference, s.splat(E::LOWEST));
+        let rest = s.mul_add(finite, s.splat(low), s.sub(s.splat(E::ZERO), log.high));
+        s.mul_add(difference, s.splat(high), rest)
+    }
+}
+
+impl<E: ExpConstants> Piped<E> for LogSoftmax<E> {
+    const KEEPS: bool = false;
+
+    #[inline(always)]
+    fn softmax(&self) -> &Softmax<E> {
+        &self.log_sum.softmax
+    }
+
+    /// The maximum and the logarithm.
+    #[inline(always)]
+    fn settled<S: Wide<E>>(
+        &self,
+        s: S,
+        row: RowIo<'_, E, 1>,
+        max: E,
+        shift: &Shift<S::V>,
+        sum: E::Wide,
+    ) -> Option<[E; 2]> {
+        let top = first(s, shift.top);
+        let mut total = self.begin(row.len());
+        total.sums.sum.sum = sum;
+        (total.sums.max, total.sums.top, total.sums.sweep) = (max, top, Sweep::Sum);
+        if total.is_short || ratio(&total) < APART {
+            total.stage = Stage::Apart;
+            let mut start = 0;
+            while start < row.len() {
+                let partial = self.log_sum.sweep(s, &total, row.part(start, E::CHUNK).input(0));
+                self.log_sum.merge(&mut total, partial);
+                start += E::CHUNK;
+            }
+        }
+        let (others, ties) = match total.others {
+            Some(others) => (others, total.ties),
+            None => (sum.add(E::Wide::widened(E::ZERO - top)), 1.0),
+        };
+        let more = s.splat(E::from_f64(ties - 1.0));
+        let high = first(s, s.wide_ln_1p(s.wide_splat(others), shift.top, more).0);
+        (high == high).then_some([max, high])
+    }
+
+    #[inline(always)]
+    fn result<S: Simd<E>>(&self, s: S, x: S::V, (max, high): (S::V, S::V)) -> S::V {
+        self.entry(s, x, &Log { max, high, low: high })
+    }
+}
+
+impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
+    type Total = LogTotal<E>;
+    type Partial = LogPartial<E>;
+    const MASKED: E = E::NEG_INFINITY;
+
+    fn begin(&self, len: usize) -> LogTotal<E> {
+        self.log_sum.begin(len)
+    }
+    #[inline(always)]
+    fn sweep<S: Wide<E>>(&self, s: S, total: &LogTotal<E>, [chunk]: [Row<'_, E>; 1]) -> LogPartial<E> {
+        self.log_sum.sweep(s, total, chunk)
+    }
+    #[inline(always)]
+    fn merge(&self, total: &mut LogTotal<E>, partial: LogPartial<E>) {
+        self.log_sum.merge(total, partial);
+    }
+    fn next(&self, total: &mut LogTotal<E>) -> Next {
+        self.log_sum.next(total, false)
+    }
+
+    #[inline(always)]
+    fn finish<S: Wide<E>>(&self, s: S, total: &LogTotal<E>, chunk: RowIo<'_, E, 1>) {
+        if !total.sums.max.to_f64().is_finite() {
+            return chunk.fill(E::NAN);
+        }
+        let log = self.log_sum.log(s, total);
+        let high = first(s, log.high);
+        if high != high {
+            return chunk.fill(E::NAN);
+        }
+        let x = chunk.input(0);
+        for i in 0..x.vectors() {
+            chunk.store(s, i, self.entry(s, x.load(s, i), &log));
+        }
+        if x.rest() > 0 {
+            chunk.store_rest(s, self.entry(s, x.load_rest(s, E::ZERO), &log));
+        }
+    }
+
+    #[inline(always)]
+    fn row<S: Wide<E>>(&self, s: S, row: RowIo<'_, E, 1>) {
+        self.rows(s, &One(row));
+    }
+
+    #[inline(always)]
+    fn rows<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, rows: &R) {
+        if rows.count() > 0 && rows.get(0).len() <= Softmax::<E>::STORED {
+            return piped_rows(self, s, rows);
+        }
+        for i in 0..rows.count() {
+            row_by_sweeps(self, s, rows.get(i));
+        }
+    }
+
+    #[inline(always)]
+    fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
+        let Some(log) = self.log_sum.panel::<S, P>(s, panel, false) else { return false };
+        for i in 0..panel.rows() {
+            for p in 0..P {
+                panel.store(s, i, p, self.entry(s, panel.load(s, 0, i, p), &log[p]));
+            }
+        }
+        for p in 0..P {
+            panel.fill_nan(s, p, log[p].high);
+        }
+        true
+    }
+}
+
+/// logsumexp: `ln(sum(exp(x)))`, one number a row.
+///
+/// # Accuracy
+///
+/// As log_softmax where the maximum and the logarithm have one sign, or the result is at least half as large as the
+/// maximum; in all other rows the sum is taken again in twice the precision, and the result is rounded once.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSumExp<E> {
+    log_sum: LogSum<E>,
+}
+
+impl<E: ExpConstants> Default for LogSumExp<E> {
+    fn default() -> Self {
+        Self { log_sum: LogSum::new(1.0) }
+    }
+}
+
+impl<E: ExpConstants> Op<E, 1> for LogSumExp<E> {
+    type Total = LogTotal<E>;
+    type Partial = LogPartial<E>;
+    const REDUCES: bool = true;
+
+    fn begin(&self, len: usize) -> LogTotal<E> {
+        self.log_sum.begin(len)
+    }
+    #[inline(always)]
+    fn sweep<S: Wide<E>>(&self, s: S, total: &LogTotal<E>, [chunk]: [Row<'_, E>; 1]) -> LogPartial<E> {
+        self.log_sum.sweep(s, total, chunk)
+    }
+    #[inline(always)]
+    fn merge(&self, total: &mut LogTotal<E>, partial: LogPartial<E>) {
+        self.log_sum.merge(total, partial);
+    }
+    fn next(&self, total: &mut LogTotal<E>) -> Next {
+        self.log_sum.next(total, true)
+    }
+
+    #[inline(always)]
+    fn finish<S: Wide<E>>(&self, s: S, total: &LogTotal<E>, row: RowIo<'_, E, 1>) {
+        if !total.sums.max.to_f64().is_finite() {
+            return row.store_result(if total.has_nan { E::NAN } else { total.sums.max });
+        }
+        let log = self.log_sum.log(s, total);
+        let high = first(s, log.high);
+        let result = match total.exact {
+            Some(sum) => E::from_f64(sum.ln(total.sums.max.to_f64() + high.to_f64())),
+            None => first(s, result(s, &log)),
+        };
+        row.store_result(if result != result { E::NAN } else { result });
+    }
+
+    #[inline(always)]
+    fn row<S: Wide<E>>(&self, s: S, row: RowIo<'_, E, 1>) {
+        row_by_sweeps(self, s, row);
+    }
+
+    #[inline(always)]
+    fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
+        let Some(log) = self.log_sum.panel::<S, P>(s, panel, true) else { return false };
+        for p in 0..P {
+            let sum = result(s, &log[p]);
+            let is_number = s.equals(sum, sum);
+            panel.store(s, 0, p, s.select(is_number, sum, s.splat(E::NAN)));
+        }
+        true
+    }
+}
+
+/// The maximum and the logarithm together, rounded once and a little.
+#[inline(always)]
+fn result<E: Compute, S: Simd<E>>(s: S, log: &Log<S::V>) -> S::V {
+    let sum = s.add(log.max, log.high);
+    let t = s.sub(sum, log.max);
+    let error = s.add(s.sub(log.max, s.sub(sum, t)), s.sub(log.high, t));
+    s.add(sum, s.add(error, log.low))
+}

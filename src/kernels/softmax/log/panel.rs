@@ -1,0 +1,141 @@
+//! The logarithms of sums down the columns of a panel.
+#![forbid(unsafe_code)]
+
+use super::super::Softmax;
+use super::super::panel::panel_max;
+use super::sums::{APART, Log, LogSum, is_difference, other};
+use crate::element::{Compute, WideScalar};
+use crate::kernels::{LaneTerms, fold_lanes};
+use crate::math::exp::{Exp, ExpConstants, Shift};
+use crate::simd::{PanelIo, Simd, Wide};
+
+impl<E: ExpConstants> LogSum<E> {
+    /// The logarithms down the columns of a panel; `None` where one of them needs more care.
+    #[inline(always)]
+    pub(super) fn panel<S: Wide<E>, const P: usize>(
+        &self,
+        s: S,
+        panel: PanelIo<'_, E, 1>,
+        is_result: bool,
+    ) -> Option<[Log<S::V>; P]> {
+        if panel.rows() > Softmax::<E>::STORED {
+            return None;
+        }
+        let max = panel_max::<E, S, P>(s, panel, 0, panel.rows());
+        for max in max {
+            if !self.softmax.exp.all_ordinary(s, max) {
+                return None;
+            }
+        }
+        let shift = self.softmax.panel_shift(s, max);
+        let mut log = [Log { max: max[0], high: max[0], low: max[0] }; P];
+        let is_short = panel.rows() <= E::LANES;
+        let zero = s.splat(E::ZERO);
+        let mut sum = [s.wide_zero(); P];
+        let mut ties = [s.splat(E::ONE); P];
+        let mut needs = is_short;
+        if !is_short {
+            let mut start = 0;
+            while start < panel.rows() {
+                let end = panel.rows().min(start + E::CHUNK);
+                let chunk = self.softmax.panel_exp_sum(s, panel, start, end, &shift, false);
+                for p in 0..P {
+                    sum[p] = s.wide_add(sum[p], chunk[p]);
+                }
+                start = end;
+            }
+            for p in 0..P {
+                let top = s.to_array(shift[p].top);
+                sum[p] = s.wide_add(sum[p], s.widen_sum(s.sub(zero, shift[p].top), zero));
+                let lanes = s.wide_lanes(sum[p]);
+                for lane in 0..E::LANES {
+                    let ratio = lanes.as_ref()[lane].to_f64() / top.as_ref()[lane].to_f64();
+                    needs |= ratio < APART;
+                }
+            }
+        }
+        if needs {
+            let mut others = [s.wide_zero(); P];
+            let mut start = 0;
+            while start < panel.rows() {
+                let end = panel.rows().min(start + E::CHUNK);
+                let terms = Others { exp: &self.softmax.exp, panel, start, end, shift: &shift, max: &max };
+                let chunk = fold_lanes(s, &terms);
+                for p in 0..P {
+                    others[p] = s.wide_add(others[p], chunk[p]);
+                }
+                start = end;
+            }
+            if is_short {
+                sum = others;
+                for p in 0..P {
+                    ties[p] = zero;
+                    for i in 0..panel.rows() {
+                        let largest = s.equals(panel.load(s, 0, i, p), max[p]);
+                        ties[p] = s.add(ties[p], s.select(largest, s.splat(E::ONE), zero));
+                    }
+                }
+            } else {
+                for p in 0..P {
+                    let top = s.to_array(shift[p].top);
+                    let (whole, apart) = (s.wide_lanes(sum[p]), s.wide_lanes(others[p]));
+                    let (whole, apart) = (whole.as_ref(), apart.as_ref());
+                    let mut chosen = [E::Wide::default(); 16];
+                    for lane in 0..E::LANES {
+                        let ratio = whole[lane].to_f64() / top.as_ref()[lane].to_f64();
+                        chosen[lane] = if ratio < APART { apart[lane] } else { whole[lane] };
+                    }
+                    sum[p] = s.wide_from_lanes(&chosen);
+                }
+            }
+        }
+        for p in 0..P {
+            let (high, low) = s.wide_ln_1p(sum[p], shift[p].top, s.sub(ties[p], s.splat(E::ONE)));
+            log[p] = Log { max: max[p], high, low };
+            if is_result {
+                let (max, top) = (s.to_array(max[p]), s.to_array(shift[p].top));
+                let (ties, lanes) = (s.to_array(ties[p]), s.wide_lanes(sum[p]));
+                for lane in 0..E::LANES {
+                    let ratio = lanes.as_ref()[lane].to_f64() / top.as_ref()[lane].to_f64()
+                        + (ties.as_ref()[lane].to_f64() - 1.0);
+                    if is_difference(max.as_ref()[lane].to_f64(), ratio) {
+                        return None;
+                    }
+                }
+            }
+        }
+        Some(log)
+    }
+}
+
+/// The terms other than the largest in the rows `start..end` of a panel.
+struct Others<'a, E: Compute, V, const P: usize> {
+    exp: &'a Exp<E>,
+    panel: PanelIo<'a, E, 1>,
+    start: usize,
+    end: usize,
+    shift: &'a [Shift<V>; P],
+    max: &'a [V; P],
+}
+
+impl<E: ExpConstants, V: Copy, const P: usize> LaneTerms<E, V, P> for Others<'_, E, V, P> {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        E::LANES.min(self.end - self.start)
+    }
+
+    #[inline(always)]
+    fn lane<S: Wide<E> + Simd<E, V = V>>(&self, s: S, lane: usize) -> [S::W; P] {
+        let mut i = self.start + lane;
+        let mut sum = [s.wide_zero(); P];
+        while i < self.end {
+            for p in 0..P {
+                let x = self.panel.load(s, 0, i, p);
+                let e = self.exp.exp(s, &self.shift[p], x);
+                sum[p] = s.wide_add(sum[p], other(s, s.equals(x, self.max[p]), e));
+            }
+            i += E::LANES;
+        }
+        sum
+    }
+}

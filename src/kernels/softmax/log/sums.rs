@@ -1,0 +1,214 @@
+//! The sums behind log_softmax and logsumexp, row by row: what the operations share.
+#![forbid(unsafe_code)]
+
+use super::super::{Partial, Softmax, Sweep, Total, first, rescaled};
+use crate::element::{Compute, WideScalar};
+use crate::kernels::{Next, Op};
+use crate::math::exp::{ExpConstants, Exponential};
+use crate::math::fixed::Fixed;
+use crate::math::ln::rough_ln_1p;
+use crate::simd::{Row, Wide};
+
+/// Below this the ratio R is not taken from the whole sum, of which it would be a small difference.
+pub(super) const APART: f64 = 0.125;
+
+/// The sums behind both operations.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LogSum<E> {
+    pub(super) softmax: Softmax<E>,
+}
+
+/// What a sweep is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The maximum and the sum, as for softmax.
+    Sums,
+    /// The terms other than the largest.
+    Apart,
+    /// All terms in twice the precision.
+    Exact,
+    /// Whether there is a NaN in a row whose maximum is infinite.
+    Nan,
+    /// Nothing more.
+    Done,
+}
+
+/// What is known of a row.
+#[derive(Clone, Copy, Debug)]
+pub struct LogTotal<E: Compute> {
+    pub(super) stage: Stage,
+    pub(super) is_short: bool,
+    pub(super) sums: Total<E>,
+    /// The terms other than the largest, and how many of those there are.
+    pub(super) others: Option<E::Wide>,
+    pub(super) ties: f64,
+    pub(super) exact: Option<Fixed>,
+    pub(super) has_nan: bool,
+}
+
+/// What a sweep finds in a chunk.
+#[derive(Clone, Copy, Debug)]
+pub struct LogPartial<E: Compute> {
+    pub(super) sums: Partial<E>,
+    pub(super) others: E::Wide,
+    pub(super) ties: f64,
+    pub(super) exact: Fixed,
+    pub(super) has_nan: bool,
+}
+
+/// The logarithm of a row's sum beside its largest term, in two parts, one row a lane.
+#[derive(Clone, Copy)]
+pub(super) struct Log<V> {
+    pub(super) max: V,
+    pub(super) high: V,
+    pub(super) low: V,
+}
+
+impl<E: ExpConstants> LogSum<E> {
+    pub(super) fn new(temperature: f64) -> Self {
+        Self { softmax: Softmax::new(temperature) }
+    }
+
+    pub(super) fn begin(&self, len: usize) -> LogTotal<E> {
+        LogTotal {
+            stage: Stage::Sums,
+            is_short: len <= E::LANES,
+            sums: Op::begin(&self.softmax, len),
+            others: None,
+            ties: 0.0,
+            exact: None,
+            has_nan: false,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn sweep<S: Wide<E>>(&self, s: S, total: &LogTotal<E>, chunk: Row<'_, E>) -> LogPartial<E> {
+        let none = Partial { max: total.sums.max, sum: total.sums.sum, top: total.sums.top };
+        let (others, exact) = (E::Wide::default(), Fixed::default());
+        let mut partial = LogPartial { sums: none, others, ties: 0.0, exact, has_nan: false };
+        match total.stage {
+            Stage::Sums => partial.sums = self.softmax.sweep(s, &total.sums, [chunk]),
+            Stage::Apart => {
+                (partial.others, partial.ties, partial.sums.top) = self.others_pass(s, &total.sums, chunk);
+            }
+            Stage::Exact => {
+                for i in 0..chunk.len() {
+                    partial.exact = partial.exact.add(Fixed::exp(chunk.get(i).to_f64()));
+                }
+            }
+            Stage::Nan => {
+                for i in 0..chunk.len() {
+                    let x = chunk.get(i);
+                    partial.has_nan |= x != x;
+                }
+            }
+            Stage::Done => {}
+        }
+        partial
+    }
+
+    /// The terms other than the largest, and how many of those there are.
+    #[inline(always)]
+    pub(super) fn others_pass<S: Wide<E>>(
+        &self,
+        s: S,
+        sums: &Total<E>,
+        chunk: Row<'_, E>,
+    ) -> (E::Wide, f64, E) {
+        let max = s.splat(sums.max);
+        let shift = self.softmax.exp.shift(s, rescaled(s, sums.rescale, max));
+        let mut sum = s.wide_zero();
+        let mut ties = 0;
+        let vectors = chunk.vectors() + usize::from(chunk.rest() > 0);
+        for i in 0..vectors {
+            let x = match i < chunk.vectors() {
+                true => chunk.load(s, i),
+                false => chunk.load_rest(s, E::NEG_INFINITY),
+            };
+            let largest = s.equals(x, max);
+            ties += s.bits(largest).count_ones();
+            let e = self.softmax.exp.exp(s, &shift, rescaled(s, sums.rescale, x));
+            sum = s.wide_add(sum, other(s, largest, e));
+        }
+        (s.wide_total(sum), f64::from(ties), first(s, shift.top))
+    }
+
+    pub(super) fn merge(&self, total: &mut LogTotal<E>, partial: LogPartial<E>) {
+        match total.stage {
+            Stage::Sums => self.softmax.merge(&mut total.sums, partial.sums),
+            Stage::Apart => {
+                total.others = Some(total.others.unwrap_or_default().add(partial.others));
+                total.ties += partial.ties;
+                total.sums.top = partial.sums.top;
+            }
+            Stage::Exact => total.exact = Some(total.exact.unwrap_or_default().add(partial.exact)),
+            Stage::Nan => total.has_nan |= partial.has_nan,
+            Stage::Done => {}
+        }
+    }
+
+    /// `is_result`: whether the sum of log and maximum is wanted, which may be a difference.
+    pub(super) fn next(&self, total: &mut LogTotal<E>, is_result: bool) -> Next {
+        let max = total.sums.max.to_f64();
+        if total.stage == Stage::Sums {
+            if !max.is_finite() {
+                total.stage = if is_result { Stage::Nan } else { Stage::Done };
+                return if is_result { Next::Sweep } else { Next::Finish };
+            }
+            if self.softmax.next(&mut total.sums) == Next::Sweep && !total.is_short {
+                return Next::Sweep;
+            }
+            if total.is_short || ratio(total) < APART {
+                total.stage = Stage::Apart;
+                return Next::Sweep;
+            }
+        }
+        if is_result && matches!(total.stage, Stage::Sums | Stage::Apart) && is_difference(max, ratio(total))
+        {
+            total.stage = Stage::Exact;
+            return Next::Sweep;
+        }
+        Next::Finish
+    }
+
+    /// The logarithm, the same in every lane.
+    #[inline(always)]
+    pub(super) fn log<S: Wide<E>>(&self, s: S, total: &LogTotal<E>) -> Log<S::V> {
+        let sums = &total.sums;
+        let max = s.splat(sums.max);
+        let shift = self.softmax.exp.shift(s, rescaled(s, sums.rescale, max));
+        let top = first(s, shift.top);
+        let (others, ties) = match (total.others, sums.sweep) {
+            (Some(others), _) => (others, total.ties),
+            (None, Sweep::MaxAndSum) => {
+                (sums.sum.sum.grow(first(s, shift.growth)).add(E::Wide::widened(E::ZERO - top)), 1.0)
+            }
+            (None, _) => (sums.sum.sum.add(E::Wide::widened(E::ZERO - top)), 1.0),
+        };
+        let more = s.splat(E::from_f64(ties - 1.0));
+        let (high, low) = s.wide_ln_1p(s.wide_splat(others), shift.top, more);
+        Log { max, high, low }
+    }
+}
+
+/// A term, unless it is the largest.
+#[inline(always)]
+pub(super) fn other<E: Compute, S: Wide<E>>(s: S, largest: S::M, e: Exponential<S::V>) -> S::W {
+    let zero = s.splat(E::ZERO);
+    s.widen_term(s.select(largest, zero, e.value), s.select(largest, zero, e.power), e.rest)
+}
+
+/// R, as far as it is known.
+pub(super) fn ratio<E: Compute>(total: &LogTotal<E>) -> f64 {
+    let top = total.sums.top.to_f64();
+    match total.others {
+        Some(others) => others.to_f64() / top + (total.ties - 1.0),
+        None => total.sums.sum.sum.add(E::Wide::widened(E::ZERO - total.sums.top)).to_f64() / top,
+    }
+}
+
+/// Whether `max + ln(1 + ratio)` is much smaller than the maximum. Twice or half as small is decided roughly, but alike
+/// on every machine.
+pub(super) fn is_difference(max: f64, ratio: f64) -> bool {
+    max < 0.0 && (max + rough_ln_1p(ratio)).abs() < -0.5 * max
+}
