@@ -48,6 +48,8 @@ pub use dispatch::Isa;
 pub use element::{DType, Element};
 pub use error::Error;
 pub use layout::Axes;
-pub use ops::{Input, Options, log_softmax, logsumexp, softmax, softmax_jvp, softmax_vjp};
+pub use ops::{
+    Input, Options, log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softmax_jvp, softmax_vjp,
+};
 pub use parallel::granted_cpus;
 pub use view::{View, ViewMut};

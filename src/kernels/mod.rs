@@ -5,6 +5,7 @@
 //! shared by threads; and down the columns of a [panel](Op::panel), many rows at a time.
 #![forbid(unsafe_code)]
 
+pub mod sigmoid;
 pub mod softmax;
 pub mod softmax_grad;
 
@@ -57,6 +58,9 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     /// Whether a row has one result, not one for each element: [`finish`](Self::finish) is then called once, with the
     /// first chunk, and a panel's result is its first row.
     const REDUCES: bool = false;
+    /// Whether each element of the result depends on one element alone: a row may then begin and end anywhere, and no
+    /// sweep is made.
+    const ELEMENTWISE: bool = false;
 
     /// Nothing is known yet of a row of `len` elements.
     fn begin(&self, len: usize) -> Self::Total;

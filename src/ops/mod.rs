@@ -4,8 +4,10 @@
 #![forbid(unsafe_code)]
 
 mod run;
+mod sigmoid;
 mod softmax;
 
+pub use sigmoid::{log_sigmoid, sigmoid};
 pub use softmax::{log_softmax, logsumexp, softmax, softmax_jvp, softmax_vjp};
 
 use crate::dispatch::Isa;
