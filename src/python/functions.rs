@@ -74,6 +74,42 @@ pub(super) fn logsumexp<'py>(
     call(py, arrays, Some(shape), &keywords, |[x], out, options| ops::logsumexp(x, out, options))
 }
 
+#[doc = include_str!("docs/sigmoid.md")]
+#[pyfunction]
+#[pyo3(
+    signature = (x, /, *, out = None, dtype = None, num_threads = None),
+    text_signature = "(x, /, *, out=None, dtype=None, num_threads=None)"
+)]
+pub(super) fn sigmoid<'py>(
+    py: Python<'py>,
+    x: &Bound<'py, PyAny>,
+    out: Option<&Bound<'py, PyAny>>,
+    dtype: Option<&Bound<'py, PyAny>>,
+    num_threads: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let arrays = [inputs::array("x", x)?];
+    let keywords = Keywords { axis: Axis::All, temperature: 1.0, out, dtype, num_threads };
+    call(py, arrays, None, &keywords, |[x], out, options| ops::sigmoid(x, out, options))
+}
+
+#[doc = include_str!("docs/log_sigmoid.md")]
+#[pyfunction]
+#[pyo3(
+    signature = (x, /, *, out = None, dtype = None, num_threads = None),
+    text_signature = "(x, /, *, out=None, dtype=None, num_threads=None)"
+)]
+pub(super) fn log_sigmoid<'py>(
+    py: Python<'py>,
+    x: &Bound<'py, PyAny>,
+    out: Option<&Bound<'py, PyAny>>,
+    dtype: Option<&Bound<'py, PyAny>>,
+    num_threads: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let arrays = [inputs::array("x", x)?];
+    let keywords = Keywords { axis: Axis::All, temperature: 1.0, out, dtype, num_threads };
+    call(py, arrays, None, &keywords, |[x], out, options| ops::log_sigmoid(x, out, options))
+}
+
 #[doc = include_str!("docs/softmax_vjp.md")]
 #[pyfunction]
 #[pyo3(
