@@ -1,14 +1,20 @@
 //! sigmoid and log_sigmoid: softmax and log_softmax of the row `[x, 0]`, of which x is the entry that counts.
 //!
-//! The maximum of `[x, 0]` is at most |x| away from both, so with `E = exp(-|x|)`, which cannot overflow, the first is
-//! `1 / (1 + E)` or `E / (1 + E)`, whichever of the two classes is x, and the second `min(x, 0) - ln(1 + E)`, where
-//! nothing cancels. E is taken before its rounding, all that follows in twice the precision, and the result is rounded
-//! once.
+//! Less the maximum, the larger entry is 0 and the smaller -|x|. With `E = exp(-|x|)`, which cannot overflow, sigmoid is
+//! `1 / (1 + E)` where x is the larger and else `E / (1 + E)`, and log_sigmoid is `min(x, 0) - ln(1 + E)`, where nothing
+//! cancels. E is taken before its rounding, all that follows in twice the precision, and the result is rounded once.
 //!
 //! # Accuracy
 //!
-//! The rounding of the result, half a unit in the last place, and what the two parts of E are off by; where the result
-//! is subnormal, half a step more.
+//! The rounding of the result, half a unit in the last place, and what the parts of E are off by. Worst errors found, in
+//! ULP (`f32` over every 61st float, `tests/sigmoid.rs`; all over 20 million random points, against wider arithmetic):
+//!
+//! | | `f32` | `f64` |
+//! |---|---|---|
+//! | sigmoid | 0.79 | 0.78 |
+//! | log_sigmoid | 0.80 | 1.01 |
+//!
+//! and 0.82 steps where the result is subnormal, for that rounds once more.
 #![forbid(unsafe_code)]
 
 use super::{Next, Op};
@@ -91,9 +97,9 @@ fn probability<E: Compute, S: Simd<E>>(s: S, is_larger: S::M, e: Exponential<S::
 #[inline(always)]
 fn log_probability<E: Compute, S: Wide<E>>(s: S, distance: S::V, e: Exponential<S::V>) -> S::V {
     let zero = s.splat(E::ZERO);
-    let scale = s.splat(E::from_f64(power_of_two(SCALE.into())));
     let unscale = s.splat(E::from_f64(power_of_two((-SCALE).into())));
-    let (high, low) = s.wide_ln_1p(s.widen_term(e.value, e.power, e.rest), scale, zero);
+    let wide = s.wide_scale(s.widen_term(e.value, e.power, e.rest), power_of_two((-SCALE).into()));
+    let (high, low) = s.wide_ln_1p_unit(wide);
     // Below 2^-60 the logarithm is e itself, and what ln_1p is made of may be subnormal.
     let is_tiny = s.greater(s.splat(E::from_f64(power_of_two(f64::from(SCALE - 60)))), e.value);
     let (high, low) = (s.select(is_tiny, s.mul(e.value, unscale), high), s.select(is_tiny, zero, low));
