@@ -113,6 +113,8 @@ pub trait Compute:
     type Wide: WideScalar<Self>;
     /// `array` filled with `self`.
     fn array(self) -> Self::Array;
+    /// Whether this is no number.
+    fn is_nan(self) -> bool;
     /// Exact widening to `f64`.
     fn to_f64(self) -> f64;
     /// Rounding from `f64`.
@@ -246,6 +248,10 @@ impl Compute for f32 {
         [self; 16]
     }
     #[inline(always)]
+    fn is_nan(self) -> bool {
+        self.is_nan()
+    }
+    #[inline(always)]
     fn to_f64(self) -> f64 {
         self as f64
     }
@@ -283,6 +289,10 @@ impl Compute for f64 {
     #[inline(always)]
     fn array(self) -> Self::Array {
         [self; 8]
+    }
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        self.is_nan()
     }
     #[inline(always)]
     fn to_f64(self) -> f64 {

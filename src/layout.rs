@@ -128,6 +128,17 @@ impl<const K: usize> Plan<K> {
         Self { inner: merged(inner), outer: merged(outer), len, count }
     }
 
+    /// The same places in other lanes, for an operation that does not mind where a lane begins: one along the axis of
+    /// the smallest output stride, which in a dense array of any order is the whole of it.
+    pub fn in_long_lanes(mut self) -> Self {
+        if let Some(axis) = self.outer.pop() {
+            self.len = axis.size;
+            self.count = self.outer.iter().map(|dim| dim.size).product();
+            self.inner = vec![axis];
+        }
+        self
+    }
+
     /// Where lane `index` begins.
     #[inline]
     pub fn lane(&self, index: usize) -> Offsets<K> {
@@ -333,6 +344,21 @@ mod tests {
         let mut seen = Vec::new();
         plan.segments(plan.lane(1), 1, 7, |o, first, n| seen.push((o.dst, first, n)));
         assert_eq!(seen, [(20, 1, 3), (64, 4, 3)]);
+    }
+
+    #[test]
+    fn a_dense_array_of_any_order_is_one_long_lane() {
+        let single = [false; 3];
+        for dense in [[48, 16, 4], [4, 8, 24], [4, 32, 8]] {
+            let plan = Plan::new(&[2, 3, 4], &single, [&dense], &dense).in_long_lanes();
+            assert_eq!((plan.len, plan.count), (24, 1));
+            assert_eq!(plan.step(), Dim { size: 24, src: [4], dst: 4 });
+        }
+        let plan = Plan::new(&[2, 3, 4], &single, [&[200, 16, 4]], &[48, 16, 4]).in_long_lanes();
+        assert_eq!((plan.len, plan.count), (12, 2));
+        assert_eq!(plan.lane(1), Offsets { src: [200], dst: 48 });
+        let plan = Plan::new(&[], &[], [&[]], &[]).in_long_lanes();
+        assert_eq!((plan.len, plan.count), (1, 1));
     }
 
     #[test]

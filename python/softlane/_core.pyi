@@ -24,10 +24,12 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 __all__ = [
     "__version__",
     "get_num_threads",
+    "log_sigmoid",
     "log_softmax",
     "logsumexp",
     "set_num_threads",
     "show_config",
+    "sigmoid",
     "softmax",
     "softmax_jvp",
     "softmax_vjp",
@@ -337,6 +339,96 @@ def softmax_jvp(
     *,
     temperature: _Real = 1.0,
     out: None = None,
+    num_threads: SupportsIndex | None = None,
+) -> NDArray[Any]: ...
+@overload
+def sigmoid(
+    x: _Array,
+    /,
+    *,
+    out: _Out,
+    dtype: DTypeLike | None = None,
+    num_threads: SupportsIndex | None = None,
+) -> _Out: ...
+@overload
+def sigmoid(
+    x: _Array,
+    /,
+    *,
+    out: None = None,
+    dtype: type[_Float] | np.dtype[_Float],
+    num_threads: SupportsIndex | None = None,
+) -> NDArray[_Float]: ...
+@overload
+def sigmoid(
+    x: NDArray[_Float] | _Float,
+    /,
+    *,
+    out: None = None,
+    dtype: None = None,
+    num_threads: SupportsIndex | None = None,
+) -> NDArray[_Float]: ...
+@overload
+def sigmoid(
+    x: _Exact | _Numbers,
+    /,
+    *,
+    out: None = None,
+    dtype: None = None,
+    num_threads: SupportsIndex | None = None,
+) -> NDArray[np.float64]: ...
+@overload
+def sigmoid(
+    x: _Array,
+    /,
+    *,
+    out: None = None,
+    dtype: DTypeLike | None = None,
+    num_threads: SupportsIndex | None = None,
+) -> NDArray[Any]: ...
+@overload
+def log_sigmoid(
+    x: _Array,
+    /,
+    *,
+    out: _Out,
+    dtype: DTypeLike | None = None,
+    num_threads: SupportsIndex | None = None,
+) -> _Out: ...
+@overload
+def log_sigmoid(
+    x: _Array,
+    /,
+    *,
+    out: None = None,
+    dtype: type[_Float] | np.dtype[_Float],
+    num_threads: SupportsIndex | None = None,
+) -> NDArray[_Float]: ...
+@overload
+def log_sigmoid(
+    x: NDArray[_Float] | _Float,
+    /,
+    *,
+    out: None = None,
+    dtype: None = None,
+    num_threads: SupportsIndex | None = None,
+) -> NDArray[_Float]: ...
+@overload
+def log_sigmoid(
+    x: _Exact | _Numbers,
+    /,
+    *,
+    out: None = None,
+    dtype: None = None,
+    num_threads: SupportsIndex | None = None,
+) -> NDArray[np.float64]: ...
+@overload
+def log_sigmoid(
+    x: _Array,
+    /,
+    *,
+    out: None = None,
+    dtype: DTypeLike | None = None,
     num_threads: SupportsIndex | None = None,
 ) -> NDArray[Any]: ...
 def set_num_threads(n: SupportsIndex) -> None: ...

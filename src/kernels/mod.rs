@@ -5,6 +5,7 @@
 //! shared by threads; and down the columns of a [panel](Op::panel), many rows at a time.
 #![forbid(unsafe_code)]
 
+pub mod sigmoid;
 pub mod softmax;
 pub mod softmax_grad;
 pub mod weighted;
@@ -60,6 +61,9 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     const REDUCES: bool = false;
     /// What an element of the result is that a mask leaves out, in any row.
     const MASKED: E = E::ZERO;
+    /// Whether each element of the result depends on one element alone: a row may then begin and end anywhere, and no
+    /// sweep is made.
+    const ELEMENTWISE: bool = false;
 
     /// Nothing is known yet of a row of `len` elements.
     fn begin(&self, len: usize) -> Self::Total;

@@ -41,6 +41,21 @@ pub fn ln_1p<S: Token, const LONG: bool>(s: S, r: [<S as Simd<f64>>::V; 2]) -> [
     series::<S, LONG>(s, s.split_exponent(u), rest, r[1])
 }
 
+/// ln(1 + r) for r from 0 to 1, good to 2^-32: what `f32` takes where there are many.
+///
+/// No power of two comes off, so s² goes up to 1/9, where the first term of the series that is left out is 2^-32.8 of
+/// the result.
+#[inline(always)]
+pub fn short_ln_1p<S: Simd<f64>>(s: S, r: S::V) -> S::V {
+    let quotient = s.div(r, s.add(r, s.splat(2.0)));
+    let square = s.mul(quotient, quotient);
+    let mut sum = s.splat(ARTANH[SHORT - 1]);
+    for j in 1..SHORT {
+        sum = s.mul_add(sum, square, s.splat(ARTANH[SHORT - 1 - j]));
+    }
+    s.mul(s.mul_add(sum, square, s.splat(2.0)), quotient)
+}
+
 /// 1 + r, rounded, and what the rounding left.
 #[inline(always)]
 fn one_and<S: Simd<f64>>(s: S, r: S::V) -> [S::V; 2] {

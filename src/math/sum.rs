@@ -1,7 +1,7 @@
 //! Sums that lose nothing: a lane keeps what its rounding left, and lanes meet in twice the precision.
 #![forbid(unsafe_code)]
 
-use super::ln::{ln_1p, two_sum};
+use super::ln::{ln_1p, short_ln_1p, two_sum};
 use crate::element::{Compute, DoubleDouble, WideScalar};
 use crate::math::exp::Exponential;
 use crate::simd::{Simd, Token, Wide};
@@ -143,6 +143,10 @@ impl<S: Token> Wide<f32> for S {
         Wide::<f32>::wide_split(self, ln)
     }
     #[inline(always)]
+    fn wide_ln_1p_unit(self, w: Self::W) -> (<S as Simd<f32>>::V, <S as Simd<f32>>::V) {
+        Wide::<f32>::wide_split(self, [short_ln_1p(self, w[0]), short_ln_1p(self, w[1])])
+    }
+    #[inline(always)]
     fn wide_total(self, w: Self::W) -> f64 {
         Simd::<f64>::sum_by_halves(self, Simd::<f64>::add(self, w[0], w[1]))
     }
@@ -241,6 +245,11 @@ impl<S: Token> Wide<f64> for S {
         let rest = Simd::<f64>::div(self, rest, v);
         let [ratio, error] = two_sum(self, more, ratio);
         let [high, low] = ln_1p::<S, true>(self, [ratio, Simd::<f64>::add(self, error, rest)]);
+        (high, low)
+    }
+    #[inline(always)]
+    fn wide_ln_1p_unit(self, w: Self::W) -> (<S as Simd<f64>>::V, <S as Simd<f64>>::V) {
+        let [high, low] = ln_1p::<S, true>(self, w);
         (high, low)
     }
     #[inline(always)]

@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 mod run;
+mod sigmoid;
 mod softmax;
 
 pub use crate::kernels::weighted::Want;
+pub use sigmoid::{log_sigmoid, sigmoid};
 pub use softmax::{log_softmax, logsumexp, softmax, softmax_jvp, softmax_vjp, softmin, weighted_logsumexp};
 
 use crate::dispatch::Isa;

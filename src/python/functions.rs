@@ -1,4 +1,6 @@
 //! The functions of the extension: signatures, docstrings, and which operation each of them is.
+// As many arguments as Python's signatures have.
+#![allow(clippy::too_many_arguments)]
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -85,7 +87,6 @@ pub(super) fn softmin<'py>(
     text_signature = "(x, /, axis=None, *, b=None, where=None, keepdims=False, return_sign=False, \
                       out=None, dtype=None, num_threads=None)"
 )]
-#[allow(clippy::too_many_arguments)]
 pub(super) fn logsumexp<'py>(
     py: Python<'py>,
     x: &Bound<'py, PyAny>,
@@ -134,6 +135,42 @@ pub(super) fn logsumexp<'py>(
         Some(sign) => Ok(PyTuple::new(py, [log, sign])?.into_any()),
         None => Ok(log),
     }
+}
+
+#[doc = include_str!("docs/sigmoid.md")]
+#[pyfunction]
+#[pyo3(
+    signature = (x, /, *, out = None, dtype = None, num_threads = None),
+    text_signature = "(x, /, *, out=None, dtype=None, num_threads=None)"
+)]
+pub(super) fn sigmoid<'py>(
+    py: Python<'py>,
+    x: &Bound<'py, PyAny>,
+    out: Option<&Bound<'py, PyAny>>,
+    dtype: Option<&Bound<'py, PyAny>>,
+    num_threads: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let arrays = [inputs::array("x", x)?];
+    let keywords = Keywords { axis: Axis::All, temperature: 1.0, mask: None, out, dtype, num_threads };
+    call(py, arrays, Shaped::LIKE_THE_FIRST, &keywords, |[x], out, options| ops::sigmoid(x, out, options))
+}
+
+#[doc = include_str!("docs/log_sigmoid.md")]
+#[pyfunction]
+#[pyo3(
+    signature = (x, /, *, out = None, dtype = None, num_threads = None),
+    text_signature = "(x, /, *, out=None, dtype=None, num_threads=None)"
+)]
+pub(super) fn log_sigmoid<'py>(
+    py: Python<'py>,
+    x: &Bound<'py, PyAny>,
+    out: Option<&Bound<'py, PyAny>>,
+    dtype: Option<&Bound<'py, PyAny>>,
+    num_threads: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let arrays = [inputs::array("x", x)?];
+    let keywords = Keywords { axis: Axis::All, temperature: 1.0, mask: None, out, dtype, num_threads };
+    call(py, arrays, Shaped::LIKE_THE_FIRST, &keywords, |[x], out, options| ops::log_sigmoid(x, out, options))
 }
 
 #[doc = include_str!("docs/softmax_vjp.md")]

@@ -28,7 +28,9 @@ mod _core {
     use crate::dispatch::Isa;
 
     #[pymodule_export]
-    use super::functions::{log_softmax, logsumexp, show_config, softmax, softmax_jvp, softmax_vjp, softmin};
+    use super::functions::{
+        log_sigmoid, log_softmax, logsumexp, show_config, sigmoid, softmax, softmax_jvp, softmax_vjp, softmin,
+    };
     #[pymodule_export]
     use super::threads::{Threads, get_num_threads, set_num_threads};
 

@@ -257,6 +257,8 @@ pub trait Wide<E: Compute>: Simd<E> {
     fn wide_from_lanes(self, lanes: &[E::Wide; 16]) -> Self::W;
     /// `ln(1 + more + w / v)` in two parts, for `more` and `w / v` of zero or above.
     fn wide_ln_1p(self, w: Self::W, v: Self::V, more: Self::V) -> (Self::V, Self::V);
+    /// `ln(1 + w)` in two parts, for w from 0 to 1: faster, and good to some hundredths of the last place.
+    fn wide_ln_1p_unit(self, w: Self::W) -> (Self::V, Self::V);
     /// The sum in each lane.
     fn wide_lanes(self, w: Self::W) -> impl AsRef<[E::Wide]>;
 

@@ -85,7 +85,13 @@ def stub_defaults(stub: str) -> list[tuple[str, str, object]]:
 def test_defaults_of_the_stub_are_those_of_the_signature() -> None:
     # stubtest compares the names in overloads, but not their defaults.
     defaults = stub_defaults(STUB.read_text("utf-8"))
-    assert {name for name, _, _ in defaults} == {"softmax", "softmax_jvp", "softmax_vjp"}
+    assert {name for name, _, _ in defaults} == {
+        "log_sigmoid",
+        "sigmoid",
+        "softmax",
+        "softmax_jvp",
+        "softmax_vjp",
+    }
     for name, parameter, default in defaults:
         actual = inspect.signature(getattr(softlane, name)).parameters[parameter].default
         assert (name, parameter, actual) == (name, parameter, default)

@@ -111,6 +111,7 @@ pub(super) fn run<E: Dispatch, const K: usize, O: Op<E, K>>(
         memory: mask.memory(),
         plan: Plan::new(shape, &reduced, [mask.strides()], out.strides()),
     });
+    let plan = if O::ELEMENTWISE { plan.in_long_lanes() } else { plan };
     let job = Job::<E, K, O> {
         op,
         negate,
@@ -337,7 +338,8 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let range = |task: usize| task * size..chunks.min((task + 1) * size);
         let span = |chunk: usize| (chunk * E::CHUNK, len.min((chunk + 1) * E::CHUNK));
         let mut total = self.op.begin(len);
-        loop {
+        let mut next = if O::ELEMENTWISE { Next::Finish } else { Next::Sweep };
+        while next == Next::Sweep {
             let found: Vec<OnceLock<O::Partial>> = (0..chunks).map(|_| OnceLock::new()).collect();
             for_each(tasks, threads, watch, &|task| {
                 let mut buffer = vec![E::ZERO; if direct { 0 } else { K * E::CHUNK }];
@@ -357,9 +359,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             for partial in found.into_iter().filter_map(OnceLock::into_inner) {
                 self.op.merge(&mut total, partial);
             }
-            if self.op.next(&mut total) == Next::Finish {
-                break;
-            }
+            next = self.op.next(&mut total);
         }
         let tasks = if O::REDUCES { 1 } else { tasks };
         for_each(tasks, threads, watch, &|task| {

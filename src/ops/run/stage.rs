@@ -79,8 +79,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             } else if self.mask.is_some() && !O::REDUCES {
                 for i in 0..count {
                     let row = self.dst.row::<E>(self.plan.lane(first + i).dst, len);
-                    let is_nan = row.get(0) != row.get(0);
-                    if is_nan {
+                    if row.get(0).is_nan() {
                         buffer[..len].fill(E::NAN);
                         self.restore(len, len, &mut buffer, &keep[i * len..]);
                         self.scatter(self.plan.lane(first + i), 0, len, &buffer);
@@ -202,7 +201,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         }
         for start in (0..count).step_by(len) {
             let (row, keep) = (&mut rows[start..start + len], &keep[start..start + len]);
-            if row[0] != row[0] {
+            if row[0].is_nan() {
                 for (x, &keep) in row.iter_mut().zip(keep) {
                     *x = if keep == 0 { O::MASKED } else { *x };
                 }
@@ -246,7 +245,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         }
         if self.mask.is_some() && !O::REDUCES {
             for j in 0..count {
-                if buffer[j] != buffer[j] {
+                if buffer[j].is_nan() {
                     for i in 0..len {
                         let x = &mut buffer[i * width + j];
                         *x = if keep[i * width + j] == 0 { O::MASKED } else { *x };

@@ -98,7 +98,7 @@ impl<E: ExpConstants> Piped<E> for LogSoftmax<E> {
         };
         let more = s.splat(E::from_f64(ties - 1.0));
         let high = first(s, s.wide_ln_1p(s.wide_splat(others), shift.top, more).0);
-        (high == high).then_some([max, high])
+        (!high.is_nan()).then_some([max, high])
     }
 
     #[inline(always)]
@@ -134,7 +134,7 @@ impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
         }
         let log = self.log_sum.log(s, total);
         let high = first(s, log.high);
-        if high != high {
+        if high.is_nan() {
             return chunk.fill(E::NAN);
         }
         let x = chunk.input(0);
@@ -224,7 +224,7 @@ impl<E: ExpConstants> Op<E, 1> for LogSumExp<E> {
             Some(sum) => E::from_f64(sum.ln(total.sums.max.to_f64() + high.to_f64())),
             None => first(s, result(s, &log)),
         };
-        row.store_result(if result != result { E::NAN } else { result });
+        row.store_result(if result.is_nan() { E::NAN } else { result });
     }
 
     #[inline(always)]

@@ -98,8 +98,7 @@ impl<E: ExpConstants> LogSum<E> {
             }
             Stage::Nan => {
                 for i in 0..chunk.len() {
-                    let x = chunk.get(i);
-                    partial.has_nan |= x != x;
+                    partial.has_nan |= chunk.get(i).is_nan();
                 }
             }
             Stage::Done => {}
