@@ -309,25 +309,6 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         Self { is_far: false, ..self }
     }
 
-    /// One strip, from column `strip` on, of `K` panels of `rows` rows of `width` elements that lie one after another
-    /// in `panel`; the first is the output, too.
-    ///
-    /// # Panics
-    /// If `panel` is shorter than `K * rows * width`, or the strip is not in it.
-    #[inline(always)]
-    pub fn packed(panel: &'a mut [E], rows: usize, width: usize, strip: usize) -> Self {
-        let size = rows * width;
-        assert!(panel.len() >= K * size && strip + E::LANES <= width);
-        let dst = panel.as_mut_ptr().wrapping_add(strip);
-        let mut src = [dst.cast_const(); K];
-        for (k, p) in src.iter_mut().enumerate() {
-            *p = dst.wrapping_add(k * size).cast_const();
-        }
-        let stride = (width * size_of::<E>()) as isize;
-        // SAFETY: inside the slice, as just checked.
-        unsafe { Self::from_raw(src, [stride; K], dst, stride, rows, 1).near() }
-    }
-
     /// Length of the columns.
     #[inline(always)]
     pub fn rows(&self) -> usize {

@@ -160,12 +160,12 @@ const fn is_short(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
 }
 
-/// Elements of memory, for a buffer: the `j`th of row `i` goes to `buffer[i * step.0 + j * step.1]`.
+/// Elements of memory, for a buffer: the `j`th of row `i` goes to `buffer[i * step + j]`.
 pub(crate) struct Read<'a, 'b, E> {
     pub(crate) memory: Memory<'a>,
     pub(crate) block: Block,
     pub(crate) buffer: &'b mut [E],
-    pub(crate) step: (usize, usize),
+    pub(crate) step: usize,
     pub(crate) negate: bool,
 }
 
@@ -178,53 +178,95 @@ impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
         if rows == 0 || columns == 0 {
             return;
         }
-        assert!((rows - 1) * step.0 + (columns - 1) * step.1 < buffer.len());
+        assert!((rows - 1) * step + columns <= buffer.len());
         let (base, to) = (memory.block(block), buffer.as_mut_ptr());
-        each_dtype!(memory.dtype, T => {
-            let item = size_of::<T>() as isize;
-            if size_of::<E>() == 4 && !is_short(memory.dtype) {
+        let item = memory.dtype.size() as isize;
+        let (stride, is_dense) = (block.columns.1, block.columns.1 == item && !memory.swapped);
+        let mut piece = [0_u64; PIECE];
+        for i in 0..rows {
+            let mut j = 0;
+            while j < columns {
+                let mut from =
+                    base.wrapping_offset(i as isize * block.rows.1 + j as isize * stride).cast_const();
+                let count = if is_dense { columns } else { PIECE.min(columns - j) };
+                if !is_dense {
+                    // SAFETY: `block` checked the span.
+                    unsafe { collect(from, stride, item, memory.swapped, &mut piece, count) };
+                    from = piece.as_ptr().cast();
+                }
+                let to = to.wrapping_add(i * step + j);
+                each_dtype!(memory.dtype, T => {
+                    if size_of::<E>() == 8 || is_short(memory.dtype) {
+                        // SAFETY: `block` checked the span, and the assertion that of the buffer.
+                        unsafe { read::<T, E>(from, to, count, negate) };
+                    }
+                });
+                j += count;
+            }
+        }
+    }
+}
+
+/// Elements that are brought together before they are converted, where they lie apart or in another byte order.
+const PIECE: usize = 64;
+
+/// Elements of 1, 2, 4 or 8 bytes side by side.
+///
+/// # Safety
+/// `count` elements from `from` on, `stride` bytes apart, are readable; no more than [`PIECE`].
+#[inline(always)]
+unsafe fn collect(
+    from: *const u8,
+    stride: isize,
+    item: isize,
+    swapped: bool,
+    piece: &mut [u64; PIECE],
+    count: usize,
+) {
+    let to = piece.as_mut_ptr();
+    macro_rules! each {
+        ($t:ty, $swap:expr) => {{
+            let to = to.cast::<$t>();
+            if stride == 2 * item && !swapped {
+                let from = from.cast::<$t>();
+                for j in 0..count {
+                    // SAFETY: as below.
+                    unsafe { *to.add(j) = from.wrapping_add(2 * j).read_unaligned() };
+                }
                 return;
             }
-            for i in 0..rows {
-                let from = base.wrapping_offset(i as isize * block.rows.1);
-                let to = to.wrapping_add(i * step.0);
-                let stride = block.columns.1;
-                // SAFETY: `block` checked the span, and the assertion that of the buffer.
+            for j in 0..count {
+                // SAFETY: promised by the caller; a piece has room for that many of any size.
                 unsafe {
-                    match (stride / item, step.1, memory.swapped) {
-                        (1, 1, false) if stride == item => read::<T, E, false>(from, item, to, 1, columns, negate),
-                        (2, 1, false) if stride == 2 * item => {
-                            read::<T, E, false>(from, 2 * item, to, 1, columns, negate);
-                        }
-                        (_, _, false) => read::<T, E, false>(from, stride, to, step.1, columns, negate),
-                        (_, _, true) => read::<T, E, true>(from, stride, to, step.1, columns, negate),
-                    }
+                    let x = from.wrapping_offset(j as isize * stride).cast::<$t>().read_unaligned();
+                    *to.add(j) = if $swap { x.swap_bytes() } else { x };
                 }
             }
-        });
+        }};
+    }
+    match item {
+        1 => each!(u8, false),
+        2 => each!(u16, swapped),
+        4 => each!(u32, swapped),
+        _ => each!(u64, swapped),
     }
 }
 
 /// # Safety
-/// All elements lie in readable memory, and all places in the buffer.
+/// `count` elements from `from` on are readable, and all places in the buffer writable.
 #[inline(always)]
-unsafe fn read<T: Stored, E: Compute, const SWAPPED: bool>(
-    from: *const u8,
-    stride: isize,
-    to: *mut E,
-    step: usize,
-    count: usize,
-    negate: bool,
-) {
+unsafe fn read<T: Stored, E: Compute>(from: *const u8, to: *mut E, count: usize, negate: bool) {
+    let from = from.cast::<T>();
     for j in 0..count {
         // SAFETY: promised by the caller.
-        unsafe {
-            let x: T = from.wrapping_offset(j as isize * stride).cast::<T>().read_unaligned();
-            let x = if SWAPPED { x.swap() } else { x };
-            let x = if size_of::<E>() == 4 { E::from_f32(x.widen_f32()) } else { E::from_f64(x.widen()) };
-            *to.add(j * step) = if negate { E::NEGATIVE_ZERO - x } else { x };
-        }
+        unsafe { *to.add(j) = converted(from.add(j).read_unaligned(), negate) };
     }
+}
+
+#[inline(always)]
+fn converted<T: Stored, E: Compute>(x: T, negate: bool) -> E {
+    let x = if size_of::<E>() == 4 { E::from_f32(x.widen_f32()) } else { E::from_f64(x.widen()) };
+    if negate { E::NEGATIVE_ZERO - x } else { x }
 }
 
 /// The inverse of [`Read`]: rounds to the type of the memory.
@@ -232,7 +274,7 @@ pub(crate) struct Write<'a, 'b, E> {
     pub(crate) memory: Memory<'a>,
     pub(crate) block: Block,
     pub(crate) buffer: &'b [E],
-    pub(crate) step: (usize, usize),
+    pub(crate) step: usize,
 }
 
 impl<E: Compute> Kernel<E> for Write<'_, '_, E> {
@@ -244,7 +286,7 @@ impl<E: Compute> Kernel<E> for Write<'_, '_, E> {
         if rows == 0 || columns == 0 {
             return;
         }
-        assert!((rows - 1) * step.0 + (columns - 1) * step.1 < buffer.len());
+        assert!((rows - 1) * step + columns <= buffer.len());
         let (base, from) = (memory.block(block), buffer.as_ptr());
         // What is written is a float: no kernel has another result.
         match memory.dtype {
@@ -263,42 +305,38 @@ fn write<T: Stored, E: Compute>(
     base: *mut u8,
     block: Block,
     from: *const E,
-    step: (usize, usize),
+    step: usize,
 ) {
-    let (item, is_dense) = (size_of::<T>() as isize, step.1 == 1);
+    let (item, stride) = (size_of::<T>() as isize, block.columns.1);
+    let is_dense = stride == item && !memory.swapped;
+    let mut piece = [0_u64; PIECE];
     for i in 0..block.rows.0 {
-        let to = base.wrapping_offset(i as isize * block.rows.1);
-        let from = from.wrapping_add(i * step.0);
-        // SAFETY: `run` checked both spans.
-        unsafe {
-            match block.columns.1 == item && is_dense {
-                true => write_row::<T, E>(to, item, memory.swapped, from, 1, block.columns.0),
-                false => {
-                    write_row::<T, E>(to, block.columns.1, memory.swapped, from, step.1, block.columns.0);
+        let mut j = 0;
+        while j < block.columns.0 {
+            let count = if is_dense { block.columns.0 } else { PIECE.min(block.columns.0 - j) };
+            let place = base.wrapping_offset(i as isize * block.rows.1 + j as isize * stride);
+            let from = from.wrapping_add(i * step + j);
+            let to = if is_dense { place } else { piece.as_mut_ptr().cast() }.cast::<T>();
+            for k in 0..count {
+                // SAFETY: `run` checked both spans.
+                unsafe {
+                    let x = *from.add(k);
+                    let x =
+                        if size_of::<E>() == 4 { T::narrow_f32(x.to_f32()) } else { T::narrow(x.to_f64()) };
+                    to.add(k).write_unaligned(x);
                 }
             }
-        }
-    }
-}
-
-/// # Safety
-/// All elements lie in writable memory, and all places in the buffer.
-#[inline(always)]
-unsafe fn write_row<T: Stored, E: Compute>(
-    to: *mut u8,
-    stride: isize,
-    swapped: bool,
-    from: *const E,
-    step: usize,
-    count: usize,
-) {
-    for j in 0..count {
-        // SAFETY: promised by the caller.
-        unsafe {
-            let x = *from.add(j * step);
-            let x = if size_of::<E>() == 4 { T::narrow_f32(x.to_f32()) } else { T::narrow(x.to_f64()) };
-            let x = if swapped { x.swap() } else { x };
-            to.wrapping_offset(j as isize * stride).cast::<T>().write_unaligned(x);
+            if !is_dense {
+                for k in 0..count {
+                    // SAFETY: as above.
+                    unsafe {
+                        let x = *to.add(k);
+                        let x = if memory.swapped { x.swap() } else { x };
+                        place.wrapping_offset(k as isize * stride).cast::<T>().write_unaligned(x);
+                    }
+                }
+            }
+            j += count;
         }
     }
 }

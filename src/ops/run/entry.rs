@@ -1,53 +1,130 @@
-//! What enters the boundary of an instruction set: a kernel for each way of running an operation.
+//! What enters the boundary of an instruction set: a kernel for each way of running an operation, and no more, for each
+//! is compiled for every operation, type and instruction set.
 #![forbid(unsafe_code)]
 
-use std::ops::Range;
-
-use super::Job;
 use crate::dispatch::Dispatch;
 use crate::element::Compute;
 use crate::kernels::{Op, Rows};
 use crate::layout::{Dim, Offsets};
-use crate::simd::{Kernel, PanelIo, Row, RowIo, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile, Wide};
-use crate::view::{panel_io, row_io};
-
-/// Arrays from this size on are not expected in a cache.
-const FAR_BYTES: usize = 16 << 20;
+use crate::simd::{Kernel, Row, RowIo, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile, Wide};
+use crate::view::{Memory, panel_io};
 
 /// The elements of the result of a lane of `len`.
 pub(super) fn result_len<E: Compute, const K: usize, O: Op<E, K>>(len: usize) -> usize {
     if O::REDUCES { len.min(1) } else { len }
 }
 
-/// Evenly spaced rows.
-pub(super) struct PackedRows<'a, E: Compute, const K: usize, O> {
+/// Evenly spaced rows: tiny ones transposed in registers, many at a time.
+pub(super) struct RowsKernel<'a, E: Compute, const K: usize, O> {
     pub(super) op: &'a O,
     pub(super) rows: SpacedRows<'a, E, K>,
+    /// Whether the array is too large for any cache.
+    pub(super) are_far: bool,
 }
 
-impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for PackedRows<'_, E, K, O> {
+impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K, O> {
     type Output = ();
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) {
-        if self.rows.len() > 1 && self.rows.len() <= TILE_ROWS && self.rows.groups() > 0 {
-            return TinyKernel { op: self.op, rows: self.rows }.run(s);
+        let Self { op, rows, are_far } = self;
+        let is_tiny = rows.len() > 1 && rows.len() <= TILE_ROWS && rows.groups() > 0;
+        let result = result_len::<E, K, O>(rows.len());
+        let mut tile = Tile::new();
+        let mut group = 0;
+        loop {
+            // What is left for the row kernel: groups that the panel kernel refused, and rows that fill no group.
+            let mut part = Part { rows, are_far, first: 0, count: rows.count() };
+            if is_tiny {
+                let rest = rows.rest();
+                (part.first, part.count) = (rest.start, rest.len());
+                while group < rows.groups() {
+                    if S::FOUR_AT_ONCE && group + TILE_WIDTH <= rows.groups() {
+                        let panel = rows.read::<S, TILE_WIDTH>(s, group, &mut tile);
+                        if op.panel::<S, TILE_WIDTH>(s, panel) {
+                            rows.write::<S, TILE_WIDTH>(s, group, &tile, result);
+                            group += TILE_WIDTH;
+                            continue;
+                        }
+                    }
+                    let panel = rows.read::<S, 1>(s, group, &mut tile);
+                    if !op.panel::<S, 1>(s, panel) {
+                        (part.first, part.count) = (group * E::LANES, E::LANES);
+                        break;
+                    }
+                    rows.write::<S, 1>(s, group, &tile, result);
+                    group += 1;
+                }
+            }
+            op.rows(s, &part);
+            if !is_tiny || group >= rows.groups() {
+                return;
+            }
+            group += 1;
+            if group >= rows.groups() && rows.rest().is_empty() {
+                return;
+            }
         }
-        self.op.rows(s, &self);
     }
 }
 
-impl<E: Dispatch, const K: usize, O: Op<E, K>> Rows<E, K> for PackedRows<'_, E, K, O> {
+/// Some of the rows.
+struct Part<'a, E, const K: usize> {
+    rows: SpacedRows<'a, E, K>,
+    are_far: bool,
+    first: usize,
+    count: usize,
+}
+
+impl<E: Compute, const K: usize> Rows<E, K> for Part<'_, E, K> {
     #[inline(always)]
     fn count(&self) -> usize {
-        self.rows.count()
+        self.count
     }
     #[inline(always)]
     fn are_far(&self) -> bool {
-        false
+        self.are_far
     }
     #[inline(always)]
     fn get(&self, i: usize) -> RowIo<'_, E, K> {
-        self.rows.row(i)
+        self.rows.row(self.first + i)
+    }
+}
+
+/// Strips of columns.
+pub(super) struct ColumnStrips<'a, E, const K: usize, O> {
+    pub(super) op: &'a O,
+    pub(super) src: [Memory<'a>; K],
+    pub(super) dst: Memory<'a>,
+    pub(super) at: Offsets<K>,
+    pub(super) along: Dim<K>,
+    pub(super) step: Dim<K>,
+    pub(super) count: usize,
+    pub(super) element: core::marker::PhantomData<E>,
+}
+
+impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, E, K, O> {
+    /// The strip at which the fast path gave up.
+    type Output = Option<usize>;
+    #[inline(always)]
+    fn run<S: Wide<E>>(self, s: S) -> Option<usize> {
+        let Self { op, src, dst, .. } = self;
+        let mut strip = 0;
+        while strip < self.count {
+            let at = self.at.advance(&self.along, strip * E::LANES);
+            // A wide panel that is refused is tried strip by strip, to find the one to blame.
+            if S::FOUR_AT_ONCE
+                && strip + TILE_WIDTH <= self.count
+                && op.panel::<S, TILE_WIDTH>(s, panel_io(&src, &dst, at, self.step, TILE_WIDTH))
+            {
+                strip += TILE_WIDTH;
+                continue;
+            }
+            if !op.panel::<S, 1>(s, panel_io(&src, &dst, at, self.step, 1)) {
+                return Some(strip);
+            }
+            strip += 1;
+        }
+        None
     }
 }
 
@@ -70,111 +147,6 @@ impl<E: Dispatch> Kernel<E> for Masked<'_, E> {
     }
 }
 
-/// Contiguous lanes.
-pub(super) struct DirectRows<'j, 'a, E, const K: usize, O> {
-    pub(super) job: &'j Job<'a, E, K, O>,
-    pub(super) lanes: Range<usize>,
-    /// The same lanes, if they are evenly spaced.
-    pub(super) spaced: Option<SpacedRows<'a, E, K>>,
-}
-
-impl<E: Dispatch, const K: usize, O: Op<E, K>> Rows<E, K> for DirectRows<'_, '_, E, K, O> {
-    #[inline(always)]
-    fn count(&self) -> usize {
-        self.lanes.len()
-    }
-    #[inline(always)]
-    fn are_far(&self) -> bool {
-        self.job.plan.len * self.job.plan.count >= FAR_BYTES / size_of::<E>()
-    }
-    #[inline(always)]
-    fn get(&self, i: usize) -> RowIo<'_, E, K> {
-        if let Some(rows) = &self.spaced {
-            return rows.row(i);
-        }
-        let Job { src, dst, plan, .. } = self.job;
-        row_io(src, dst, plan.lane(self.lanes.start + i), plan.len, result_len::<E, K, O>(plan.len))
-    }
-}
-
-impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for DirectRows<'_, '_, E, K, O> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Wide<E>>(self, s: S) {
-        self.job.op.rows(s, &self);
-    }
-}
-
-pub(super) struct ColumnStrips<'j, 'a, E, const K: usize, O> {
-    pub(super) job: &'j Job<'a, E, K, O>,
-    pub(super) at: Offsets<K>,
-    pub(super) along: Dim<K>,
-    pub(super) step: Dim<K>,
-    pub(super) count: usize,
-}
-
-impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, '_, E, K, O> {
-    /// The strip at which the fast path gave up.
-    type Output = Option<usize>;
-    #[inline(always)]
-    fn run<S: Wide<E>>(self, s: S) -> Option<usize> {
-        let Job { op, src, dst, .. } = self.job;
-        let mut strip = 0;
-        while strip < self.count {
-            let at = self.at.advance(&self.along, strip * E::LANES);
-            // A wide panel that is refused is tried strip by strip, to find the one to blame.
-            if S::FOUR_AT_ONCE
-                && strip + TILE_WIDTH <= self.count
-                && op.panel::<S, TILE_WIDTH>(s, panel_io(src, dst, at, self.step, TILE_WIDTH))
-            {
-                strip += TILE_WIDTH;
-                continue;
-            }
-            if !op.panel::<S, 1>(s, panel_io(src, dst, at, self.step, 1)) {
-                return Some(strip);
-            }
-            strip += 1;
-        }
-        None
-    }
-}
-
-pub(super) struct TinyKernel<'a, E: Compute, const K: usize, O> {
-    pub(super) op: &'a O,
-    pub(super) rows: SpacedRows<'a, E, K>,
-}
-
-impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for TinyKernel<'_, E, K, O> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Wide<E>>(self, s: S) {
-        let mut tile = Tile::new();
-        let mut group = 0;
-        while group < self.rows.groups() {
-            if S::FOUR_AT_ONCE && group + TILE_WIDTH <= self.rows.groups() {
-                let panel = self.rows.read::<S, TILE_WIDTH>(s, group, &mut tile);
-                if self.op.panel::<S, TILE_WIDTH>(s, panel) {
-                    self.rows.write::<S, TILE_WIDTH>(s, group, &tile, result_len::<E, K, O>(self.rows.len()));
-                    group += TILE_WIDTH;
-                    continue;
-                }
-            }
-            let panel = self.rows.read::<S, 1>(s, group, &mut tile);
-            if self.op.panel::<S, 1>(s, panel) {
-                self.rows.write::<S, 1>(s, group, &tile, result_len::<E, K, O>(self.rows.len()));
-            } else {
-                for i in 0..E::LANES {
-                    self.op.row(s, self.rows.row(group * E::LANES + i));
-                }
-            }
-            group += 1;
-        }
-        for i in self.rows.rest() {
-            self.op.row(s, self.rows.row(i));
-        }
-    }
-}
-
 /// Kernels that are one call of the operation.
 macro_rules! kernels {
     ($($name:ident { $($field:ident: $type:ty),* } -> $output:ty = |$self:ident, $s:ident| $body:expr;)*) => {$(
@@ -193,8 +165,6 @@ macro_rules! kernels {
     )*};
 }
 kernels! {
-    RowKernel { row: RowIo<'a, E, K> } -> () = |self, s| self.op.row(s, self.row);
-    PanelKernel { panel: PanelIo<'a, E, K> } -> bool = |self, s| self.op.panel::<S, 1>(s, self.panel);
     SweepKernel { total: &'a O::Total, chunk: [Row<'a, E>; K] } -> O::Partial
         = |self, s| self.op.sweep(s, self.total, self.chunk);
     FinishKernel { total: &'a O::Total, chunk: RowIo<'a, E, K> } -> ()

@@ -18,7 +18,7 @@ use std::sync::OnceLock;
 mod entry;
 mod stage;
 
-use self::entry::{ColumnStrips, DirectRows, FinishKernel, SweepKernel, TinyKernel, result_len};
+use self::entry::{ColumnStrips, FinishKernel, RowsKernel, SweepKernel, result_len};
 use self::stage::{Columns, LONGEST_COLUMN};
 use super::{Input, Options};
 use crate::dispatch::{Dispatch, Isa};
@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::kernels::{Next, Op};
 use crate::layout::{Dim, Offsets, Plan};
 use crate::parallel::{Watch, for_each};
-use crate::simd::{Row, RowIo, SpacedRows, TILE_ROWS};
+use crate::simd::{Row, RowIo, TILE_ROWS};
 use crate::view::{Block, Memory, Read, View, Write, row_io, spaced_rows};
 
 /// Elements a task has at least: some ten microseconds of work.
@@ -37,6 +37,9 @@ const LARGEST_TASK: usize = 1 << 19;
 
 /// Elements below which a second thread costs more than it brings.
 const PARALLEL_ELEMENTS: usize = 1 << 17;
+
+/// Arrays from this size on are not expected in a cache.
+const FAR_BYTES: usize = 16 << 20;
 
 /// Rows from this length on go by sweeps even on one thread, so that they can be interrupted.
 const LONG_ROW: usize = 1 << 22;
@@ -132,7 +135,7 @@ pub(super) fn fill<E: Dispatch>(out: &View<'_>, isa: Isa, x: E) {
     for i in 0..plan.len {
         plan.segments(Offsets::ORIGIN, i, i + 1, |at, _, _| {
             let block = Block { offset: at.dst, rows: (1, 0), columns: (1, 0) };
-            E::dispatch(isa, Write { memory: out.memory(), block, buffer: &[x], step: (0, 1) });
+            E::dispatch(isa, Write { memory: out.memory(), block, buffer: &[x], step: 0 });
         });
     }
 }
@@ -148,7 +151,7 @@ fn copied<E: Dispatch>(view: &View<'_>, isa: Isa, watch: &Watch<'_>) -> Result<V
         plan.segments(Offsets::ORIGIN, start, end, |at, first, size| {
             let block = Block { offset: at.src[0], rows: (1, 0), columns: (size, step) };
             let buffer = &mut copy[first..];
-            E::dispatch(isa, Read { memory: view.memory(), block, buffer, step: (0, 1), negate: false });
+            E::dispatch(isa, Read { memory: view.memory(), block, buffer, step: 0, negate: false });
         });
         watch.check()?;
     }
@@ -211,24 +214,11 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let tasks = |size: usize| (count.div_ceil(size), size);
         let range = |size: usize, i: usize| i * size..count.min((i + 1) * size);
         match route {
-            Route::Rows => {
-                let (tasks, size) = tasks(elements.div_ceil(len));
-                for_each(tasks, threads, watch, &|i| {
-                    let lanes = range(size, i);
-                    let spaced = match &self.plan.outer[..] {
-                        [dim] => Some(self.spaced(dim, &lanes)),
-                        _ => None,
-                    };
-                    E::dispatch(self.isa, DirectRows { job: self, lanes, spaced });
-                })
-            }
-            Route::Tiny => {
-                let (tasks, size) = tasks(elements.div_ceil(len).next_multiple_of(E::LANES));
-                for_each(tasks, threads, watch, &|i| {
-                    let lanes = range(size, i);
-                    let rows = self.spaced(&self.plan.outer[0], &lanes);
-                    E::dispatch(self.isa, TinyKernel { op: self.op, rows });
-                })
+            Route::Rows | Route::Tiny => {
+                let rows = elements.div_ceil(len);
+                let rows = if route == Route::Tiny { rows.next_multiple_of(E::LANES) } else { rows };
+                let (tasks, size) = tasks(rows);
+                for_each(tasks, threads, watch, &|i| self.rows(range(size, i)))
             }
             Route::Columns(axis) | Route::StagedColumns(axis) => {
                 self.columns(axis, matches!(route, Route::Columns(_)), threads, watch)
@@ -245,11 +235,20 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         result_len::<E, K, O>(self.plan.len)
     }
 
-    /// Some of the lanes along the only outer axis.
-    fn spaced(&self, dim: &Dim<K>, lanes: &Range<usize>) -> SpacedRows<'a, E, K> {
-        let at = Offsets::ORIGIN.advance(dim, lanes.start);
-        let dim = Dim { size: lanes.len(), ..*dim };
-        spaced_rows(&self.src, &self.dst, at, dim, self.plan.len, self.result_len())
+    /// Contiguous lanes, where they lie.
+    fn rows(&self, lanes: Range<usize>) {
+        let one = Dim { size: 1, src: [0; K], dst: 0 };
+        let along = self.plan.outer.last().unwrap_or(&one);
+        let are_far = self.plan.len * self.plan.count >= FAR_BYTES / size_of::<E>();
+        let mut lane = lanes.start;
+        while lane < lanes.end {
+            // As many as follow each other along the fastest of the axes that count lanes.
+            let size = (along.size - lane % along.size).min(lanes.end - lane);
+            let (dim, len) = (Dim { size, ..*along }, self.plan.len);
+            let rows = spaced_rows(&self.src, &self.dst, self.plan.lane(lane), dim, len, self.result_len());
+            E::dispatch(self.isa, RowsKernel { op: self.op, rows, are_far });
+            lane += size;
+        }
     }
 
     fn route(&self) -> Route {
@@ -317,8 +316,8 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             let whole = end.min(along.size / E::LANES);
             while strip < whole {
                 let at = at.advance(&along, strip * E::LANES);
-                let kernel = ColumnStrips { job: self, at, along, step, count: whole - strip };
-                let Some(refused) = E::dispatch(self.isa, kernel) else { break };
+                let count = whole - strip;
+                let Some(refused) = self.strips(self.src, self.dst, at, along, step, count) else { break };
                 staged((strip + refused) * E::LANES, E::LANES);
                 strip += refused + 1;
             }
@@ -326,6 +325,20 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 staged(whole * E::LANES, along.size - whole * E::LANES);
             }
         })
+    }
+
+    /// Strips of columns, up to one at which the fast path gave up.
+    fn strips(
+        &self,
+        src: [Memory<'_>; K],
+        dst: Memory<'_>,
+        at: Offsets<K>,
+        along: Dim<K>,
+        step: Dim<K>,
+        count: usize,
+    ) -> Option<usize> {
+        let kernel = ColumnStrips { op: self.op, src, dst, at, along, step, count, element: PhantomData };
+        E::dispatch(self.isa, kernel)
     }
 
     /// One lane by sweeps over its chunks, which threads share.

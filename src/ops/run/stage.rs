@@ -4,13 +4,12 @@
 
 use std::ops::Range;
 
-use super::entry::{Masked, PackedRows, PanelKernel, RowKernel};
+use super::entry::{Masked, RowsKernel};
 use super::{Job, Prepared};
 use crate::dispatch::Dispatch;
 use crate::kernels::Op;
 use crate::layout::{Dim, Offsets};
 use crate::parallel::Watch;
-use crate::simd::{PanelIo, RowIo};
 use crate::view::{Block, Memory, Read, Write, spaced_rows};
 
 /// Elements of a block of rows.
@@ -72,7 +71,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 None => (memory, len),
             };
             let rows = spaced_rows(&[memory; K], &dst, at, dim, len, result);
-            E::dispatch(self.isa, PackedRows { op: self.op, rows });
+            E::dispatch(self.isa, RowsKernel { op: self.op, rows, are_far: false });
             if direct.is_none() {
                 self.restore(count * len, len, &mut buffer, &keep);
                 self.write_rows(first, count, &buffer);
@@ -112,19 +111,19 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             let dense = outer.src[k] == step.src[k] * len as isize;
             let (rows_of, columns) = if dense { (1, count * len) } else { (count, len) };
             let block = Block { offset, rows: (rows_of, outer.src[k]), columns: (columns, step.src[k]) };
-            return self.read(k, block, rows, (len, 1));
+            return self.read(k, block, rows, len);
         }
         for i in 0..count {
             self.gather(k, self.plan.lane(first + i), 0, len, &mut rows[i * len..]);
         }
     }
 
-    fn read(&self, k: usize, block: Block, buffer: &mut [E], step: (usize, usize)) {
+    fn read(&self, k: usize, block: Block, buffer: &mut [E], step: usize) {
         let negate = self.negate && k == 0;
         E::dispatch(self.isa, Read { memory: self.src[k], block, buffer, step, negate });
     }
 
-    fn write(&self, block: Block, buffer: &[E], step: (usize, usize)) {
+    fn write(&self, block: Block, buffer: &[E], step: usize) {
         E::dispatch(self.isa, Write { memory: self.dst, block, buffer, step });
     }
 
@@ -135,7 +134,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         if let ([outer], true) = (&self.plan.outer[..], self.plan.inner.len() <= 1) {
             let offset = outer.dst * first as isize;
             let block = Block { offset, rows: (count, outer.dst), columns: (result, step.dst) };
-            return self.write(block, rows, (len, 1));
+            return self.write(block, rows, len);
         }
         for i in 0..count {
             self.scatter(self.plan.lane(first + i), 0, result, &rows[i * len..]);
@@ -147,7 +146,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let stride = self.plan.step().src[k];
         self.plan.segments(lane, start, end, |at, first, size| {
             let block = Block { offset: at.src[k], rows: (1, 0), columns: (size, stride) };
-            self.read(k, block, &mut row[first - start..], (0, 1));
+            self.read(k, block, &mut row[first - start..], 0);
         });
     }
 
@@ -156,7 +155,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let stride = self.plan.step().dst;
         self.plan.segments(lane, start, end, |at, first, size| {
             let block = Block { offset: at.dst, rows: (1, 0), columns: (size, stride) };
-            self.write(block, &row[first - start..], (0, 1));
+            self.write(block, &row[first - start..], 0);
         });
     }
 
@@ -230,18 +229,30 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         for k in 0..K {
             let (rows, columns) = ((len, step.src[k]), (count, columns.along.src[k]));
             let block = Block { offset: at.src[k], rows, columns };
-            self.read(k, block, &mut buffer[k * size..], (width, 1));
+            self.read(k, block, &mut buffer[k * size..], width);
         }
         let mut keep = vec![1; if self.mask.is_some() { size } else { 0 }];
         if self.mask.is_some() {
             self.read_mask_columns(columns, first, count, width, &mut keep);
         }
         self.prepare_elements(&mut buffer[..size], &keep);
-        for strip in (0..width).step_by(E::LANES) {
-            let panel = PanelIo::packed(&mut buffer, len, width, strip);
-            if !E::dispatch(self.isa, PanelKernel { op: self.op, panel }) {
-                self.columns_as_rows(&mut buffer, width, strip..width.min(strip + E::LANES));
+        let item = size_of::<E>() as isize;
+        let along = Dim { size: width, src: [item; K], dst: item };
+        let step = Dim { size: len, src: [width as isize * item; K], dst: width as isize * item };
+        let strips = width / E::LANES;
+        let mut strip = 0;
+        while strip < strips {
+            let mut at = Offsets { src: [0; K], dst: 0 };
+            for k in 0..K {
+                at.src[k] = (k * size) as isize * item;
             }
+            let memory = Memory::of(&mut buffer);
+            let at = at.advance(&along, strip * E::LANES);
+            let refused = self.strips([memory; K], memory, at, along, step, strips - strip);
+            let Some(refused) = refused else { break };
+            strip += refused;
+            self.columns_as_rows(&mut buffer, width, strip * E::LANES..(strip + 1) * E::LANES);
+            strip += 1;
         }
         if self.mask.is_some() && !O::REDUCES {
             for j in 0..count {
@@ -253,9 +264,9 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 }
             }
         }
-        let rows = (self.result_len(), step.dst);
+        let rows = (self.result_len(), self.plan.step().dst);
         let block = Block { offset: at.dst, rows, columns: (count, columns.along.dst) };
-        self.write(block, &buffer, (width, 1));
+        self.write(block, &buffer, width);
     }
 
     /// The mask of some columns, in rows of `width`.
@@ -303,7 +314,15 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                     row[k * len + i] = buffer[(k * len + i) * width + j];
                 }
             }
-            E::dispatch(self.isa, RowKernel { op: self.op, row: RowIo::packed(&mut row, len) });
+            let memory = Memory::of(&mut row);
+            let item = size_of::<E>() as isize;
+            let mut at = Offsets { src: [0; K], dst: 0 };
+            for k in 0..K {
+                at.src[k] = (k * len) as isize * item;
+            }
+            let one = Dim { size: 1, src: [0; K], dst: 0 };
+            let rows = spaced_rows(&[memory; K], &memory, at, one, len, len);
+            E::dispatch(self.isa, RowsKernel { op: self.op, rows, are_far: false });
             for i in 0..self.result_len() {
                 buffer[i * width + j] = row[i];
             }
