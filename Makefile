@@ -41,7 +41,7 @@ demo: $(VENV)/.built-demo ## Real images, their probabilities, and a picture of 
 	$(BIN)/softlane demo
 
 test: $(VENV)/.built-demo,test,lint check ## Every test: Rust, Python, types, rules, assembly
-	cargo test --release
+	cargo test --profile tests
 	$(PY) -m pytest
 
 # What can be said without running a kernel.

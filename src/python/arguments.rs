@@ -108,7 +108,7 @@ pub(super) fn result_dtype<'py>(object: &Bound<'py, PyAny>) -> PyResult<ResultTy
     match arrays::dtype(&descr) {
         Some(dtype) if dtype == dtype.result() => {
             let descr = (dtype == DType::BF16).then_some(descr);
-            Ok(ResultType { dtype, descr })
+            ResultType::new(dtype, descr)
         }
         _ => Err(PyTypeError::new_err(format!("dtype is {descr}, expected {SUPPORTED_RESULTS}"))),
     }

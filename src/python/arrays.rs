@@ -72,8 +72,17 @@ pub(super) struct ResultType<'py> {
 }
 
 impl<'py> ResultType<'py> {
+    /// A dtype in the byte order of another machine gives results in that of this one.
+    pub(super) fn new(dtype: DType, descr: Option<Bound<'py, PyArrayDescr>>) -> PyResult<Self> {
+        let native = |descr: Bound<'py, PyArrayDescr>| match descr.byteorder() {
+            SWAPPED => Ok(descr.call_method1("newbyteorder", ("=",))?.cast_into()?),
+            _ => Ok::<_, PyErr>(descr),
+        };
+        Ok(Self { dtype, descr: descr.map(native).transpose()? })
+    }
+
     /// What arrays of these types give: integers and bool float64, floats that differ the one that holds both.
-    pub(super) fn of(arrays: &[Array<'py>]) -> Self {
+    pub(super) fn of(arrays: &[Array<'py>]) -> PyResult<Self> {
         let mut dtype = arrays[0].dtype.result();
         for array in arrays {
             dtype = match (dtype, array.dtype.result()) {
@@ -83,7 +92,7 @@ impl<'py> ResultType<'py> {
             };
         }
         let descr = (dtype == DType::BF16).then(|| arrays[0].object.dtype());
-        Self { dtype, descr }
+        Self::new(dtype, descr)
     }
 
     /// A new reference to the dtype.

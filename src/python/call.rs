@@ -48,7 +48,10 @@ pub(super) fn call<'py, const K: usize>(
     let threads = threads::in_force(py, keywords.num_threads)?;
     let asked = keywords.dtype.map(result_dtype).transpose()?;
     let at_least = asked.as_ref().map(|asked| asked.dtype);
-    let result = asked.unwrap_or_else(|| ResultType::of(&arrays[..typed_by.min(K)]));
+    let result = match asked {
+        Some(asked) => asked,
+        None => ResultType::of(&arrays[..typed_by.min(K)])?,
+    };
     let output = match keywords.out {
         Some(out) => outputs::given(out, shape.as_deref().unwrap_or(arrays[0].shape()), result.dtype)?,
         None => match &shape {

@@ -43,7 +43,7 @@ pub(super) fn weights<'py>(
 ) -> PyResult<(Array<'py>, bool)> {
     let one = PyFloat::new(py, 1.0).into_any();
     let object = object.unwrap_or(&one);
-    let is_number = object.is_exact_instance_of::<PyFloat>() || object.is_exact_instance_of::<PyInt>();
+    let is_number = object.is_exact_instance_of::<PyFloat>() || object.is_instance_of::<PyInt>();
     Ok((array("b", object)?, is_number))
 }
 

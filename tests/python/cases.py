@@ -294,3 +294,8 @@ def same_bits(a: Array, b: Array) -> bool:
         and native[0].dtype == native[1].dtype
         and native[0].tobytes() == native[1].tobytes()
     )
+
+
+def assert_equal(a: Array, b: Array) -> None:
+    """Assert equal numbers, NaN equal to NaN; NumPy's own comparison misses the NaN of bfloat16."""
+    np.testing.assert_array_equal(np.asarray(a, np.float64), np.asarray(b, np.float64))

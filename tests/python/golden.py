@@ -12,8 +12,9 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import ml_dtypes
 import numpy as np
@@ -35,6 +36,30 @@ SPREADS = (2.0**-6, 4.0, 32.0, 256.0, 2.0**100)  # powers of two: scaling by the
 TEMPERATURES = (1.0, 0.1, 0.5, 3.7, 1e3)
 
 
+# Of what came later: one or two lengths for each way through a kernel.
+FEWER_LENGTHS = (
+    *(1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 129, 255, 257),
+    *(1000, 1025, 4097, 16_385, 65_537),
+)
+FEWER_TEMPERATURES = (1.0, 0.1, 3.7)
+FLOATS = ("float32", "float64")
+HALVES = ("float16", "bfloat16")
+
+Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]  # the arrays, and options beside them
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A function, and the calls whose results are hashed, by length and dtype."""
+
+    function: str
+    calls: Callable[[int, Any], Iterator[Call]]
+    dtypes: tuple[str, ...] = (*FLOATS, *HALVES)
+    lengths: tuple[int, ...] = FEWER_LENGTHS
+    temperatures: tuple[float | None, ...] = ()  # none here: those of the lengths
+    options: dict[str, Any] = field(default_factory=dict)
+
+
 def _splitmix64(counter: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return 64 hashed bits per counter (Steele, Lea and Flood, OOPSLA 2014)."""
     z = counter * np.uint64(0x9E3779B97F4A7C15)
@@ -54,49 +79,97 @@ def values(shape: tuple[int, ...], dtype: Any, *, spread: float = 8.0, seed: int
     return scaled.astype(dtype).reshape(shape)
 
 
-def logits(length: int, dtype: Any) -> Iterator[tuple[Any, ...]]:
+def logits(length: int, dtype: Any) -> Iterator[Call]:
     """Yield rows narrow, wide and very wide, with ties, -inf and negative zero among them."""
+    widest = 2.0**14 if dtype == "float16" else SPREADS[-1]
     for spread in SPREADS:
-        x = values((ROWS, length), dtype, spread=spread, seed=length)
-        yield (x,)
+        x = values((ROWS, length), dtype, spread=min(spread, widest), seed=length)
+        yield (x,), {}
     x[0, ::3] = x[0, 0]
     x[1, 1::2] = -np.inf
     x[2, ::2] = -0.0
-    yield (x,)
+    yield (x,), {}
 
 
-def gradients(length: int, dtype: Any) -> Iterator[tuple[Any, ...]]:
+def gradients(length: int, dtype: Any) -> Iterator[Call]:
     """Yield probabilities, even and with one near 1, and cotangents for them."""
     dy = values((ROWS, length), dtype, spread=4.0, seed=length + 1)
     # From integers too: the hash of a gradient must not hang on the bits of softmax.
-    y = np.abs(values((ROWS, length), dtype, spread=2.0, seed=length)) / np.dtype(dtype).type(
-        length
-    )
-    yield y, dy
+    divisor = np.dtype(dtype).type(min(length, 2**15) if dtype == "float16" else length)
+    y = np.abs(values((ROWS, length), dtype, spread=2.0, seed=length)) / divisor
+    yield (y, dy), {}
     y *= np.dtype(dtype).type(2.0**-12)
     y[np.arange(ROWS), np.arange(ROWS) % length] = 1 - np.dtype(dtype).type(2.0**-12)
-    yield y, dy
+    yield (y, dy), {}
 
 
-CORPORA: dict[str, Callable[[int, Any], Iterator[tuple[Any, ...]]]] = {
-    "softmax": logits,
-    "softmax_vjp": gradients,
-    "softmax_jvp": gradients,
+def mask(length: int) -> NDArray[np.bool_]:
+    """Return a mask: nothing hidden, all, a half, every third entry, and no pattern."""
+    kept: NDArray[np.bool_] = values((ROWS, length), np.float32, seed=length + 2) < 0
+    kept[0], kept[1] = True, False
+    kept[2], kept[3] = np.arange(length) < (length + 1) // 2, np.arange(length) % 3 != 0
+    return kept
+
+
+def masked(length: int, dtype: Any) -> Iterator[Call]:
+    """Yield rows with masks, one a row or the same for all, and NaN and inf hidden by them."""
+    kept = mask(length)
+    for spread in (4.0, 256.0):
+        x = values((ROWS, length), dtype, spread=spread, seed=length)
+        yield (x,), {"where": kept[4]}
+        x[~kept] = np.resize([np.nan, np.inf, 1.0], (~kept).sum())
+        yield (x,), {"where": kept}
+
+
+def weighted(length: int, dtype: Any) -> Iterator[Call]:
+    """Yield rows with weights of either sign and 0, with and without a mask."""
+    b = values((ROWS, length), dtype, spread=2.0, seed=length + 3)
+    b[1, ::3] = 0
+    b[3] = np.abs(b[3])
+    for spread in (2.0**-6, 4.0, 256.0):
+        x = values((ROWS, length), dtype, spread=spread, seed=length)
+        yield (x,), {"b": b, "return_sign": True}
+        yield (x,), {"b": b, "return_sign": True, "where": mask(length)}
+
+
+REDUCED = {"axis": -1, "keepdims": True}
+
+CORPORA = {
+    "softmax": Corpus("softmax", logits, FLOATS, LENGTHS),
+    "softmax_vjp": Corpus("softmax_vjp", gradients, FLOATS, LENGTHS),
+    "softmax_jvp": Corpus("softmax_jvp", gradients, FLOATS, LENGTHS),
+    "softmax half": Corpus("softmax", logits, HALVES),
+    "softmax_vjp half": Corpus("softmax_vjp", gradients, HALVES),
+    "softmax_jvp half": Corpus("softmax_jvp", gradients, HALVES),
+    "log_softmax": Corpus("log_softmax", logits),
+    "softmin": Corpus("softmin", logits),
+    "logsumexp": Corpus("logsumexp", logits, options=REDUCED, temperatures=(None,)),
+    "softmax where": Corpus("softmax", masked),
+    "log_softmax where": Corpus("log_softmax", masked),
+    "softmin where": Corpus("softmin", masked),
+    "logsumexp where": Corpus("logsumexp", masked, options=REDUCED, temperatures=(None,)),
+    "logsumexp b": Corpus("logsumexp", weighted, options=REDUCED, temperatures=(None,)),
 }
 
 
 def digests(name: str, dtype: str) -> Iterator[tuple[str, str]]:
-    """Yield what a function gives for each length: a key, and the SHA-256 of all its bits."""
-    function = getattr(softlane, name)
-    for length in LENGTHS:
+    """Yield what a corpus gives for each length: a key, and the SHA-256 of all its bits."""
+    corpus = CORPORA[name]
+    function = getattr(softlane, corpus.function)
+    temperatures = corpus.temperatures or (
+        TEMPERATURES if corpus.lengths is LENGTHS else FEWER_TEMPERATURES
+    )
+    for length in corpus.lengths:
         digest = hashlib.sha256()
-        for arrays in CORPORA[name](length, dtype):
-            for temperature in TEMPERATURES:
-                result = function(*arrays, temperature=temperature)
-                little = result.dtype.newbyteorder("<")
-                # The sign and payload of NaN are free by IEEE 754; every other bit counts.
-                result[np.isnan(result)] = np.nan
-                digest.update(np.ascontiguousarray(result, little).tobytes())
+        for arrays, options in corpus.calls(length, dtype):
+            for temperature in temperatures:
+                softened = {} if temperature is None else {"temperature": temperature}
+                results = function(*arrays, **corpus.options, **options, **softened)
+                for result in results if isinstance(results, tuple) else (results,):
+                    # The sign and payload of NaN are free by IEEE 754; every other bit counts.
+                    result[np.isnan(result)] = np.nan
+                    bits = result.view(f"u{result.itemsize}")
+                    digest.update(bits.astype(bits.dtype.newbyteorder("<")).tobytes())
         yield f"{name} {dtype} {length}", digest.hexdigest()
 
 
@@ -104,8 +177,8 @@ def all_digests() -> dict[str, str]:
     """Return every golden hash there is, by its key."""
     return {
         key: digest
-        for name in CORPORA
-        for dtype in ("float32", "float64")
+        for name, corpus in CORPORA.items()
+        for dtype in corpus.dtypes
         for key, digest in digests(name, dtype)
     }
 

@@ -5,14 +5,44 @@ and narrower in float64, float64 and integers in longdouble. The mpmath twins co
 digits and judge the judges; `logsumexp` asks them where its own terms cancel.
 """
 
-from collections.abc import Iterable, Sequence
-from fractions import Fraction
+from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias, overload
 
 import ml_dtypes
 import mpmath
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from judges import (
+    DIGITS as DIGITS,
+)
+from judges import (
+    log_sigmoid_row as log_sigmoid_row,
+)
+from judges import (
+    log_softmax_row as log_softmax_row,
+)
+from judges import (
+    logsumexp_exactly as logsumexp_exactly,
+)
+from judges import (
+    logsumexp_row as logsumexp_row,
+)
+from judges import (
+    sigmoid_row as sigmoid_row,
+)
+from judges import (
+    softmax_jvp_row as softmax_jvp_row,
+)
+from judges import (
+    softmax_row as softmax_row,
+)
+from judges import (
+    softmax_vjp_row as softmax_vjp_row,
+)
+from judges import (
+    softmin_row as softmin_row,
+)
 
 Array: TypeAlias = NDArray[Any]
 Axis: TypeAlias = int | tuple[int, ...] | None
@@ -24,7 +54,6 @@ LONGDOUBLE_IS_WIDE = bool(np.finfo(np.longdouble).nmant >= 63)
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 _BLOCK = 1 << 20  # entries of a row worked on at a time, to bound memory on rows of 10⁷
-_DIGITS = 50
 
 
 def is_float(dtype: np.dtype[Any]) -> bool:
@@ -305,7 +334,7 @@ def _log_of_sums(rows: Array, factors: Array, dtype: np.dtype[Any]) -> tuple[Arr
     sure &= spread * np.finfo(wide).eps < 0.01  # or the sign is a guess
     finite = (infinite == 0) & np.isfinite(top[:, 0])
     for i in np.flatnonzero(finite & ~sure):
-        value, sign[i] = _logsumexp_exact(rows[i], factors[i])
+        value, sign[i] = logsumexp_exactly(rows[i], factors[i])
         result[i] = from_mpmath([value], dtype)[0] if sign[i] else -np.inf
 
     empty = (infinite == 0) & np.isneginf(top[:, 0])
@@ -332,109 +361,10 @@ def softmax_vjp(y: ArrayLike, dy: ArrayLike, axis: Axis = -1, temperature: float
 softmax_jvp = softmax_vjp
 
 
-def _exact(values: Iterable[Any]) -> list[Any]:
-    # A float of any width is a sum of two doubles here: longdouble keeps 64 bits.
-    return [mpmath.mpf(float(v)) + mpmath.mpf(float(v - type(v)(float(v)))) for v in values]
-
-
-def softmax_row(x: Sequence[Any] | Array, temperature: float = 1.0) -> list[Any]:
-    """Return the softmax of one row of finite numbers to 50 digits."""
-    with mpmath.workdps(_DIGITS):
-        scaled = [v / mpmath.mpf(temperature) for v in _exact(x)]
-        top = max(scaled)
-        exps = [mpmath.exp(v - top) for v in scaled]
-        total = mpmath.fsum(exps)
-        return [e / total for e in exps]
-
-
-def softmin_row(x: Sequence[Any] | Array, temperature: float = 1.0) -> list[Any]:
-    """Return the softmin of one row of finite numbers to 50 digits."""
-    return softmax_row([-v for v in x], temperature)
-
-
-def log_softmax_row(x: Sequence[Any] | Array, temperature: float = 1.0) -> list[Any]:
-    """Return the log_softmax of one row of finite numbers to 50 digits."""
-    with mpmath.workdps(_DIGITS):
-        scaled = [v / mpmath.mpf(temperature) for v in _exact(x)]
-        first = scaled.index(max(scaled))
-        top = scaled[first]
-        others = mpmath.fsum(mpmath.exp(v - top) for i, v in enumerate(scaled) if i != first)
-        log_sum = mpmath.log1p(others)
-        return [(v - top) - log_sum for v in scaled]
-
-
-def sigmoid_row(x: Sequence[Any] | Array) -> list[Any]:
-    """Return the sigmoid of each of some finite numbers to 50 digits."""
-    with mpmath.workdps(_DIGITS):
-        return [1 / (1 + mpmath.exp(-v)) for v in _exact(x)]
-
-
-def log_sigmoid_row(x: Sequence[Any] | Array) -> list[Any]:
-    """Return the log_sigmoid of each of some finite numbers to 50 digits."""
-    with mpmath.workdps(_DIGITS):
-        return [min(v, 0) - mpmath.log1p(mpmath.exp(-abs(v))) for v in _exact(x)]
-
-
-def logsumexp_row(x: Sequence[Any] | Array, b: Sequence[Any] | Array | None = None) -> list[Any]:
-    """Return [log|Σ b · exp(x)|, sign] of one row of finite numbers to at least 25 digits."""
-    row = np.asarray(x)
-    value, sign = _logsumexp_exact(row, np.ones_like(row) if b is None else np.asarray(b))
-    return [value, sign]
-
-
-def _logsumexp_exact(x: Array, b: Array) -> tuple[Any, int]:
-    # The weights of equal entries add up exactly. Then the sum is 0 only if all of them are
-    # (Lindemann and Weierstrass), and enough digits separate it from 0 else.
-    kept = ~np.isneginf(x)
-    values, group = np.unique(x[kept], return_inverse=True)
-    weights = [Fraction(0)] * len(values)
-    for g, w in zip(group, b[kept], strict=True):
-        weights[g] += Fraction(float(w))
-    pairs = [(float(v), w) for v, w in zip(values, weights, strict=True) if w != 0]
-    if not pairs:
-        return mpmath.mpf("-inf"), 0
-    top, at_top = pairs.pop()
-    digits = _DIGITS
-    while True:
-        with mpmath.workdps(digits):
-            ratios = ((v, w / at_top) for v, w in pairs)
-            terms = [
-                mpmath.mpf(r.numerator) / r.denominator * mpmath.exp(mpmath.mpf(v) - top)
-                for v, r in ratios
-            ]
-            others = mpmath.fsum(terms)
-            total = 1 + others
-            if total != 0:
-                size = mpmath.mpf(abs(at_top).numerator) / at_top.denominator
-                rest = mpmath.log1p(others) if 2 * others > -1 else mpmath.log(abs(total))
-                parts = [mpmath.mpf(top), mpmath.log(size), rest]
-                value = mpmath.fsum(parts)
-                lost = mpmath.fsum(terms, absolute=True) / abs(total)
-                lost += mpmath.fsum(parts, absolute=True)
-                if abs(value) >= lost * mpmath.mpf(10) ** (25 - digits):
-                    return value, (1 if at_top > 0 else -1) * int(mpmath.sign(total))
-        digits *= 2
-
-
-def softmax_vjp_row(
-    y: Sequence[Any] | Array, dy: Sequence[Any] | Array, temperature: float = 1.0
-) -> list[Any]:
-    """Return the vector-Jacobian product of one row to 50 digits."""
-    with mpmath.workdps(_DIGITS):
-        p, d = _exact(y), _exact(dy)
-        at_top = d[p.index(max(p))]
-        d = [v - at_top for v in d]
-        mean = mpmath.fsum(a * b for a, b in zip(p, d, strict=True))
-        return [a * (b - mean) / mpmath.mpf(temperature) for a, b in zip(p, d, strict=True)]
-
-
-softmax_jvp_row = softmax_vjp_row
-
-
 def from_mpmath(values: Iterable[Any], dtype: np.dtype[Any]) -> Array:
     """Return 50-digit numbers in the wider type of ``dtype``, rounded once."""
     wide = wider(dtype).type
-    with mpmath.workdps(_DIGITS):
+    with mpmath.workdps(DIGITS):
         # Mantissa and exponent apart: the low half of a small number would underflow.
         pairs = [mpmath.frexp(v) for v in values]
         halves = [(float(m), float(m - mpmath.mpf(float(m)))) for m, _ in pairs]

@@ -4,6 +4,7 @@
 also run under a limit on the address space that a second copy would break.
 """
 
+import math
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -72,24 +73,29 @@ def case(request: pytest.FixtureRequest, function: Function, dtype: np.dtype[Any
 @pytest.mark.parametrize("threads", [1, 2])
 def test_with_out(case: Any, threads: int) -> None:
     function, arrays, axis = case
-    out = np.empty(arrays[0].shape, arrays[0].dtype)
+    out = np.empty(function.result_shape(arrays[0].shape, axis), arrays[0].dtype)
     used = peak(lambda: function(*arrays, axis=axis, out=out, num_threads=threads))
     assert used < ALLOWED
 
 
 def test_in_place(case: Any) -> None:
     function, arrays, axis = case
+    if function.reduces:
+        pytest.skip(f"{function.name} has results of another shape")
     assert peak(lambda: function(*arrays, axis=axis, out=arrays[0])) < ALLOWED
 
 
 def test_without_out(case: Any) -> None:
     function, arrays, axis = case
     used = peak(lambda: function(*arrays, axis=axis))
-    size = arrays[0].nbytes
+    size = arrays[0].itemsize * math.prod(function.result_shape(arrays[0].shape, axis))
     assert size <= used < size + ALLOWED
 
 
 def test_dlpack_is_read_where_it_lies(function: Function, dtype: np.dtype[Any]) -> None:
+    if dtype.kind != "f":
+        pytest.skip(f"NumPy exports no {dtype} by DLPack")
+
     class Exported:
         def __init__(self, array: Array) -> None:
             self.array = array
@@ -102,26 +108,26 @@ def test_dlpack_is_read_where_it_lies(function: Function, dtype: np.dtype[Any]) 
 
     arrays = function.inputs(golden.values((1024, 1024), dtype))
     exported = [Exported(a) for a in arrays]
-    out = np.empty((1024, 1024), dtype)
+    out = np.empty(function.result_shape((1024, 1024)), dtype)
     assert peak(lambda: function(*exported, out=out)) < ALLOWED
 
 
 def test_the_measure_sees_a_copy(dtype: np.dtype[Any]) -> None:
     x = golden.values((1024, 1024), dtype)
-    assert peak(lambda: np.exp(x).sum()) >= x.nbytes
+    assert peak(lambda: (x + x).sum()) >= x.nbytes
 
 
 UNDER_A_LIMIT = """
 import resource, sys
 import numpy as np
-from cases import FUNCTIONS
+from cases import BY_NAME
 from test_allocation import VIEWS
 
-(function,) = (f for f in FUNCTIONS if f.name == sys.argv[1])
+function = BY_NAME[sys.argv[1]]
 dtype = np.dtype(sys.argv[2])
-memory = np.full((2048, 64 * 2**20 // 2048 // dtype.itemsize), 0.25, dtype)
+memory = np.full((2048, 32 * 2**20 // 2048 // dtype.itemsize), 0.25, dtype)
 result = np.empty_like(memory)
-function(*[memory[:4] for _ in function.arguments], out=result[:4], num_threads=1)
+function(*[memory[:4] for _ in function.arguments], num_threads=1)
 
 with open("/proc/self/statm") as statm:
     used = int(statm.read().split()[0]) * resource.getpagesize()
@@ -134,7 +140,7 @@ else:
     sys.exit("the limit is not enforced here")
 for name, (view, axis) in VIEWS.items():
     arrays = [view(memory) for _ in function.arguments]
-    out = np.ndarray(arrays[0].shape, dtype, result)
+    out = np.ndarray(function.result_shape(arrays[0].shape, axis), dtype, result)
     print(name, flush=True)
     function(*arrays, axis=axis, out=out, num_threads=1)
 print("done")

@@ -87,10 +87,13 @@ def test_defaults_of_the_stub_are_those_of_the_signature() -> None:
     defaults = stub_defaults(STUB.read_text("utf-8"))
     assert {name for name, _, _ in defaults} == {
         "log_sigmoid",
+        "log_softmax",
+        "logsumexp",
         "sigmoid",
         "softmax",
         "softmax_jvp",
         "softmax_vjp",
+        "softmin",
     }
     for name, parameter, default in defaults:
         actual = inspect.signature(getattr(softlane, name)).parameters[parameter].default

@@ -20,6 +20,11 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 NAN, INF = np.nan, np.inf
 BOUND = 2.0  # ULP
+HALF_BOUND = 0.51
+
+
+def bound(dtype: np.dtype[Any]) -> float:
+    return HALF_BOUND if dtype.itemsize == 2 else BOUND
 
 
 @dataclass(frozen=True)
@@ -52,15 +57,16 @@ def function(request: pytest.FixtureRequest) -> Elementwise:
 def spread_out(dtype: np.dtype[Any], count: int) -> dict[str, Array]:
     """Return numbers of several kinds, more of them where the results are small."""
     rng = np.random.default_rng(5)
-    lowest = float(np.log(np.finfo(dtype).smallest_subnormal)) - 2
-    subnormal = float(np.log(np.finfo(dtype).tiny)) + 2
+    lowest = float(np.log(ml_dtypes.finfo(dtype).smallest_subnormal)) - 2
+    subnormal = float(np.log(ml_dtypes.finfo(dtype).tiny)) + 2
+    largest = np.log10(float(ml_dtypes.finfo(dtype).max)) - 0.1
     signs = rng.choice([-1, 1], count)
     kinds = {
         "normal": 3 * rng.standard_normal(count),
         "near zero": signs * 10.0 ** rng.uniform(-30, 0, count),
         "whole domain": rng.uniform(lowest, -lowest, count),
         "small results": signs * rng.uniform(lowest, subnormal, count),
-        "huge": signs * 10.0 ** rng.uniform(2, 38, count),
+        "huge": signs * 10.0 ** rng.uniform(2, largest, count),
     }
     return {kind: x.astype(dtype) for kind, x in kinds.items()}
 
@@ -74,13 +80,13 @@ def test_accuracy(
         error = reference.error_by_entry(function(x), function.twin(x))
         record_property(f"{function.name} {dtype} {kind}", error)
         print(f"{function.name} {dtype} {kind}: {error:.3f} ULP")
-        assert error <= BOUND, kind
+        assert error <= bound(dtype), kind
 
 
 def test_accuracy_to_50_digits(function: Elementwise, dtype: np.dtype[Any]) -> None:
     for kind, x in spread_out(dtype, 300).items():
         exact = reference.from_mpmath(function.judge(x), dtype)
-        assert reference.error_by_entry(function(x), exact) <= BOUND, kind
+        assert reference.error_by_entry(function(x), exact) <= bound(dtype), kind
 
 
 def test_small_results_are_not_flushed() -> None:
@@ -97,7 +103,7 @@ def test_small_results_are_not_flushed() -> None:
 
 def test_special_values(dtype: np.dtype[Any]) -> None:
     x = np.array([NAN, -NAN, INF, -INF, 0.0, -0.0, 1000, -1000], dtype)
-    half = np.log(dtype.type(0.5))
+    half = np.log(0.5).astype(dtype)
     table = {
         "sigmoid": [NAN, NAN, 1, 0, 0.5, 0.5, 1, 0],
         "log_sigmoid": [NAN, NAN, -0.0, -INF, half, half, -0.0, -1000],
@@ -109,13 +115,13 @@ def test_special_values(dtype: np.dtype[Any]) -> None:
 
 
 def test_the_sign_of_zero_is_that_of_the_formula(dtype: np.dtype[Any]) -> None:
-    x = np.array([INF, np.finfo(dtype).max, 1000], dtype)
+    x = np.array([INF, ml_dtypes.finfo(dtype).max, 1000], dtype)
     with np.errstate(under="ignore"):
         assert same_bits(softlane.log_sigmoid(x), -np.log1p(np.exp(-x)))
 
 
 def test_the_largest_numbers(dtype: np.dtype[Any]) -> None:
-    largest, lowest = np.finfo(dtype).max, np.finfo(dtype).min
+    largest, lowest = ml_dtypes.finfo(dtype).max, ml_dtypes.finfo(dtype).min
     assert softlane.sigmoid(largest) == 1
     assert softlane.sigmoid(lowest) == 0
     assert softlane.log_sigmoid(lowest) == lowest
@@ -303,7 +309,6 @@ BAD_OUT: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("more dimensions", lambda: np.zeros((1, 4, 5)), ValueError, "out.*1, 4, 5"),
     ("read-only", _read_only, ValueError, "out.*read-only"),
     ("int64", lambda: np.zeros((4, 5), np.int64), TypeError, "out.*int64.*same_kind"),
-    ("float16", lambda: np.zeros((4, 5), np.float16), TypeError, "out has dtype float16"),
     ("windows", lambda: overlapping_windows(4, 5, np.float64), ValueError, "out.*overlap"),
     ("masked", lambda: np.ma.MaskedArray(np.zeros((4, 5))), TypeError, "out.*masked"),
 ]
@@ -324,8 +329,6 @@ def test_bad_out(
 
 REFUSED = [
     *(np.dtype(t) for t in (np.complex128, np.longdouble, object, "U3", "S3", "M8[s]", "m8[s]")),
-    np.dtype(np.float16),
-    np.dtype(ml_dtypes.bfloat16),
 ]
 
 

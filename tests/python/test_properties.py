@@ -10,10 +10,12 @@ from numpy.lib.stride_tricks import as_strided
 
 import golden
 import reference
-from cases import FLOATS, FUNCTIONS, SLACK, Function, same_bits
+from cases import BY_NAME, DTYPES, FLOATS, FUNCTIONS, Function, same_bits
 from reference import Array, Axis, ulp
 
-(SOFTMAX,) = (f for f in FUNCTIONS if f.name == "softmax")
+SOFTMAX = BY_NAME["softmax"]
+# On grids that float16 and bfloat16 do not have.
+WIDE = pytest.mark.parametrize("dtype", FLOATS, ids=str)
 LENGTHS = (1, 2, 3, 7, 16, 17, 100, 1030, 20_000)
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -31,13 +33,14 @@ def test_rows_sum_to_one(dtype: np.dtype[Any], length: int, spread: float) -> No
     for temperature in (1.0, 0.3, 50.0):
         p = SOFTMAX(golden.values((20, length), dtype, spread=spread), temperature=temperature)
         sums = p.sum(axis=-1, dtype=reference.wider(dtype))
-        info = np.finfo(dtype)
+        info = reference.finfo(dtype)
         # 2 ULP an entry is at most 2 eps of the sum: tighter than the usual n · eps.
         bound = min(length, 2) * float(info.eps) + length * float(info.smallest_subnormal)
         assert np.abs(sums - 1).max() <= bound
         assert ((p >= 0) & (p <= 1)).all()
 
 
+@WIDE
 @pytest.mark.parametrize("length", LENGTHS)
 def test_shift_invariance(dtype: np.dtype[Any], length: int) -> None:
     # On a grid of 2⁻⁶ these sums are exact in float32, so the exact results are the same.
@@ -57,6 +60,7 @@ def test_scaling_by_powers_of_two_is_temperature(dtype: np.dtype[Any], length: i
         assert difference(SOFTMAX(x, temperature=temperature), p) <= 2 * SOFTMAX.bound
 
 
+@WIDE
 @pytest.mark.parametrize("length", LENGTHS)
 def test_order_is_kept(dtype: np.dtype[Any], length: int) -> None:
     # Steps of 2⁻¹⁶ are 64 float32 ULP and more apart after exp; equal entries stay equal bits.
@@ -75,7 +79,9 @@ def test_order_is_kept(dtype: np.dtype[Any], length: int) -> None:
 def test_permutation(function: Function, dtype: np.dtype[Any], length: int) -> None:
     arrays = function.inputs(golden.values((10, length), dtype))
     order = np.argsort(golden.values((length,), np.float64, seed=5))
-    result = function(*arrays)[:, order]
+    result = function(*arrays)
+    if not function.reduces:
+        result = result[:, order]
     permuted = function(*(a[:, order] for a in arrays))
     if function.error is reference.error_by_row:
         # Ties for the argmax move the shift, and with it the last bits of the largest term.
@@ -91,7 +97,12 @@ def test_gradient_is_linear(dtype: np.dtype[Any], length: int) -> None:
         if len(function.arguments) == 2:
             y, dy = function.inputs(golden.values((10, length), dtype))
             once = function(y, dy)
-            assert same_bits(function(y, 2 * dy), 2 * once)
+            twice = function(y, 2 * dy)
+            # The least numbers of float16 are no powers of two away from each other.
+            small = np.abs(twice) < 4 * float(reference.finfo(dtype).tiny)
+            assert same_bits(twice[~small], 2 * once[~small])
+            least = float(reference.finfo(dtype).smallest_subnormal)
+            assert (np.abs(twice - 2 * once)[small] <= 2 * least).all()
             np.testing.assert_array_equal(function(y, -dy), -once)
             # The Jacobian annihilates constants; the shift by the cotangent makes that exact.
             assert (function(y, np.full_like(dy, 3.7)) == 0).all()
@@ -118,7 +129,7 @@ def test_gradient_is_the_derivative(length: int) -> None:
 @st.composite
 def strided_views(draw: st.DrawFn) -> tuple[Array, Axis]:
     """Draw any view there can be of a buffer: strides of every sign, overlapping, misaligned."""
-    dtype: np.dtype[Any] = draw(st.sampled_from(FLOATS))
+    dtype: np.dtype[Any] = draw(st.sampled_from(DTYPES))
     ndim = draw(st.integers(0, 4))
     shape = tuple(draw(st.lists(st.integers(0, 9), min_size=ndim, max_size=ndim)))
     strides = draw(st.lists(st.integers(-11, 11), min_size=ndim, max_size=ndim))
@@ -145,22 +156,29 @@ def strided_views(draw: st.DrawFn) -> tuple[Array, Axis]:
 def test_any_strided_view(
     name: str, case: tuple[Array, Axis], temperature: float, threads: int
 ) -> None:
-    (function,) = (f for f in FUNCTIONS if f.name == name)
+    function = BY_NAME[name]
     view, axis = case
     native = view.dtype.newbyteorder("=")
     arrays = function.inputs(np.array(view, native, order="C"), axis, temperature)
     laid_out = (view, *arrays[1:]) if len(arrays) == 1 else (*arrays[:-1], view)
     plain = tuple(np.array(a, native, order="C") for a in laid_out)
+    if not function.takes_temperature:
+        temperature = 1.0
     options: dict[str, Any] = {"axis": axis, "temperature": temperature}
     expected = np.asarray(function(*plain, **options))
     exact = function.exact(plain, axis, temperature)
-    assert function.error(expected, exact, axis) <= function.bound + SLACK
+    assert function.error(expected, exact, axis) <= function.allowed(native)
     result = function(*laid_out, **options, num_threads=threads)
     assert same_bits(np.asarray(result), expected)
-    out = np.empty(view.shape[::-1], native).T
+    out = np.empty(expected.shape[::-1], native).T
     assert function(*laid_out, **options, out=out, num_threads=threads) is out
     assert same_bits(out, expected)
     # Into the memory that is read, the other way round.
     flipped = plain[-1] if view.ndim == 0 else np.flip(plain[-1])
+    if function.reduces:
+        if view.size == 0:
+            return
+        part: tuple[Any, ...] = tuple(slice(n) for n in expected.shape)
+        flipped = flipped[(*part, ...)]
     function(*plain, **options, out=flipped)
     assert same_bits(flipped, expected)

@@ -128,21 +128,22 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, E,
     }
 }
 
-/// Minus infinity where `keep` is zero.
+/// `fill` where `keep` is zero.
 pub(super) struct Masked<'a, E> {
     pub(super) elements: &'a mut [E],
     pub(super) keep: &'a [u8],
+    pub(super) fill: E,
 }
 
 impl<E: Dispatch> Kernel<E> for Masked<'_, E> {
     type Output = ();
     #[inline(always)]
     fn run<S: Wide<E>>(self, _: S) {
-        let Self { elements, keep } = self;
+        let Self { elements, keep, fill } = self;
         let count = elements.len();
         let keep = &keep[..count];
         for i in 0..count {
-            elements[i] = if keep[i] == 0 { E::NEG_INFINITY } else { elements[i] };
+            elements[i] = if keep[i] == 0 { fill } else { elements[i] };
         }
     }
 }

@@ -413,7 +413,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             keep.resize(len, 0);
             self.read_mask(lane, start, end, keep);
         }
-        self.prepare_elements(&mut buffer[..len], keep);
+        self.mask_inputs(buffer, len, len, keep);
         core::array::from_fn(|k| Row::new(&buffer[k * len..(k + 1) * len]))
     }
 }

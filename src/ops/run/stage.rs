@@ -10,6 +10,7 @@ use crate::dispatch::Dispatch;
 use crate::kernels::Op;
 use crate::layout::{Dim, Offsets};
 use crate::parallel::Watch;
+use crate::simd::TILE_ROWS;
 use crate::view::{Block, Memory, Read, Write, spaced_rows};
 
 /// Elements of a block of rows.
@@ -44,7 +45,8 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             }
             return;
         }
-        let size = (BLOCK / len).max(1).next_multiple_of(E::LANES).min(lanes.len());
+        let size = (BLOCK / len).max(1);
+        let size = if len <= TILE_ROWS { size.next_multiple_of(E::LANES) } else { size }.min(lanes.len());
         let mut buffer = vec![E::ZERO; K * size * len];
         let mut keep = vec![0; if self.mask.is_some() { size * len } else { 0 }];
         let item = size_of::<E>() as isize;
@@ -55,7 +57,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             for k in 0..K {
                 self.read_rows(k, first, count, &mut buffer[k * size * len..]);
             }
-            self.prepare(first, count, &mut buffer, &mut keep);
+            self.prepare(first, count, size * len, &mut buffer, &mut keep);
             let memory = Memory::of(&mut buffer);
             let mut at = Offsets { src: [0; K], dst: 0 };
             for k in 0..K {
@@ -159,8 +161,8 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         });
     }
 
-    /// What the mask does to the first input before the kernel sees it: lanes one after another.
-    fn prepare(&self, first: usize, count: usize, rows: &mut [E], keep: &mut [u8]) {
+    /// What the mask does to the inputs, `size` elements apart, before the kernel sees them: lanes one after another.
+    fn prepare(&self, first: usize, count: usize, size: usize, rows: &mut [E], keep: &mut [u8]) {
         let Some(Prepared { memory, plan }) = &self.mask else { return };
         let (len, step) = (plan.len, plan.step().src[0]);
         match &plan.outer[..] {
@@ -174,13 +176,19 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 }
             }
         }
-        self.prepare_elements(&mut rows[..count * len], keep);
+        self.mask_inputs(rows, size, count * len, keep);
     }
 
-    /// As above, of elements in any order; `keep` is empty without a mask.
-    pub(super) fn prepare_elements(&self, elements: &mut [E], keep: &[u8]) {
-        if self.mask.is_some() {
-            E::dispatch(self.isa, Masked { elements, keep });
+    /// As above, of the first `count` elements in any order. Those left out of the first input become minus infinity, and
+    /// zero in others, which are weights. `keep` is empty without a mask.
+    pub(super) fn mask_inputs(&self, inputs: &mut [E], size: usize, count: usize, keep: &[u8]) {
+        if self.mask.is_none() {
+            return;
+        }
+        for k in 0..K {
+            let fill = if k == 0 { E::NEG_INFINITY } else { E::ZERO };
+            let elements = &mut inputs[k * size..k * size + count];
+            E::dispatch(self.isa, Masked { elements, keep, fill });
         }
     }
 
@@ -235,7 +243,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         if self.mask.is_some() {
             self.read_mask_columns(columns, first, count, width, &mut keep);
         }
-        self.prepare_elements(&mut buffer[..size], &keep);
+        self.mask_inputs(&mut buffer, size, size, &keep);
         let item = size_of::<E>() as isize;
         let along = Dim { size: width, src: [item; K], dst: item };
         let step = Dim { size: len, src: [width as isize * item; K], dst: width as isize * item };

@@ -250,5 +250,7 @@ fn result<E: Compute, S: Simd<E>>(s: S, log: &Log<S::V>) -> S::V {
     let sum = s.add(log.max, log.high);
     let t = s.sub(sum, log.max);
     let error = s.add(s.sub(log.max, s.sub(sum, t)), s.sub(log.high, t));
-    s.add(sum, s.add(error, log.low))
+    let sum = s.add(sum, s.add(error, log.low));
+    // A single entry is its own logsumexp, minus zero too.
+    s.select(s.equals(log.high, s.splat(E::ZERO)), log.max, sum)
 }
