@@ -1,4 +1,4 @@
-//! Exact, fast and bit-reproducible softmax on strided arrays, with its gradients.
+//! Exact, fast and bit-reproducible softmax on strided arrays, with its logarithms and gradients.
 //!
 //! ```
 //! use softlane::{Axes, Input, Options, View, ViewMut, softmax};
@@ -22,7 +22,7 @@
 //! * [`ops`]: the public functions; each checks, plans and runs.
 //! * [`layout`]: axes and strides to lanes. [`view`]: strided memory to rows and panels.
 //! * `parallel`: tasks on threads. `dispatch`: the instruction set, once a task.
-//! * `kernels`: the operations, one generic body each. `math`: exp and sums. `simd`: the vectors.
+//! * `kernels`: the operations, one generic body each. `math`: exp, ln and sums. `simd`: the vectors.
 //!
 //! The bits of a result row depend on that row and the options alone: a fixed virtual vector width, fixed
 //! trees of sums, explicit fused multiply-adds and one polynomial a type, on every machine.

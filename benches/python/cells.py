@@ -38,6 +38,7 @@ class Reference:
 NUMPY_EXP: Final = Reference("np.exp", 1.5)
 LAST_AXIS: Final = Reference("last axis", 1.25)
 PLAIN: Final = Reference("plain input", 1.5)
+SINGLE: Final = Reference("float32", 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ class Cell:
     Attributes
     ----------
     operation : str
-        ``"softmax"`` or ``"softmax_vjp"``.
+        ``"softmax"``, ``"log_softmax"``, ``"logsumexp"`` or ``"softmax_vjp"``.
     dtype : str
         Dtype of the input; integers give a float64 result.
     shape : tuple of int
@@ -134,6 +135,15 @@ def _peers() -> tuple[Cell, ...]:
         Cell(dtype="float64", shape=(1024, 1000), target=1.5, headline=True),
         Cell(dtype="float64", shape=(100_000, 10), target=2.0),
         Cell(dtype="float64", shape=(1024, 1000), axis=0, reference=LAST_AXIS, target=1.5),
+        # Logarithms.
+        Cell(operation="log_softmax", shape=(1024, 1000), target=1.5, headline=True),
+        Cell(operation="log_softmax", shape=(100_000, 10), target=2.0),
+        Cell(operation="log_softmax", dtype="float64", shape=(1024, 1000), target=1.5),
+        Cell(operation="logsumexp", shape=(1024, 1000), target=1.8, headline=True),
+        Cell(operation="logsumexp", shape=(100_000, 10), target=2.0),
+        # Half precision.
+        Cell(dtype="float16", shape=(1024, 1000), reference=SINGLE, target=1.5),
+        Cell(dtype="float16", shape=(100_000, 10), reference=SINGLE, target=2.0),
         # Gradients.
         Cell(operation="softmax_vjp", shape=(1024, 1000), target=1.5, headline=True),
         Cell(operation="softmax_vjp", shape=(100_000, 10), target=2.0),

@@ -59,6 +59,12 @@ def softlane_plain(problem: Problem) -> Calls:
     yield from _softlane(problem, plain, problem.axis)
 
 
+def softlane_float32(problem: Problem) -> Calls:
+    """Return the same values in single precision."""
+    single = tuple(x.astype(np.float32) for x in problem.operands)
+    yield from softlane(Problem(problem.operation, problem.axis, single, problem.threads))
+
+
 def softlane_one_thread(problem: Problem) -> Calls:
     """Return the calls with ``num_threads=1``."""
     yield from _softlane(problem, problem.operands, problem.axis, num_threads=1)
@@ -75,7 +81,7 @@ def _softlane(
     function = getattr(_load_softlane(), problem.operation)
     names = dict(zip("xy", operands, strict=False))
     arguments = ", ".join(names)
-    if axis != -1:
+    if axis != -1 or problem.operation == "logsumexp":
         arguments += f", {axis}"
     if num_threads is not None:
         arguments += f", num_threads={num_threads}"
@@ -83,7 +89,7 @@ def _softlane(
     out = np.empty(problem.shape, problem.dtype)
     yield Call(Mode.FRESH, f"f({arguments})", names)
     yield Call(Mode.OUT, f"f({arguments}, out=out)", {**names, "out": out})
-    if problem.operation == "softmax" and operands[0].dtype == problem.dtype:
+    if len(operands) == 1 and operands[0].dtype == problem.dtype and out.shape == operands[0].shape:
         # Rows tend to the uniform distribution as calls repeat; the work stays the same.
         yield Call(Mode.IN_PLACE, f"f({arguments}, out=x)", {**names, "x": operands[0].copy()})
 
@@ -100,8 +106,8 @@ def _load_softlane() -> Any:
 
 def scipy(problem: Problem) -> Calls:
     """SciPy has the forward pass only, and no ``out=``."""
-    if problem.operation == "softmax":
-        function = importlib.import_module("scipy.special").softmax
+    if problem.operation != "softmax_vjp":
+        function = getattr(importlib.import_module("scipy.special"), problem.operation)
         (x,) = problem.contiguous()
         yield Call(Mode.FRESH, "f(x, axis)", {"f": function, "x": x, "axis": problem.axis})
 
@@ -113,8 +119,12 @@ def pytorch(problem: Problem) -> Calls:
     dtype = getattr(torch, problem.dtype.name)
     out = torch.empty(problem.shape, dtype=dtype)
     names = {"axis": problem.axis, "dtype": dtype, "out": out}
-    if problem.operation == "softmax":
-        names |= {"f": torch.softmax, "x": operands[0]}
+    if problem.operation == "logsumexp":
+        names |= {"f": torch.logsumexp, "x": operands[0]}
+        yield Call(Mode.FRESH, "f(x, axis)", names)
+        yield Call(Mode.OUT, "f(x, axis, out=out)", names)
+    elif problem.operation != "softmax_vjp":
+        names |= {"f": getattr(torch, problem.operation), "x": operands[0]}
         cast = "" if operands[0].dtype == dtype else ", dtype=dtype"
         yield Call(Mode.FRESH, f"f(x, axis{cast})", names)
         yield Call(Mode.OUT, f"f(x, axis{cast}, out=out)", names)
@@ -142,8 +152,9 @@ def jax(problem: Problem) -> Calls:
     axis, dtype = problem.axis, problem.dtype
     operands = [jax.device_put(operand) for operand in problem.contiguous()]
     call = "f(x).block_until_ready()"
-    if problem.operation == "softmax":
-        function = jax.jit(lambda x: jax.nn.softmax(x.astype(dtype), axis=axis))
+    if problem.operation != "softmax_vjp":
+        forward = getattr(jax.nn, problem.operation)
+        function = jax.jit(lambda x: forward(x.astype(dtype), axis=axis))
         yield Call(Mode.FRESH, call, {"f": function, "x": operands[0]})
         return
     y, dy = operands
@@ -159,13 +170,13 @@ def jax(problem: Problem) -> Calls:
 
 def onnx_runtime(problem: Problem) -> Calls:
     """ONNX Runtime: a plain run, and one with input and output bound beforehand."""
-    if problem.operation != "softmax":
+    if problem.operation == "softmax_vjp":
         return
     ort = importlib.import_module("onnxruntime")
     (x,) = problem.contiguous()
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    model = _softmax_model(x, problem.axis, problem.dtype)
+    model = _onnx_model(problem, x)
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = {"session": session, "feed": {"x": x}}
     yield Call(Mode.FRESH, "session.run(None, feed)", names, lambda results: results[0])
@@ -184,20 +195,30 @@ def onnx_runtime(problem: Problem) -> Calls:
     )
 
 
-def _softmax_model(x: Array, axis: int, dtype: np.dtype[Any]) -> bytes:
+ONNX_NODES: Final = {
+    "softmax": "Softmax",
+    "log_softmax": "LogSoftmax",
+    "logsumexp": "ReduceLogSumExp",
+}
+
+
+def _onnx_model(problem: Problem, x: Array) -> bytes:
     onnx = importlib.import_module("onnx")
     helper = onnx.helper
-    given, wanted = (helper.np_dtype_to_tensor_dtype(d) for d in (x.dtype, dtype))
-    nodes = [helper.make_node("Softmax", ["logits"], ["y"], axis=axis)]
+    given, wanted = (helper.np_dtype_to_tensor_dtype(d) for d in (x.dtype, problem.dtype))
+    axis: dict[str, Any] = {"axis": problem.axis}
+    if problem.operation == "logsumexp":
+        axis = {"axes": [problem.axis], "keepdims": 0}
+    nodes = [helper.make_node(ONNX_NODES[problem.operation], ["logits"], ["y"], **axis)]
     if given == wanted:
         nodes[0].input[0] = "x"
     else:
         nodes.insert(0, helper.make_node("Cast", ["x"], ["logits"], to=wanted))
     graph = helper.make_graph(
         nodes,
-        "softmax",
+        problem.operation,
         [helper.make_tensor_value_info("x", given, x.shape)],
-        [helper.make_tensor_value_info("y", wanted, x.shape)],
+        [helper.make_tensor_value_info("y", wanted, problem.shape)],
     )
     # An old format on purpose: any runtime of recent years reads it.
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
@@ -208,11 +229,12 @@ def _softmax_model(x: Array, axis: int, dtype: np.dtype[Any]) -> bytes:
 
 
 def copy(problem: Problem) -> Calls:
-    """Copy as many bytes as the result has: the floor for work bound by memory."""
+    """Copy as many elements as there are: the floor for work bound by memory."""
+    shape = problem.operands[0].shape
     names = {
         "copyto": np.copyto,
-        "out": np.empty(problem.shape, problem.dtype),
-        "x": np.ones(problem.shape, problem.dtype),
+        "out": np.empty(shape, problem.dtype),
+        "x": np.ones(shape, problem.dtype),
     }
     yield Call(Mode.OUT, "copyto(out, x)", names)
 
@@ -240,6 +262,7 @@ CONTESTANTS: Final[dict[str, Callable[[Problem], Calls]]] = {
     "np.exp": numpy_exp,
     "last axis": softlane_last_axis,
     "plain input": softlane_plain,
+    "float32": softlane_float32,
     ONE_THREAD: softlane_one_thread,
     MORE_THREADS: softlane_threads,
 }
@@ -253,7 +276,7 @@ PEERS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 # These do another job; their results are not compared with the problem's.
-YARDSTICKS: Final = frozenset({COPY, "np.exp", "last axis"})
+YARDSTICKS: Final = frozenset({COPY, "np.exp", "last axis", "float32"})
 
 
 def find_peers() -> tuple[dict[str, str], dict[str, str]]:

@@ -18,7 +18,7 @@ Array: TypeAlias = NDArray[Any]
 class Problem:
     """An operation with its operands, given as softlane gets them.
 
-    ``operands`` is ``(x,)`` for softmax and ``(y, dy)`` for its gradient.
+    ``operands`` is ``(x,)`` for the forward operations and ``(y, dy)`` for the gradient of softmax.
     """
 
     operation: str
@@ -28,8 +28,11 @@ class Problem:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the operands and of the result."""
-        return self.operands[0].shape
+        """Shape of the result: that of the operands, but for what logsumexp reduces."""
+        shape = self.operands[0].shape
+        if self.operation != "logsumexp":
+            return shape
+        return tuple(size for i, size in enumerate(shape) if i != self.axis % len(shape))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -47,6 +50,12 @@ class Problem:
         first, *others = (operand.astype(np.float64) for operand in self.operands)
         if self.operation == "softmax":
             return softmax(first, self.axis)
+        if self.operation in {"log_softmax", "logsumexp"}:
+            top = np.max(first, axis=self.axis, keepdims=True)
+            lse = top + np.log(np.sum(np.exp(first - top), axis=self.axis, keepdims=True))
+            return np.asarray(
+                first - lse if self.operation == "log_softmax" else lse.squeeze(self.axis)
+            )
         (dy,) = others
         return np.asarray(first * (dy - np.sum(first * dy, axis=self.axis, keepdims=True)))
 
@@ -62,7 +71,7 @@ def make_problem(cell: Cell) -> Problem:
         x = rng.integers(-10, 10, size=drawn).astype(cell.dtype)
     if cell.every_second:
         x = x[..., ::2]
-    if cell.operation == "softmax":
+    if cell.operation != "softmax_vjp":
         return Problem(cell.operation, cell.axis, (x,), cell.threads)
     y = softmax(x.astype(np.float64), cell.axis).astype(cell.dtype)
     dy = rng.standard_normal(cell.shape).astype(cell.dtype)
