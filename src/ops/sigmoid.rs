@@ -53,7 +53,7 @@ pub fn log_sigmoid(x: Input<'_>, out: &mut ViewMut<'_>, options: &Options<'_>) -
     }
 }
 
-/// The options with every element a row of its own.
+/// The options with every element a row of its own, and no mask.
 fn by_element<'a>(options: &Options<'a>) -> Options<'a> {
-    Options { axes: Axes::Many(&[]), ..*options }
+    Options { axes: Axes::Many(&[]), mask: None, ..*options }
 }
