@@ -36,6 +36,7 @@ pub struct Options<'a> {
     /// What to compute in at least; the inputs' types count, too.
     pub at_least: Option<DType>,
     /// Which elements count, true for those that do: a bool array that broadcasts to the input. `None` is all of them.
+    /// Plays no part in gradients and in functions of single elements.
     pub mask: Option<&'a View<'a>>,
     /// Threads at most.
     pub threads: usize,

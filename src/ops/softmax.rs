@@ -172,6 +172,8 @@ fn gradient(
     options: &Options<'_>,
 ) -> Result<(), Error> {
     let temperature = options.checked_temperature()?;
+    // What a mask leaves out is zero in y, and so is its gradient.
+    let options = &Options { mask: None, ..*options };
     match options.compute_type(inputs, out) {
         DType::F32 => {
             run(&SoftmaxGrad::<f32>::new(temperature), names, inputs, out.as_view(), options, false)
