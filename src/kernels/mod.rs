@@ -1,6 +1,6 @@
 //! The operations: one generic body each, forward then backward.
 //!
-//! An [`Op`] can be run in three ways that give the same bits: on a [row](Op::row) that lies in memory and fits
+//! An [`Op`] can be run in three ways that give the same bits: on [rows](Op::rows) that lie in memory and fit
 //! the cache; by [sweeps](Op::sweep) over the chunks of a row that is long, gathered from strided memory or
 //! shared by threads; and down the columns of a [panel](Op::panel), many rows at a time.
 #![forbid(unsafe_code)]
@@ -30,24 +30,6 @@ pub trait Rows<E: Compute, const K: usize> {
     fn are_far(&self) -> bool;
     /// One of them. Implementations are `#[inline(always)]`.
     fn get(&self, i: usize) -> RowIo<'_, E, K>;
-}
-
-/// A single row.
-pub struct One<'a, E, const K: usize>(pub RowIo<'a, E, K>);
-
-impl<E: Compute, const K: usize> Rows<E, K> for One<'_, E, K> {
-    #[inline(always)]
-    fn count(&self) -> usize {
-        1
-    }
-    #[inline(always)]
-    fn are_far(&self) -> bool {
-        false
-    }
-    #[inline(always)]
-    fn get(&self, _: usize) -> RowIo<'_, E, K> {
-        self.0
-    }
 }
 
 /// An operation on rows with `K` inputs and one output.
@@ -80,14 +62,11 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     /// Writes one chunk of the result.
     fn finish<S: Wide<E>>(&self, s: S, total: &Self::Total, chunk: RowIo<'_, E, K>);
 
-    /// The whole operation on one row.
-    fn row<S: Wide<E>>(&self, s: S, row: RowIo<'_, E, K>);
-
     /// The whole operation on several rows.
     #[inline(always)]
     fn rows<S: Wide<E>, R: Rows<E, K>>(&self, s: S, rows: &R) {
         for i in 0..rows.count() {
-            self.row(s, rows.get(i));
+            row_by_sweeps(self, s, rows.get(i));
         }
     }
 

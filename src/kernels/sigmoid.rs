@@ -17,9 +17,10 @@
 //! and 0.82 steps where the result is subnormal, for that rounds once more.
 #![forbid(unsafe_code)]
 
-use super::{Next, Op};
+use super::{Next, Op, Rows};
 use crate::element::Compute;
 use crate::math::exp::{Exp, ExpConstants, Exponential, RowShift, SCALE, power_of_two};
+use crate::math::two_sum;
 use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
 
 /// `1 / (1 + exp(-x))`.
@@ -103,9 +104,7 @@ fn log_probability<E: Compute, S: Wide<E>>(s: S, distance: S::V, e: Exponential<
     // Below 2^-60 the logarithm is e itself, and what ln_1p is made of may be subnormal.
     let is_tiny = s.greater(s.splat(E::from_f64(power_of_two(f64::from(SCALE - 60)))), e.value);
     let (high, low) = (s.select(is_tiny, s.mul(e.value, unscale), high), s.select(is_tiny, zero, low));
-    let sum = s.add(distance, high);
-    let t = s.sub(sum, distance);
-    let error = s.add(s.sub(distance, s.sub(sum, t)), s.sub(high, t));
+    let [sum, error] = two_sum(s, distance, high);
     // NaN where the distance is infinite, and then of no consequence.
     let rest = s.max(s.add(error, low), s.splat(E::LOWEST));
     // The sum is never below zero, so a zero of it becomes the -0.0 that -ln(1 + 0) is.
@@ -139,8 +138,10 @@ impl<E: ExpConstants, const LOG: bool> Op<E, 1> for TwoClass<E, LOG> {
     }
 
     #[inline(always)]
-    fn row<S: Wide<E>>(&self, s: S, row: RowIo<'_, E, 1>) {
-        self.finish(s, &(), row);
+    fn rows<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, rows: &R) {
+        for i in 0..rows.count() {
+            self.finish(s, &(), rows.get(i));
+        }
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@
 //! products is taken in twice the precision.
 #![forbid(unsafe_code)]
 
-use super::{LaneTerms, Next, Op, PANEL_PREFETCH, fold_lanes, max_pass, row_by_sweeps};
+use super::{LaneTerms, Next, Op, PANEL_PREFETCH, fold_lanes, max_pass};
 use crate::element::{Compute, WideScalar};
 use crate::math::exp::power_of_two;
 use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
@@ -216,11 +216,6 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
             let (y, d) = (y.load_rest(s, E::ZERO), d.load_rest(s, E::ZERO));
             chunk.store_rest(s, self.entry(s, y, d, offset, dot));
         }
-    }
-
-    #[inline(always)]
-    fn row<S: Wide<E>>(&self, s: S, row: RowIo<'_, E, 2>) {
-        row_by_sweeps(self, s, row);
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@
 //! `2^-100` of the largest term, and not more. Entries whose weight is zero do not exist.
 #![forbid(unsafe_code)]
 
-use super::{Next, Op, row_by_sweeps};
+use super::{Next, Op};
 use crate::element::{DoubleDouble, WideScalar, two_sum};
 use crate::math::exp::Exp;
 use crate::simd::{PanelIo, Row, RowIo, Wide};
@@ -168,11 +168,6 @@ impl Op<f64, 2> for WeightedLogSumExp {
             Want::Log if sign < 0.0 => f64::NAN,
             _ => log,
         });
-    }
-
-    #[inline(always)]
-    fn row<S: Wide<f64>>(&self, s: S, row: RowIo<'_, f64, 2>) {
-        row_by_sweeps(self, s, row);
     }
 
     /// Columns go by rows.

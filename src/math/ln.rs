@@ -11,6 +11,7 @@
 //! is r, it is rounded to one `f64`. Held by the accuracy tests of the operations that use it.
 #![forbid(unsafe_code)]
 
+use super::two_sum;
 use crate::simd::{Simd, Token};
 
 /// 2 / (2j + 3): the coefficients of s^(2j+3) in 2 · artanh(s).
@@ -109,12 +110,4 @@ pub fn rough_ln_1p(r: f64) -> f64 {
     }
     let s = f / (2.0 + f);
     k * core::f64::consts::LN_2 + 2.0 * s + 2.0 / 3.0 * s * s * s
-}
-
-/// Knuth's two-sum in each lane: the rounded sum and its error.
-#[inline(always)]
-pub(crate) fn two_sum<S: Simd<f64>>(s: S, a: S::V, b: S::V) -> [S::V; 2] {
-    let sum = s.add(a, b);
-    let t = s.sub(sum, a);
-    [sum, s.add(s.sub(a, s.sub(sum, t)), s.sub(b, t))]
 }

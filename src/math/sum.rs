@@ -1,7 +1,8 @@
 //! Sums that lose nothing: a lane keeps what its rounding left, and lanes meet in twice the precision.
 #![forbid(unsafe_code)]
 
-use super::ln::{ln_1p, short_ln_1p, two_sum};
+use super::ln::{ln_1p, short_ln_1p};
+use super::two_sum;
 use crate::element::{Compute, DoubleDouble, WideScalar};
 use crate::math::exp::Exponential;
 use crate::simd::{Simd, Token, Wide};
@@ -180,12 +181,12 @@ impl<S: Token> Wide<f64> for S {
     }
     #[inline(always)]
     fn widen_sum(self, a: <S as Simd<f64>>::V, b: <S as Simd<f64>>::V) -> Self::W {
-        two_sum(self, a, b)
+        two_sum::<f64, S>(self, a, b)
     }
     #[inline(always)]
     fn wide_add(self, a: Self::W, b: Self::W) -> Self::W {
-        let [sum, error] = two_sum(self, a[0], b[0]);
-        two_sum(self, sum, Simd::<f64>::add(self, error, Simd::<f64>::add(self, a[1], b[1])))
+        let [sum, error] = two_sum::<f64, S>(self, a[0], b[0]);
+        two_sum::<f64, S>(self, sum, Simd::<f64>::add(self, error, Simd::<f64>::add(self, a[1], b[1])))
     }
     #[inline(always)]
     fn wide_dot(
@@ -197,10 +198,10 @@ impl<S: Token> Wide<f64> for S {
     ) -> Self::W {
         // Ogita, Rump and Oishi, "Accurate sum and dot product", SIAM J. Sci. Comput. 26 (2005): Dot2.
         let zero = Simd::<f64>::splat(self, 0.0f64);
-        let [b, rest] = two_sum(self, b, Simd::<f64>::sub(self, zero, c));
+        let [b, rest] = two_sum::<f64, S>(self, b, Simd::<f64>::sub(self, zero, c));
         let product = Simd::<f64>::mul(self, a, b);
         let product_error = Simd::<f64>::mul_add(self, a, b, Simd::<f64>::sub(self, zero, product));
-        let [sum, error] = two_sum(self, acc[0], product);
+        let [sum, error] = two_sum::<f64, S>(self, acc[0], product);
         let errors = Simd::<f64>::mul_add(self, a, rest, Simd::<f64>::add(self, error, product_error));
         [sum, Simd::<f64>::add(self, acc[1], errors)]
     }
@@ -243,7 +244,7 @@ impl<S: Token> Wide<f64> for S {
         let ratio = Simd::<f64>::div(self, w[0], v);
         let rest = Simd::<f64>::add(self, Simd::<f64>::neg_mul_add(self, ratio, v, w[0]), w[1]);
         let rest = Simd::<f64>::div(self, rest, v);
-        let [ratio, error] = two_sum(self, more, ratio);
+        let [ratio, error] = two_sum::<f64, S>(self, more, ratio);
         let [high, low] = ln_1p::<S, true>(self, [ratio, Simd::<f64>::add(self, error, rest)]);
         (high, low)
     }

@@ -15,16 +15,20 @@ pub(crate) struct Block {
     pub(crate) columns: (usize, isize),
 }
 
-/// Byte order and conversion of one element.
+/// What may be read.
 trait Stored: Copy {
-    fn swap(self) -> Self;
     fn widen(self) -> f64;
-    fn narrow(x: f64) -> Self;
     /// As `widen`, where `f32` is wide enough for the type.
     #[inline(always)]
     fn widen_f32(self) -> f32 {
         self.widen() as f32
     }
+}
+
+/// What may be written, too.
+trait Written: Stored {
+    fn swap(self) -> Self;
+    fn narrow(x: f64) -> Self;
     /// As `narrow`, from `f32`.
     #[inline(always)]
     fn narrow_f32(x: f32) -> Self {
@@ -36,11 +40,7 @@ macro_rules! stored_int {
     ($($t:ty),*) => {$(
         impl Stored for $t {
             #[inline(always)]
-            fn swap(self) -> Self { self.swap_bytes() }
-            #[inline(always)]
             fn widen(self) -> f64 { self as f64 }
-            #[inline(always)]
-            fn narrow(x: f64) -> Self { x as $t }
         }
     )*};
 }
@@ -50,9 +50,11 @@ macro_rules! stored_float {
     ($($t:ty),*) => {$(
         impl Stored for $t {
             #[inline(always)]
-            fn swap(self) -> Self { Self::from_bits(self.to_bits().swap_bytes()) }
-            #[inline(always)]
             fn widen(self) -> f64 { self as f64 }
+        }
+        impl Written for $t {
+            #[inline(always)]
+            fn swap(self) -> Self { Self::from_bits(self.to_bits().swap_bytes()) }
             #[inline(always)]
             fn narrow(x: f64) -> Self { x as $t }
         }
@@ -76,10 +78,6 @@ fn to_odd(x: f64) -> f32 {
 
 impl Stored for f16 {
     #[inline(always)]
-    fn swap(self) -> Self {
-        Self::from_bits(self.to_bits().swap_bytes())
-    }
-    #[inline(always)]
     fn widen(self) -> f64 {
         self.widen_f32().into()
     }
@@ -91,6 +89,13 @@ impl Stored for f16 {
         let size = f32::from_bits((bits & 0x7fff) << 13) * f32::from_bits(0x7780_0000);
         let special = if bits & 0x7c00 == 0x7c00 { INFINITY } else { 0 };
         f32::from_bits(size.to_bits() | special | (bits & 0x8000) << 16)
+    }
+}
+
+impl Written for f16 {
+    #[inline(always)]
+    fn swap(self) -> Self {
+        Self::from_bits(self.to_bits().swap_bytes())
     }
     #[inline(always)]
     fn narrow(x: f64) -> Self {
@@ -111,16 +116,19 @@ impl Stored for f16 {
 
 impl Stored for bf16 {
     #[inline(always)]
-    fn swap(self) -> Self {
-        Self::from_bits(self.to_bits().swap_bytes())
-    }
-    #[inline(always)]
     fn widen(self) -> f64 {
         self.widen_f32().into()
     }
     #[inline(always)]
     fn widen_f32(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+}
+
+impl Written for bf16 {
+    #[inline(always)]
+    fn swap(self) -> Self {
+        Self::from_bits(self.to_bits().swap_bytes())
     }
     #[inline(always)]
     fn narrow(x: f64) -> Self {
@@ -300,7 +308,7 @@ impl<E: Compute> Kernel<E> for Write<'_, '_, E> {
 }
 
 #[inline(always)]
-fn write<T: Stored, E: Compute>(
+fn write<T: Written, E: Compute>(
     memory: Memory<'_>,
     base: *mut u8,
     block: Block,

@@ -19,7 +19,7 @@ pub use self::log::{LogSoftmax, LogSumExp};
 
 use self::panel::{inverses, panel_max};
 use self::rows::{Piped, piped_rows};
-use super::{Next, One, Op, Rows, max_pass, row_by_sweeps};
+use super::{Next, Op, Rows, max_pass};
 use crate::element::{Compute, WideScalar};
 use crate::math::exp::{Exp, ExpConstants, Shift};
 use crate::math::sum::ScaledSum;
@@ -232,18 +232,8 @@ impl<E: ExpConstants> Op<E, 1> for Softmax<E> {
     }
 
     #[inline(always)]
-    fn row<S: Wide<E>>(&self, s: S, row: RowIo<'_, E, 1>) {
-        self.rows(s, &One(row));
-    }
-
-    #[inline(always)]
     fn rows<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, rows: &R) {
-        if rows.count() > 0 && rows.get(0).len() <= Self::STORED {
-            return piped_rows(self, s, rows);
-        }
-        for i in 0..rows.count() {
-            row_by_sweeps(self, s, rows.get(i));
-        }
+        piped_rows(self, s, rows);
     }
 
     #[inline(always)]

@@ -121,7 +121,7 @@ impl<E: ExpConstants> Softmax<E> {
     }
 }
 
-/// Rows of no more than [`STORED_CHUNKS`](super::STORED_CHUNKS).
+/// Rows; those of more than [`STORED_CHUNKS`](super::STORED_CHUNKS) by sweeps.
 ///
 /// One loop takes the exponentials of a row, writes the results of the row before and seeks the maximum of the row
 /// after: the first keeps the arithmetic busy, the others the memory.
@@ -133,6 +133,12 @@ pub(super) fn piped_rows<E: ExpConstants, P: Piped<E>, S: Wide<E>, R: Rows<E, 1>
         return;
     }
     let mut row = rows.get(0);
+    if row.len() > Softmax::<E>::STORED {
+        for i in 0..count {
+            row_by_sweeps(p, s, rows.get(i));
+        }
+        return;
+    }
     let mut max = max_pass(s, row.input(0));
     // The row before, whose results are still to be written, and what they are made with.
     let mut before: Option<(RowIo<'_, E, 1>, [E; 2])> = None;

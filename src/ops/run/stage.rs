@@ -34,6 +34,11 @@ pub(super) struct Columns<const K: usize> {
     pub(super) count: usize,
 }
 
+/// Where inputs of `size` elements begin that lie one after another in a buffer; the first is the output, too.
+fn packed<E, const K: usize>(size: usize) -> Offsets<K> {
+    Offsets { src: core::array::from_fn(|k| (k * size * size_of::<E>()) as isize), dst: 0 }
+}
+
 impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
     /// Some lanes, as rows.
     pub(super) fn staged_rows(&self, lanes: Range<usize>) {
@@ -59,10 +64,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             }
             self.prepare(first, count, size * len, &mut buffer, &mut keep);
             let memory = Memory::of(&mut buffer);
-            let mut at = Offsets { src: [0; K], dst: 0 };
-            for k in 0..K {
-                at.src[k] = (k * size * len) as isize * item;
-            }
+            let mut at = packed::<E, K>(size * len);
             let stride = len as isize * item;
             let mut dim = Dim { size: count, src: [stride; K], dst: stride };
             let (dst, result) = match direct {
@@ -250,12 +252,8 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let strips = width / E::LANES;
         let mut strip = 0;
         while strip < strips {
-            let mut at = Offsets { src: [0; K], dst: 0 };
-            for k in 0..K {
-                at.src[k] = (k * size) as isize * item;
-            }
             let memory = Memory::of(&mut buffer);
-            let at = at.advance(&along, strip * E::LANES);
+            let at = packed::<E, K>(size).advance(&along, strip * E::LANES);
             let refused = self.strips([memory; K], memory, at, along, step, strips - strip);
             let Some(refused) = refused else { break };
             strip += refused;
@@ -323,11 +321,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 }
             }
             let memory = Memory::of(&mut row);
-            let item = size_of::<E>() as isize;
-            let mut at = Offsets { src: [0; K], dst: 0 };
-            for k in 0..K {
-                at.src[k] = (k * len) as isize * item;
-            }
+            let at = packed::<E, K>(len);
             let one = Dim { size: 1, src: [0; K], dst: 0 };
             let rows = spaced_rows(&[memory; K], &memory, at, one, len, len);
             E::dispatch(self.isa, RowsKernel { op: self.op, rows, are_far: false });

@@ -4,7 +4,7 @@
 //! for `R = sum / e(m) - 1`: the other terms, ties with the maximum among them. Nothing cancels in the second, and R
 //! keeps its relative accuracy where it is small, because then the others are summed apart, each term in twice the
 //! precision. Where logsumexp itself is a small difference of m and the logarithm (of log-probabilities, say), the
-//! exponentials are taken once more in twice the precision.
+//! exponentials are taken once more in fixed point.
 #![forbid(unsafe_code)]
 
 mod panel;
@@ -13,9 +13,10 @@ mod sums;
 use self::sums::{APART, Log, LogPartial, LogSum, LogTotal, Stage, ratio};
 use super::rows::{Piped, piped_rows};
 use super::{Softmax, Sweep, first};
-use crate::element::{Compute, WideScalar};
-use crate::kernels::{Next, One, Op, Rows, row_by_sweeps};
+use crate::element::Compute;
+use crate::kernels::{Next, Op, Rows};
 use crate::math::exp::{ExpConstants, Shift};
+use crate::math::two_sum;
 use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
 
 /// log_softmax: `x / temperature - ln(sum(exp(x / temperature)))`.
@@ -92,12 +93,7 @@ impl<E: ExpConstants> Piped<E> for LogSoftmax<E> {
                 start += E::CHUNK;
             }
         }
-        let (others, ties) = match total.others {
-            Some(others) => (others, total.ties),
-            None => (sum.add(E::Wide::widened(E::ZERO - top)), 1.0),
-        };
-        let more = s.splat(E::from_f64(ties - 1.0));
-        let high = first(s, s.wide_ln_1p(s.wide_splat(others), shift.top, more).0);
+        let high = first(s, self.log_sum.log_beside(s, &total, shift).high);
         (!high.is_nan()).then_some([max, high])
     }
 
@@ -147,18 +143,8 @@ impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
     }
 
     #[inline(always)]
-    fn row<S: Wide<E>>(&self, s: S, row: RowIo<'_, E, 1>) {
-        self.rows(s, &One(row));
-    }
-
-    #[inline(always)]
     fn rows<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, rows: &R) {
-        if rows.count() > 0 && rows.get(0).len() <= Softmax::<E>::STORED {
-            return piped_rows(self, s, rows);
-        }
-        for i in 0..rows.count() {
-            row_by_sweeps(self, s, rows.get(i));
-        }
+        piped_rows(self, s, rows);
     }
 
     #[inline(always)]
@@ -181,7 +167,7 @@ impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
 /// # Accuracy
 ///
 /// As log_softmax where the maximum and the logarithm have one sign, or the result is at least half as large as the
-/// maximum; in all other rows the sum is taken again in twice the precision, and the result is rounded once.
+/// maximum; in all other rows the sum is taken again in fixed point, and the result is rounded once.
 #[derive(Clone, Copy, Debug)]
 pub struct LogSumExp<E> {
     log_sum: LogSum<E>,
@@ -228,11 +214,6 @@ impl<E: ExpConstants> Op<E, 1> for LogSumExp<E> {
     }
 
     #[inline(always)]
-    fn row<S: Wide<E>>(&self, s: S, row: RowIo<'_, E, 1>) {
-        row_by_sweeps(self, s, row);
-    }
-
-    #[inline(always)]
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
         let Some(log) = self.log_sum.panel::<S, P>(s, panel, true) else { return false };
         for p in 0..P {
@@ -247,9 +228,7 @@ impl<E: ExpConstants> Op<E, 1> for LogSumExp<E> {
 /// The maximum and the logarithm together, rounded once and a little.
 #[inline(always)]
 fn result<E: Compute, S: Simd<E>>(s: S, log: &Log<S::V>) -> S::V {
-    let sum = s.add(log.max, log.high);
-    let t = s.sub(sum, log.max);
-    let error = s.add(s.sub(log.max, s.sub(sum, t)), s.sub(log.high, t));
+    let [sum, error] = two_sum(s, log.max, log.high);
     let sum = s.add(sum, s.add(error, log.low));
     // A single entry is its own logsumexp, minus zero too.
     s.select(s.equals(log.high, s.splat(E::ZERO)), log.max, sum)

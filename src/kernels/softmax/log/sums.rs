@@ -4,7 +4,7 @@
 use super::super::{Partial, Softmax, Sweep, Total, first, rescaled};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{Next, Op};
-use crate::math::exp::{ExpConstants, Exponential};
+use crate::math::exp::{ExpConstants, Exponential, Shift};
 use crate::math::fixed::Fixed;
 use crate::math::ln::rough_ln_1p;
 use crate::simd::{Row, Wide};
@@ -25,12 +25,10 @@ pub(super) enum Stage {
     Sums,
     /// The terms other than the largest.
     Apart,
-    /// All terms in twice the precision.
+    /// All terms in fixed point.
     Exact,
     /// Whether there is a NaN in a row whose maximum is infinite.
     Nan,
-    /// Nothing more.
-    Done,
 }
 
 /// What is known of a row.
@@ -101,7 +99,6 @@ impl<E: ExpConstants> LogSum<E> {
                     partial.has_nan |= chunk.get(i).is_nan();
                 }
             }
-            Stage::Done => {}
         }
         partial
     }
@@ -142,7 +139,6 @@ impl<E: ExpConstants> LogSum<E> {
             }
             Stage::Exact => total.exact = Some(total.exact.unwrap_or_default().add(partial.exact)),
             Stage::Nan => total.has_nan |= partial.has_nan,
-            Stage::Done => {}
         }
     }
 
@@ -151,7 +147,7 @@ impl<E: ExpConstants> LogSum<E> {
         let max = total.sums.max.to_f64();
         if total.stage == Stage::Sums {
             if !max.is_finite() {
-                total.stage = if is_result { Stage::Nan } else { Stage::Done };
+                total.stage = Stage::Nan;
                 return if is_result { Next::Sweep } else { Next::Finish };
             }
             if self.softmax.next(&mut total.sums) == Next::Sweep && !total.is_short {
@@ -173,9 +169,15 @@ impl<E: ExpConstants> LogSum<E> {
     /// The logarithm, the same in every lane.
     #[inline(always)]
     pub(super) fn log<S: Wide<E>>(&self, s: S, total: &LogTotal<E>) -> Log<S::V> {
+        let max = s.splat(total.sums.max);
+        let shift = self.softmax.exp.shift(s, rescaled(s, total.sums.rescale, max));
+        self.log_beside(s, total, &shift)
+    }
+
+    /// As above, with the shift of the maximum at hand.
+    #[inline(always)]
+    pub(super) fn log_beside<S: Wide<E>>(&self, s: S, total: &LogTotal<E>, shift: &Shift<S::V>) -> Log<S::V> {
         let sums = &total.sums;
-        let max = s.splat(sums.max);
-        let shift = self.softmax.exp.shift(s, rescaled(s, sums.rescale, max));
         let top = first(s, shift.top);
         let (others, ties) = match (total.others, sums.sweep) {
             (Some(others), _) => (others, total.ties),
@@ -186,7 +188,7 @@ impl<E: ExpConstants> LogSum<E> {
         };
         let more = s.splat(E::from_f64(ties - 1.0));
         let (high, low) = s.wide_ln_1p(s.wide_splat(others), shift.top, more);
-        Log { max, high, low }
+        Log { max: s.splat(sums.max), high, low }
     }
 }
 
