@@ -30,6 +30,8 @@ pub trait Rows<E: Compute, const K: usize> {
     fn are_far(&self) -> bool;
     /// One of them. Implementations are `#[inline(always)]`.
     fn get(&self, i: usize) -> RowIo<'_, E, K>;
+    /// Its number among all lanes of the array. Implementations are `#[inline(always)]`.
+    fn lane(&self, i: usize) -> usize;
 }
 
 /// An operation on rows with `K` inputs and one output.
@@ -50,6 +52,12 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     /// Nothing is known yet of a row of `len` elements.
     fn begin(&self, len: usize) -> Self::Total;
 
+    /// The same, of a row with a number: for operations that have something to look up for each.
+    #[inline(always)]
+    fn begin_lane(&self, len: usize, _lane: usize) -> Self::Total {
+        self.begin(len)
+    }
+
     /// Reads one chunk (at most [`Compute::CHUNK`] elements).
     fn sweep<S: Wide<E>>(&self, s: S, total: &Self::Total, chunk: [Row<'_, E>; K]) -> Self::Partial;
 
@@ -66,7 +74,7 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     #[inline(always)]
     fn rows<S: Wide<E>, R: Rows<E, K>>(&self, s: S, rows: &R) {
         for i in 0..rows.count() {
-            row_by_sweeps(self, s, rows.get(i));
+            row_by_sweeps(self, s, rows.get(i), rows.lane(i));
         }
     }
 
@@ -75,14 +83,15 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, K>) -> bool;
 }
 
-/// A row by sweeps: the general way, for any length.
+/// A row, by its number, by sweeps: the general way, for any length.
 #[inline(always)]
 pub fn row_by_sweeps<E: Compute, const K: usize, O: Op<E, K>, S: Wide<E>>(
     op: &O,
     s: S,
     row: RowIo<'_, E, K>,
+    lane: usize,
 ) {
-    let mut total = op.begin(row.len());
+    let mut total = op.begin_lane(row.len(), lane);
     loop {
         let mut start = 0;
         while start < row.len() {

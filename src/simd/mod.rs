@@ -29,7 +29,7 @@ pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
 pub use portable::Portable;
-pub use rows::{PanelIo, Row, RowIo};
+pub use rows::{Lanes, PanelIo, Row, RowIo};
 pub use tiles::{SpacedRows, TILE_ROWS, TILE_WIDTH, Tile};
 
 use crate::element::Compute;

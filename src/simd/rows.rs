@@ -283,7 +283,37 @@ pub struct PanelIo<'a, E, const K: usize> {
     rows: usize,
     width: usize,
     is_far: bool,
+    lanes: Lanes,
     life: PhantomData<&'a mut E>,
+}
+
+/// Which of the lanes of an array the columns of a panel are.
+#[derive(Clone, Copy, Debug)]
+pub struct Lanes {
+    /// The number of the first.
+    pub first: usize,
+    /// From one column's number to the next's.
+    pub step: usize,
+    /// How many columns there are: those after the last are padding.
+    pub count: usize,
+}
+
+impl Lanes {
+    /// None of them has a number.
+    pub const NONE: Self = Self { first: 0, step: 0, count: 0 };
+
+    /// Those from column `start` on.
+    #[inline(always)]
+    pub fn from(self, start: usize) -> Self {
+        let (first, count) = (self.first + start * self.step, self.count.saturating_sub(start));
+        Self { first, count, ..self }
+    }
+
+    /// The number of a column; `None` for padding.
+    #[inline(always)]
+    pub fn get(self, column: usize) -> Option<usize> {
+        (column < self.count).then_some(self.first + column * self.step)
+    }
 }
 
 impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
@@ -300,13 +330,26 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         rows: usize,
         width: usize,
     ) -> Self {
-        Self { src, src_stride, dst, dst_stride, rows, width, is_far: true, life: PhantomData }
+        let lanes = Lanes::NONE;
+        Self { src, src_stride, dst, dst_stride, rows, width, is_far: true, lanes, life: PhantomData }
     }
 
     /// The same panel, known to be in the nearest cache.
     #[inline(always)]
     pub fn near(self) -> Self {
         Self { is_far: false, ..self }
+    }
+
+    /// The same panel, of these lanes.
+    #[inline(always)]
+    pub fn of(self, lanes: Lanes) -> Self {
+        Self { lanes, ..self }
+    }
+
+    /// Which lanes its columns are.
+    #[inline(always)]
+    pub fn lanes(&self) -> Lanes {
+        self.lanes
     }
 
     /// Length of the columns.

@@ -135,7 +135,7 @@ pub(super) fn piped_rows<E: ExpConstants, P: Piped<E>, S: Wide<E>, R: Rows<E, 1>
     let mut row = rows.get(0);
     if row.len() > Softmax::<E>::STORED {
         for i in 0..count {
-            row_by_sweeps(p, s, rows.get(i));
+            row_by_sweeps(p, s, rows.get(i), rows.lane(i));
         }
         return;
     }
@@ -174,7 +174,7 @@ pub(super) fn piped_rows<E: ExpConstants, P: Piped<E>, S: Wide<E>, R: Rows<E, 1>
                 }
             },
             None => {
-                row_by_sweeps(p, s, row);
+                row_by_sweeps(p, s, row, rows.lane(i - 1));
                 None
             }
         };

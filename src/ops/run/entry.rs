@@ -6,7 +6,7 @@ use crate::dispatch::Dispatch;
 use crate::element::Compute;
 use crate::kernels::{Op, Rows};
 use crate::layout::{Dim, Offsets};
-use crate::simd::{Kernel, Row, RowIo, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile, Wide};
+use crate::simd::{Kernel, Lanes, Row, RowIo, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile, Wide};
 use crate::view::{Memory, panel_io};
 
 /// The elements of the result of a lane of `len`.
@@ -18,6 +18,8 @@ pub(super) fn result_len<E: Compute, const K: usize, O: Op<E, K>>(len: usize) ->
 pub(super) struct RowsKernel<'a, E: Compute, const K: usize, O> {
     pub(super) op: &'a O,
     pub(super) rows: SpacedRows<'a, E, K>,
+    /// The number of the first.
+    pub(super) lane: usize,
     /// Whether the array is too large for any cache.
     pub(super) are_far: bool,
 }
@@ -26,27 +28,30 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K
     type Output = ();
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) {
-        let Self { op, rows, are_far } = self;
+        let Self { op, rows, lane, are_far } = self;
         let is_tiny = rows.len() > 1 && rows.len() <= TILE_ROWS && rows.groups() > 0;
         let result = result_len::<E, K, O>(rows.len());
         let mut tile = Tile::new();
         let mut group = 0;
         loop {
             // What is left for the row kernel: groups that the panel kernel refused, and rows that fill no group.
-            let mut part = Part { rows, are_far, first: 0, count: rows.count() };
+            let mut part = Part { rows, lane, are_far, first: 0, count: rows.count() };
             if is_tiny {
                 let rest = rows.rest();
                 (part.first, part.count) = (rest.start, rest.len());
                 while group < rows.groups() {
+                    let first = lane + group * E::LANES;
                     if S::FOUR_AT_ONCE && group + TILE_WIDTH <= rows.groups() {
-                        let panel = rows.read::<S, TILE_WIDTH>(s, group, &mut tile);
+                        let lanes = Lanes { first, step: 1, count: TILE_WIDTH * E::LANES };
+                        let panel = rows.read::<S, TILE_WIDTH>(s, group, &mut tile).of(lanes);
                         if op.panel::<S, TILE_WIDTH>(s, panel) {
                             rows.write::<S, TILE_WIDTH>(s, group, &tile, result);
                             group += TILE_WIDTH;
                             continue;
                         }
                     }
-                    let panel = rows.read::<S, 1>(s, group, &mut tile);
+                    let lanes = Lanes { first, step: 1, count: E::LANES };
+                    let panel = rows.read::<S, 1>(s, group, &mut tile).of(lanes);
                     if !op.panel::<S, 1>(s, panel) {
                         (part.first, part.count) = (group * E::LANES, E::LANES);
                         break;
@@ -70,6 +75,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K
 /// Some of the rows.
 struct Part<'a, E, const K: usize> {
     rows: SpacedRows<'a, E, K>,
+    lane: usize,
     are_far: bool,
     first: usize,
     count: usize,
@@ -88,6 +94,10 @@ impl<E: Compute, const K: usize> Rows<E, K> for Part<'_, E, K> {
     fn get(&self, i: usize) -> RowIo<'_, E, K> {
         self.rows.row(self.first + i)
     }
+    #[inline(always)]
+    fn lane(&self, i: usize) -> usize {
+        self.lane + self.first + i
+    }
 }
 
 /// Strips of columns.
@@ -99,6 +109,7 @@ pub(super) struct ColumnStrips<'a, E, const K: usize, O> {
     pub(super) along: Dim<K>,
     pub(super) step: Dim<K>,
     pub(super) count: usize,
+    pub(super) lanes: Lanes,
     pub(super) element: core::marker::PhantomData<E>,
 }
 
@@ -111,15 +122,16 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, E,
         let mut strip = 0;
         while strip < self.count {
             let at = self.at.advance(&self.along, strip * E::LANES);
+            let lanes = self.lanes.from(strip * E::LANES);
             // A wide panel that is refused is tried strip by strip, to find the one to blame.
             if S::FOUR_AT_ONCE
                 && strip + TILE_WIDTH <= self.count
-                && op.panel::<S, TILE_WIDTH>(s, panel_io(&src, &dst, at, self.step, TILE_WIDTH))
+                && op.panel::<S, TILE_WIDTH>(s, panel_io(&src, &dst, at, self.step, TILE_WIDTH).of(lanes))
             {
                 strip += TILE_WIDTH;
                 continue;
             }
-            if !op.panel::<S, 1>(s, panel_io(&src, &dst, at, self.step, 1)) {
+            if !op.panel::<S, 1>(s, panel_io(&src, &dst, at, self.step, 1).of(lanes)) {
                 return Some(strip);
             }
             strip += 1;

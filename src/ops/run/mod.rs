@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::kernels::{Next, Op};
 use crate::layout::{Dim, Offsets, Plan};
 use crate::parallel::{Watch, for_each};
-use crate::simd::{Row, RowIo, TILE_ROWS};
+use crate::simd::{Lanes, Row, RowIo, TILE_ROWS};
 use crate::view::{Block, Memory, Read, View, Write, row_io, spaced_rows};
 
 /// Elements a task has at least: some ten microseconds of work.
@@ -248,7 +248,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             let size = (along.size - lane % along.size).min(lanes.end - lane);
             let (dim, len) = (Dim { size, ..*along }, self.plan.len);
             let rows = spaced_rows(&self.src, &self.dst, self.plan.lane(lane), dim, len, self.result_len());
-            E::dispatch(self.isa, RowsKernel { op: self.op, rows, are_far });
+            E::dispatch(self.isa, RowsKernel { op: self.op, rows, lane, are_far });
             lane += size;
         }
     }
@@ -317,9 +317,9 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             // The last strip may be narrower.
             let whole = end.min(along.size / E::LANES);
             while strip < whole {
+                let lanes = self.lanes(axis, other, strip * E::LANES, (whole - strip) * E::LANES);
                 let at = at.advance(&along, strip * E::LANES);
-                let count = whole - strip;
-                let Some(refused) = self.strips(self.src, self.dst, at, along, step, count) else { break };
+                let Some(refused) = self.strips(self.src, self.dst, at, along, step, lanes) else { break };
                 staged((strip + refused) * E::LANES, E::LANES);
                 strip += refused + 1;
             }
@@ -327,6 +327,13 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 staged(whole * E::LANES, along.size - whole * E::LANES);
             }
         })
+    }
+
+    /// The numbers of `count` lanes from the `first` along an axis of the plan, in the `other`th place along all others.
+    fn lanes(&self, axis: usize, other: usize, first: usize, count: usize) -> Lanes {
+        let inner: usize = self.plan.outer[axis + 1..].iter().map(|dim| dim.size).product();
+        let start = (other / inner * self.plan.outer[axis].size + first) * inner + other % inner;
+        Lanes { first: start, step: inner, count }
     }
 
     /// Strips of columns, up to one at which the fast path gave up.
@@ -337,9 +344,11 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         at: Offsets<K>,
         along: Dim<K>,
         step: Dim<K>,
-        count: usize,
+        lanes: Lanes,
     ) -> Option<usize> {
-        let kernel = ColumnStrips { op: self.op, src, dst, at, along, step, count, element: PhantomData };
+        let count = lanes.count.div_ceil(E::LANES);
+        let kernel =
+            ColumnStrips { op: self.op, src, dst, at, along, step, count, lanes, element: PhantomData };
         E::dispatch(self.isa, kernel)
     }
 
@@ -352,7 +361,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let tasks = chunks.div_ceil(size);
         let range = |task: usize| task * size..chunks.min((task + 1) * size);
         let span = |chunk: usize| (chunk * E::CHUNK, len.min((chunk + 1) * E::CHUNK));
-        let mut total = self.op.begin(len);
+        let mut total = self.op.begin_lane(len, index);
         let mut next = if O::ELEMENTWISE { Next::Finish } else { Next::Sweep };
         while next == Next::Sweep {
             let found: Vec<OnceLock<O::Partial>> = (0..chunks).map(|_| OnceLock::new()).collect();

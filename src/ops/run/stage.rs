@@ -10,7 +10,7 @@ use crate::dispatch::Dispatch;
 use crate::kernels::Op;
 use crate::layout::{Dim, Offsets};
 use crate::parallel::Watch;
-use crate::simd::TILE_ROWS;
+use crate::simd::{Lanes, TILE_ROWS};
 use crate::view::{Block, Memory, Read, Write, spaced_rows};
 
 /// Elements of a block of rows.
@@ -75,7 +75,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 None => (memory, len),
             };
             let rows = spaced_rows(&[memory; K], &dst, at, dim, len, result);
-            E::dispatch(self.isa, RowsKernel { op: self.op, rows, are_far: false });
+            E::dispatch(self.isa, RowsKernel { op: self.op, rows, lane: first, are_far: false });
             if direct.is_none() {
                 self.restore(count * len, len, &mut buffer, &keep);
                 self.write_rows(first, count, &buffer);
@@ -250,14 +250,20 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let along = Dim { size: width, src: [item; K], dst: item };
         let step = Dim { size: len, src: [width as isize * item; K], dst: width as isize * item };
         let strips = width / E::LANES;
+        let lanes = self.lanes(columns.axis, columns.other, first, count);
         let mut strip = 0;
         while strip < strips {
             let memory = Memory::of(&mut buffer);
             let at = packed::<E, K>(size).advance(&along, strip * E::LANES);
-            let refused = self.strips([memory; K], memory, at, along, step, strips - strip);
+            let refused = self.strips([memory; K], memory, at, along, step, lanes.from(strip * E::LANES));
             let Some(refused) = refused else { break };
             strip += refused;
-            self.columns_as_rows(&mut buffer, width, strip * E::LANES..(strip + 1) * E::LANES);
+            self.columns_as_rows(
+                &mut buffer,
+                width,
+                strip * E::LANES..count.min((strip + 1) * E::LANES),
+                lanes,
+            );
             strip += 1;
         }
         if self.mask.is_some() && !O::REDUCES {
@@ -286,10 +292,8 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
     ) {
         let Some(Prepared { memory, plan }) = &self.mask else { return };
         let len = plan.len;
-        let inner: usize = self.plan.outer[columns.axis + 1..].iter().map(|dim| dim.size).product();
-        let lane = |j: usize| {
-            (columns.other / inner * columns.along.size + first + j) * inner + columns.other % inner
-        };
+        let lanes = self.lanes(columns.axis, columns.other, first, count);
+        let lane = |j: usize| lanes.first + j * lanes.step;
         let offset = |j: usize| plan.lane(lane(j)).src[0];
         let start = offset(0);
         let stride = if count > 1 { offset(1) - start } else { 1 };
@@ -311,7 +315,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
     }
 
     /// Columns of a packed panel that the panel kernel refused.
-    fn columns_as_rows(&self, buffer: &mut [E], width: usize, columns: Range<usize>) {
+    fn columns_as_rows(&self, buffer: &mut [E], width: usize, columns: Range<usize>, lanes: Lanes) {
         let len = self.plan.len;
         let mut row = vec![E::ZERO; K * len];
         for j in columns {
@@ -324,7 +328,8 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             let at = packed::<E, K>(len);
             let one = Dim { size: 1, src: [0; K], dst: 0 };
             let rows = spaced_rows(&[memory; K], &memory, at, one, len, len);
-            E::dispatch(self.isa, RowsKernel { op: self.op, rows, are_far: false });
+            let lane = lanes.first + j * lanes.step;
+            E::dispatch(self.isa, RowsKernel { op: self.op, rows, lane, are_far: false });
             for i in 0..self.result_len() {
                 buffer[i * width + j] = row[i];
             }
