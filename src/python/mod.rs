@@ -5,7 +5,7 @@
 //! * `functions`: the functions themselves, their signatures and docstrings.
 //! * `arguments`: axis, dtype and number of threads, checked.
 //! * `inputs`: whatever counts as an array becomes a NumPy array. `arrays`: its memory as views; unsafe code.
-//! * `threads`: how many threads, and who decides it.
+//! * `losses`: the arguments of losses. `threads`: how many threads, and who decides it.
 //! * `outputs`: where the result goes. `call`: the work, without the GIL where it is long; Ctrl-C.
 //! * `errors`: errors to exceptions.
 // The docstrings of Python functions are numpydoc, which Markdown's rules do not fit.
@@ -17,6 +17,7 @@ mod call;
 mod errors;
 mod functions;
 mod inputs;
+mod losses;
 mod outputs;
 mod threads;
 
