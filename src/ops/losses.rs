@@ -26,3 +26,12 @@ impl Reduction {
         }
     }
 }
+
+/// The cotangent of losses: the gradient of something with respect to them.
+#[derive(Clone, Copy)]
+pub enum Cotangent<'a> {
+    /// The same for all.
+    Number(f64),
+    /// One for each, of a shape that broadcasts to theirs.
+    Array(&'a crate::view::View<'a>),
+}

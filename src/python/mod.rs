@@ -2,7 +2,7 @@
 //!
 //! Python only hands arrays over. A call goes through these files in this order:
 //!
-//! * `functions`: the functions themselves, their signatures and docstrings.
+//! * `functions`: the functions themselves, their signatures and docstrings; `binary`: those of two outputs.
 //! * `arguments`: axis, dtype and number of threads, checked.
 //! * `inputs`: whatever counts as an array becomes a NumPy array. `arrays`: its memory as views; unsafe code.
 //! * `losses`: the arguments of losses. `threads`: how many threads, and who decides it.
@@ -13,6 +13,7 @@
 
 mod arguments;
 mod arrays;
+mod binary;
 mod call;
 mod errors;
 mod functions;
@@ -28,6 +29,8 @@ mod _core {
     use super::*;
     use crate::dispatch::Isa;
 
+    #[pymodule_export]
+    use super::binary::{binary_cross_entropy, binary_cross_entropy_value_and_grad};
     #[pymodule_export]
     use super::functions::{
         log_sigmoid, log_softmax, logsumexp, show_config, sigmoid, softmax, softmax_jvp, softmax_vjp, softmin,
