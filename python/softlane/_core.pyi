@@ -76,6 +76,7 @@ class _Config(TypedDict):
 
 __version__: Final[str]
 
+# Overloads that only an array of no dtype at all would match both of are said to overlap.
 # One parameter a line would make this four times as long.
 # fmt: off
 @overload
@@ -310,13 +311,13 @@ def log_sigmoid(
     out: None = None, dtype: _DType = None, num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
-def binary_cross_entropy(
+def binary_cross_entropy(  # type: ignore[overload-overlap]
     logits: _Narrow, targets: _Array, /, *,
     weight: _Array | None = None, pos_weight: _Array | None = None,
     reduction: _Reduced = "mean", num_threads: _Count = None,
 ) -> np.float32: ...
 @overload
-def binary_cross_entropy(
+def binary_cross_entropy(  # type: ignore[overload-overlap]
     logits: _Narrow, targets: _Array, /, *,
     weight: _Array | None = None, pos_weight: _Array | None = None,
     reduction: Literal["none"], num_threads: _Count = None,
@@ -347,14 +348,14 @@ def binary_cross_entropy_value_and_grad(
     out: _Out, num_threads: _Count = None,
 ) -> tuple[Any, _Out]: ...
 @overload
-def binary_cross_entropy_value_and_grad(
+def binary_cross_entropy_value_and_grad(  # type: ignore[overload-overlap]
     logits: NDArray[_Short] | _Short, targets: _Array, /, *,
     weight: _Array | None = None, pos_weight: _Array | None = None,
     reduction: _Reduced = "mean", dloss: _Array | None = None,
     out: None = None, num_threads: _Count = None,
 ) -> tuple[np.float32, NDArray[_Short]]: ...
 @overload
-def binary_cross_entropy_value_and_grad(
+def binary_cross_entropy_value_and_grad(  # type: ignore[overload-overlap]
     logits: NDArray[_Short] | _Short, targets: _Array, /, *,
     weight: _Array | None = None, pos_weight: _Array | None = None,
     reduction: Literal["none"], dloss: _Array | None = None,

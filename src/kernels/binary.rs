@@ -16,7 +16,9 @@
 //! # Accuracy
 //!
 //! All of it is in twice the precision, from the exponential before its rounding on, and rounded once: half an ULP, and
-//! what the parts of E are off by.
+//! what the parts of E are off by. Worst errors found, in ULP, over a million random elements with and without weights,
+//! against wider arithmetic: 0.67 (`f32`) and 0.96 (`f64`, of a loss that is subnormal before its weight) for losses,
+//! and 0.67 and 0.80 for gradients.
 #![forbid(unsafe_code)]
 
 use crate::element::{Compute, WideScalar};
@@ -34,10 +36,20 @@ const fn is_short<E: Compute>() -> bool {
     size_of::<E>() == 4
 }
 
+/// The exponential function of all chunks, made once.
+#[derive(Clone, Copy, Debug)]
+pub struct Exponentials<E>(Exp<E>);
+
+impl<E: ExpConstants> Default for Exponentials<E> {
+    fn default() -> Self {
+        Self(Exp::new(1.0))
+    }
+}
+
 /// Losses, their sum and their gradients, of one chunk.
 pub struct BinaryCrossEntropy<'a, E: Compute, const WEIGHTED: bool> {
-    /// The exponential: of temperature 1.
-    pub exp: Exp<E>,
+    /// The exponential.
+    pub exp: Exponentials<E>,
     /// The logits.
     pub x: Row<'a, E>,
     /// The targets, from 0 to 1.
@@ -64,8 +76,9 @@ struct Element<V> {
 #[derive(Clone, Copy)]
 struct Shared<V, W> {
     shift: RowShift<V>,
-    /// What gradients are multiplied by, if there are any.
-    factor: Option<W>,
+    /// What gradients are multiplied by.
+    factor: W,
+    has_gradients: bool,
 }
 
 /// What comes out.
@@ -83,12 +96,13 @@ impl<E: ExpConstants, const WEIGHTED: bool> Kernel<E> for BinaryCrossEntropy<'_,
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) -> E::Wide {
         let exponent = s.splat(E::from_f64(exponent::<E>().into()));
-        let shift = self.exp.row_shift(s, &self.exp.shift_to(s, exponent, s.splat(E::ZERO)));
+        let shift = self.exp.0.row_shift(s, &self.exp.0.shift_to(s, exponent, s.splat(E::ZERO)));
+        let has_gradients = self.gradients.is_some();
         let factor = match self.gradients {
-            Some((_, factor)) => Some(s.wide_splat(factor)),
-            None => None,
+            Some((_, factor)) => s.wide_splat(factor),
+            None => s.wide_zero(),
         };
-        let shared = Shared { shift, factor };
+        let shared = Shared { shift, factor, has_gradients };
         let mut sum = s.wide_zero();
         for i in 0..self.x.vectors() {
             let (x, t) = (self.x.load(s, i), self.t.load(s, i));
@@ -106,7 +120,7 @@ impl<E: ExpConstants, const WEIGHTED: bool> Kernel<E> for BinaryCrossEntropy<'_,
                 gradients.store(s, i, results.gradient);
             }
             if self.sums {
-                sum = s.wide_add_any(sum, results.wide);
+                sum = s.pair_add(sum, results.wide);
             }
         }
         if self.x.rest() > 0 {
@@ -126,15 +140,15 @@ impl<E: ExpConstants, const WEIGHTED: bool> Kernel<E> for BinaryCrossEntropy<'_,
                 gradients.store_rest(s, results.gradient);
             }
             if self.sums {
-                sum = s.wide_add_any(sum, results.wide);
+                sum = s.pair_add(sum, results.wide);
             }
         }
         let total = s.wide_total(sum);
         if !total.to_f64().is_nan() {
             return total;
         }
-        // An infinite sum has no second part.
-        E::Wide::widened(s.sum_by_halves(s.wide_round(sum)))
+        // An infinite sum has no second part that counts.
+        E::Wide::widened(s.sum_by_halves(s.pair_round(sum)))
     }
 }
 
@@ -172,59 +186,66 @@ impl<E: ExpConstants, const WEIGHTED: bool> BinaryCrossEntropy<'_, E, WEIGHTED> 
         let (zero, one) = (s.splat(E::ZERO), s.splat(E::ONE));
         let opposite = s.sub(zero, x);
         let distance = s.max(x, opposite);
-        let exponential = self.exp.row_exp(s, &shared.shift, s.sub(zero, distance));
+        let exponential = self.exp.0.row_exp(s, &shared.shift, s.sub(zero, distance));
         let sign = s.widen(x);
         let negative = s.widen_sum(one, s.sub(zero, t));
         let mut positive = s.widen(t);
         if WEIGHTED {
-            positive = s.wide_mul(positive, s.widen(weights[1]));
+            positive = s.pair_mul(positive, s.widen(weights[1]));
         }
-        let near = s.wide_choose(sign, negative, positive);
-        let far = s.wide_choose(sign, positive, negative);
+        let near = s.pair_choose(sign, negative, positive);
+        let far = s.pair_choose(sign, positive, negative);
 
         let scaled = s.widen_term(exponential.value, exponential.power, exponential.rest);
         let unscale = power_of_two((exponent::<E>() - SCALE).into());
         let unit = s.wide_scale(scaled, unscale);
-        let (mut e, mut log, mut after) = (unit, s.wide_ln_unit(unit), one);
-        if !is_short::<E>() {
+        let (mut e, mut log, mut after) = (unit, s.pair_ln_1p_unit(unit), one);
+        let value = exponential.value;
+        let any_small = !is_short::<E>() && s.bits(s.greater(one, value)) != 0;
+        if any_small {
             // Below 2^-SCALE the logarithm is E itself. Alone, it keeps its scale to the end, so that what is multiplied
             // by weights has not lost its last digits for being subnormal.
-            let value = exponential.value;
             let is_small = s.widen(s.sub(one, value));
-            e = s.wide_choose(near, unit, s.wide_choose(is_small, scaled, unit));
-            log = s.wide_choose(is_small, e, log);
-            let is_alone = s.equals(s.wide_round(near), zero);
+            e = s.pair_choose(near, unit, s.pair_choose(is_small, scaled, unit));
+            log = s.pair_choose(is_small, e, log);
+            let is_alone = s.equals(s.pair_round(near), zero);
             let small_after = s.select(s.greater(one, value), s.splat(E::from_f64(unscale)), one);
             after = s.select(is_alone, small_after, one);
         }
 
         let nothing = s.wide_zero();
-        let straight = s.wide_choose(near, s.wide_mul(near, s.widen(distance)), nothing);
+        let straight = s.pair_choose(near, s.pair_mul(near, s.widen(distance)), nothing);
         let mut loss = match WEIGHTED {
-            true => s.wide_mul(s.wide_add(near, far), log),
+            true => s.pair_mul(s.wide_add(near, far), log),
             false => log,
         };
-        loss = s.wide_add_any(straight, loss);
+        loss = s.pair_add(straight, loss);
         if WEIGHTED {
             let weight = s.widen(weights[0]);
-            loss = s.wide_choose(weight, s.wide_mul(loss, weight), nothing);
+            loss = s.pair_choose(weight, s.pair_mul(loss, weight), nothing);
         }
-        if !is_short::<E>() {
-            loss = s.wide_mul(loss, s.widen(after));
+        if any_small {
+            loss = s.pair_mul(loss, s.widen(after));
         }
-        let mut results = Results { wide: loss, loss: number(s, s.wide_round(loss)), gradient: zero };
-        let Some(mut factor) = shared.factor else { return results };
+        let mut results = Results { wide: loss, loss: number(s, s.pair_round(loss)), gradient: zero };
+        if !shared.has_gradients {
+            return results;
+        }
 
-        let difference = s.wide_add_any(near, s.wide_scale(s.wide_mul(far, e), -1.0));
-        let quotient = s.wide_quotient(difference, s.wide_add(s.widen(one), unit));
+        let mut factor = shared.factor;
+        let difference = s.pair_add(near, s.wide_scale(s.pair_mul(far, e), -1.0));
+        let quotient = s.pair_div(difference, s.wide_add(s.widen(one), unit));
         if WEIGHTED {
-            factor = s.wide_mul(factor, s.wide_mul(s.widen(weights[0]), s.widen(weights[2])));
+            factor = s.pair_mul(factor, s.pair_mul(s.widen(weights[0]), s.widen(weights[2])));
         }
-        let mut gradient = s.wide_mul(quotient, factor);
+        let mut gradient = s.pair_mul(quotient, factor);
         if WEIGHTED {
-            gradient = s.wide_choose(s.widen(weights[0]), gradient, nothing);
+            gradient = s.pair_choose(s.widen(weights[0]), gradient, nothing);
         }
-        let gradient = s.mul(s.wide_round(gradient), after);
+        let mut gradient = s.pair_round(gradient);
+        if any_small {
+            gradient = s.mul(gradient, after);
+        }
         let gradient = s.select(s.greater(x, zero), gradient, s.sub(zero, gradient));
         results.gradient = number(s, gradient);
         results

@@ -15,8 +15,7 @@ use super::{Input, Options};
 use crate::dispatch::{Dispatch, Isa};
 use crate::element::{DType, WideScalar};
 use crate::error::Error;
-use crate::kernels::binary::{BinaryCrossEntropy, mean, quotient};
-use crate::math::exp::Exp;
+use crate::kernels::binary::{BinaryCrossEntropy, Exponentials, mean, quotient};
 use crate::parallel::Watch;
 use crate::view::{View, ViewMut};
 
@@ -182,7 +181,7 @@ impl Call<'_> {
             isa,
             len,
             sources,
-            exp: Exp::new(1.0),
+            exp: Exponentials::default(),
             losses: (reduction == Reduction::None).then(|| Source::new(self.losses)),
             gradients: gradients.map(|view| (Source::new(view), quotient::<E>(number, mean_of))),
         };
@@ -208,7 +207,7 @@ struct Pass<'a, E: Dispatch> {
     len: usize,
     /// Logits, targets, weights, those of the positive class, cotangents.
     sources: Vec<Source<'a>>,
-    exp: Exp<E>,
+    exp: Exponentials<E>,
     losses: Option<Source<'a>>,
     /// And what each is multiplied by.
     gradients: Option<(Source<'a>, E::Wide)>,

@@ -146,7 +146,12 @@ impl<'a> Source<'a> {
         self.plan.inner.len() <= 1 && is_dense && self.memory.is_direct::<E>([step])
     }
 
-    /// Some elements to read.
+    /// Whether all elements are one.
+    fn is_constant(&self) -> bool {
+        self.plan.inner.len() <= 1 && self.plan.step().dst == 0
+    }
+
+    /// Some elements to read, by a buffer that no other array has used.
     pub(super) fn row<'b, E: Dispatch>(
         &self,
         isa: Isa,
@@ -158,6 +163,10 @@ impl<'a> Source<'a> {
     {
         if self.is_direct::<E>() {
             return self.memory.row(self.plan.step().dst * span.start as isize, span.len());
+        }
+        if self.is_constant() && buffer.elements.len() >= span.len() {
+            // Of a chunk before, which held the same.
+            return Row::new(&buffer.elements[..span.len()]);
         }
         buffer.resized(span.len());
         let Buffer { elements, wide } = buffer;
