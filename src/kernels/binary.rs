@@ -25,8 +25,8 @@ use crate::element::{Compute, WideScalar};
 use crate::math::exp::{Exp, ExpConstants, RowShift, SCALE, power_of_two};
 use crate::simd::{Kernel, Row, RowIo, Wide};
 
-/// The exponent of the row that exponentials are relative to, less than zero where all that is wide has exponents to
-/// spare: the scale of the smallest E that is not zero.
+/// The exponent that exponentials are shifted down by. Below zero it lets E be as small as `2^-250` in `f32` before it is
+/// zero, which weights may ask for: what is wide has exponents to spare.
 fn exponent<E: Compute>() -> i32 {
     if is_short::<E>() { -60 } else { 0 }
 }
@@ -95,8 +95,8 @@ impl<E: ExpConstants, const WEIGHTED: bool> Kernel<E> for BinaryCrossEntropy<'_,
 
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) -> E::Wide {
-        let exponent = s.splat(E::from_f64(exponent::<E>().into()));
-        let shift = self.exp.0.row_shift(s, &self.exp.0.shift_to(s, exponent, s.splat(E::ZERO)));
+        let shift = self.exp.0.shift_to(s, s.splat(E::from_f64(exponent::<E>().into())), s.splat(E::ZERO));
+        let shift = self.exp.0.row_shift(s, &shift);
         let has_gradients = self.gradients.is_some();
         let factor = match self.gradients {
             Some((_, factor)) => s.wide_splat(factor),
@@ -188,8 +188,9 @@ impl<E: ExpConstants, const WEIGHTED: bool> BinaryCrossEntropy<'_, E, WEIGHTED> 
         let distance = s.max(x, opposite);
         let exponential = self.exp.0.row_exp(s, &shared.shift, s.sub(zero, distance));
         let sign = s.widen(x);
-        let negative = s.widen_sum(one, s.sub(zero, t));
+        let size = s.pair_choose(sign, sign, s.wide_scale(sign, -1.0));
         let mut positive = s.widen(t);
+        let negative = s.pair_add(s.widen(one), s.wide_scale(positive, -1.0));
         if WEIGHTED {
             positive = s.pair_mul(positive, s.widen(weights[1]));
         }
@@ -214,7 +215,7 @@ impl<E: ExpConstants, const WEIGHTED: bool> BinaryCrossEntropy<'_, E, WEIGHTED> 
         }
 
         let nothing = s.wide_zero();
-        let straight = s.pair_choose(near, s.pair_mul(near, s.widen(distance)), nothing);
+        let straight = s.pair_choose(near, s.pair_mul(near, size), nothing);
         let mut loss = match WEIGHTED {
             true => s.pair_mul(s.wide_add(near, far), log),
             false => log,

@@ -408,7 +408,7 @@ def test_cotangents(dtype: np.dtype[Any]) -> None:
     for reduction in REDUCTIONS:
         one = evaluate(x, t, reduction=reduction)[1]
         assert same_bits(evaluate(x, t, reduction=reduction, dloss=1)[1], one)
-        for number in (-2, np.float32(-2), np.array(-2.0)):
+        for number in (-2, np.float32(-2), np.array(-2.0), np.array(-2, dtype)):
             scaled = evaluate(x, t, reduction=reduction, dloss=number)[1]
             assert same_bits(scaled, one * dtype.type(-2))
     each = evaluate(x, t, reduction="none")[1]
