@@ -46,8 +46,7 @@ def terms(
         small = np.exp(-np.abs(x))
         log = np.log1p(small)
         up, down = np.maximum(x, 0) + log, np.maximum(-x, 0) + log  # softplus(x), softplus(-x)
-        p, q = (np.where(s > 0, 1, small) / (1 + small) for s in (x, -x))
-        p[np.isnan(x)] = q[np.isnan(x)] = np.nan
+        p, q = (np.where(s > 0, 1, small) / (1 + small) for s in (x, -x))  # NaN where x is
         products = (v * t * down, (1 - t) * up, -v * t * q, (1 - t) * p)
         weighs = (v * t, 1 - t, v * t, 1 - t)
         # What weighs nothing is left out; NaN logits are NaN unless their weight is 0.

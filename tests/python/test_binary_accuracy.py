@@ -151,3 +151,32 @@ def test_agreement_with_torch() -> None:
         )
         np.testing.assert_allclose(loss, expected.detach().numpy(), rtol=1e-12)
         np.testing.assert_allclose(gradient, logits.grad.numpy(), rtol=1e-12, atol=1e-14)
+
+
+@WIDEST
+@pytest.mark.parametrize("seed", range(60))
+def test_any_shape_and_weights_that_broadcast(dtype: np.dtype[Any], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    ndim = int(rng.integers(0, 4))
+    shape = tuple(rng.integers(1, (300, 40, 12, 7)[ndim], ndim))
+
+    def some() -> Array | None:
+        sizes = [n if rng.random() < 0.6 else 1 for n in shape][rng.integers(0, ndim + 1) :]
+        scale = 10 ** rng.uniform(-3, 3)
+        return rounded(scale * rng.random(sizes), dtype) if rng.random() < 0.6 else None
+
+    x = rounded(10 ** rng.uniform(-2, 2) * np.asarray(rng.standard_normal(shape)), dtype)
+    t = rounded(np.asarray(rng.random(shape)), dtype)
+    factors = {"weight": some(), "pos_weight": some()}
+    reduction = REDUCTIONS[seed % 3]
+    loss, gradient = evaluate(x, t, reduction=reduction, num_threads=1 + seed % 2, **factors)
+    exact, (exact_gradient, larger) = (
+        twins.losses(x, t, **factors),
+        twins.gradients(x, t, **factors),
+    )
+    divisor = x.size if reduction == "mean" else 1
+    if reduction != "none":
+        exact = np.asarray(exact.sum() / divisor)
+    assert reference.error_by_entry(np.asarray(loss), exact) <= bound(loss_dtype(dtype))
+    scaled = exact_gradient / divisor, larger / divisor
+    assert gradient_error(np.asarray(gradient), *scaled) <= 2
