@@ -143,6 +143,8 @@ pub trait WideScalar<E>: Copy + Default + Send + Sync {
     fn split(self) -> (E, E);
     /// The leading part.
     fn to_f64(self) -> f64;
+    /// What the leading part lacks.
+    fn rest(self) -> f64;
 }
 
 impl WideScalar<f32> for f64 {
@@ -174,6 +176,10 @@ impl WideScalar<f32> for f64 {
     #[inline(always)]
     fn to_f64(self) -> f64 {
         self
+    }
+    #[inline(always)]
+    fn rest(self) -> f64 {
+        0.0
     }
 }
 
@@ -227,6 +233,10 @@ impl WideScalar<f64> for DoubleDouble {
     #[inline(always)]
     fn to_f64(self) -> f64 {
         self.hi
+    }
+    #[inline(always)]
+    fn rest(self) -> f64 {
+        self.lo
     }
 }
 

@@ -38,6 +38,17 @@ pub enum Error {
         /// The shape that it must broadcast to.
         want: Vec<usize>,
     },
+    /// An element of an array is not what it must be.
+    Element {
+        /// The argument that was refused.
+        argument: &'static str,
+        /// What its elements must be.
+        want: &'static str,
+        /// The first that is not.
+        got: f64,
+        /// Where it is.
+        position: Vec<usize>,
+    },
     /// The temperature is not a finite number above zero.
     Temperature(f64),
     /// A view reaches outside the memory it was made from.
@@ -64,6 +75,9 @@ impl fmt::Display for Error {
             }
             Self::Broadcast { argument, got, want } => {
                 write!(f, "{argument} has shape {got:?}, which does not broadcast to {want:?}")
+            }
+            Self::Element { argument, want, got, position } => {
+                write!(f, "{argument} must be {want}, got {got} at {position:?}")
             }
             Self::Temperature(got) => {
                 write!(f, "temperature must be a finite number above 0, got {got}")

@@ -51,8 +51,9 @@ pub use error::Error;
 pub use half::{bf16, f16};
 pub use layout::Axes;
 pub use ops::{
-    Input, Options, Want, log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softmax_jvp, softmax_vjp,
-    softmin, weighted_logsumexp,
+    Cotangent, Input, Options, Reduction, Want, Weighting, binary_cross_entropy,
+    binary_cross_entropy_value_and_grad, log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softmax_jvp,
+    softmax_vjp, softmin, weighted_logsumexp,
 };
 pub use parallel::granted_cpus;
 pub use view::{View, ViewMut};

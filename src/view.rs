@@ -277,6 +277,11 @@ impl<'a> ViewMut<'a> {
 }
 
 impl<'a> Memory<'a> {
+    /// The element type.
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
     /// Whether elements of type `E` can be read and written in place at multiples of these strides.
     pub(crate) fn is_direct<E: Compute>(&self, strides: impl IntoIterator<Item = isize>) -> bool {
         let align = align_of::<E>();

@@ -54,6 +54,8 @@ See ``help(softlane.softmax)`` for the whole story, and ``softlane demo`` for a 
 
 from softlane._core import (
     __version__,
+    binary_cross_entropy,
+    binary_cross_entropy_value_and_grad,
     get_num_threads,
     log_sigmoid,
     log_softmax,
@@ -70,6 +72,8 @@ from softlane._core import (
 
 __all__ = [
     "__version__",
+    "binary_cross_entropy",
+    "binary_cross_entropy_value_and_grad",
     "get_num_threads",
     "log_sigmoid",
     "log_softmax",

@@ -23,6 +23,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 __all__ = [
     "__version__",
+    "binary_cross_entropy",
+    "binary_cross_entropy_value_and_grad",
     "get_num_threads",
     "log_sigmoid",
     "log_softmax",
@@ -39,6 +41,7 @@ __all__ = [
 
 # bfloat16 is ml_dtypes' own and no np.floating: what may be one of it is Any.
 _Float = TypeVar("_Float", np.float16, np.float32, np.float64)
+_Short = TypeVar("_Short", np.float16, np.float32)
 _Out = TypeVar("_Out", bound=NDArray[Any])
 
 _Axis: TypeAlias = SupportsIndex | tuple[SupportsIndex, ...] | None
@@ -59,6 +62,11 @@ class _SupportsDLPack(Protocol):
 _Array: TypeAlias = ArrayLike | _SupportsDLPack
 _Mask: TypeAlias = _Array | None
 
+# What has losses of float32, and of float64.
+_Narrow: TypeAlias = NDArray[np.float16 | np.float32] | np.float16 | np.float32
+_Wide: TypeAlias = NDArray[np.float64] | np.float64 | _Exact | _Numbers
+_Reduced: TypeAlias = Literal["mean", "sum"]
+
 @type_check_only
 class _Config(TypedDict):
     version: str
@@ -68,6 +76,7 @@ class _Config(TypedDict):
 
 __version__: Final[str]
 
+# Overloads that only an array of no dtype at all would match both of are said to overlap.
 # One parameter a line would make this four times as long.
 # fmt: off
 @overload
@@ -251,186 +260,170 @@ def logsumexp(
     keepdims: bool = False, return_sign: bool,
     out: NDArray[Any] | None = None, dtype: _DType = None, num_threads: _Count = None,
 ) -> Any: ...
+@overload
+def sigmoid(
+    x: _Array, /, *,
+    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def sigmoid(
+    x: _Array, /, *,
+    out: None = None, dtype: type[_Float] | np.dtype[_Float], num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def sigmoid(
+    x: NDArray[_Float] | _Float, /, *,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def sigmoid(
+    x: _Exact | _Numbers, /, *,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def sigmoid(
+    x: _Array, /, *,
+    out: None = None, dtype: _DType = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def log_sigmoid(
+    x: _Array, /, *,
+    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def log_sigmoid(
+    x: _Array, /, *,
+    out: None = None, dtype: type[_Float] | np.dtype[_Float], num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def log_sigmoid(
+    x: NDArray[_Float] | _Float, /, *,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def log_sigmoid(
+    x: _Exact | _Numbers, /, *,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def log_sigmoid(
+    x: _Array, /, *,
+    out: None = None, dtype: _DType = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def binary_cross_entropy(  # type: ignore[overload-overlap]
+    logits: _Narrow, targets: _Array, /, *,
+    weight: _Array | None = None, pos_weight: _Array | None = None,
+    reduction: _Reduced = "mean", num_threads: _Count = None,
+) -> np.float32: ...
+@overload
+def binary_cross_entropy(  # type: ignore[overload-overlap]
+    logits: _Narrow, targets: _Array, /, *,
+    weight: _Array | None = None, pos_weight: _Array | None = None,
+    reduction: Literal["none"], num_threads: _Count = None,
+) -> NDArray[np.float32]: ...
+@overload
+def binary_cross_entropy(
+    logits: _Wide, targets: _Array, /, *,
+    weight: _Array | None = None, pos_weight: _Array | None = None,
+    reduction: _Reduced = "mean", num_threads: _Count = None,
+) -> np.float64: ...
+@overload
+def binary_cross_entropy(
+    logits: _Wide, targets: _Array, /, *,
+    weight: _Array | None = None, pos_weight: _Array | None = None,
+    reduction: Literal["none"], num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def binary_cross_entropy(
+    logits: _Array, targets: _Array, /, *,
+    weight: _Array | None = None, pos_weight: _Array | None = None,
+    reduction: str = "mean", num_threads: _Count = None,
+) -> Any: ...
+@overload
+def binary_cross_entropy_value_and_grad(
+    logits: _Array, targets: _Array, /, *,
+    weight: _Array | None = None, pos_weight: _Array | None = None,
+    reduction: str = "mean", dloss: _Array | None = None,
+    out: _Out, num_threads: _Count = None,
+) -> tuple[Any, _Out]: ...
+@overload
+def binary_cross_entropy_value_and_grad(  # type: ignore[overload-overlap]
+    logits: NDArray[_Short] | _Short, targets: _Array, /, *,
+    weight: _Array | None = None, pos_weight: _Array | None = None,
+    reduction: _Reduced = "mean", dloss: _Array | None = None,
+    out: None = None, num_threads: _Count = None,
+) -> tuple[np.float32, NDArray[_Short]]: ...
+@overload
+def binary_cross_entropy_value_and_grad(  # type: ignore[overload-overlap]
+    logits: NDArray[_Short] | _Short, targets: _Array, /, *,
+    weight: _Array | None = None, pos_weight: _Array | None = None,
+    reduction: Literal["none"], dloss: _Array | None = None,
+    out: None = None, num_threads: _Count = None,
+) -> tuple[NDArray[np.float32], NDArray[_Short]]: ...
+@overload
+def binary_cross_entropy_value_and_grad(
+    logits: _Wide, targets: _Array, /, *,
+    weight: _Array | None = None, pos_weight: _Array | None = None,
+    reduction: _Reduced = "mean", dloss: _Array | None = None,
+    out: None = None, num_threads: _Count = None,
+) -> tuple[np.float64, NDArray[np.float64]]: ...
+@overload
+def binary_cross_entropy_value_and_grad(
+    logits: _Wide, targets: _Array, /, *,
+    weight: _Array | None = None, pos_weight: _Array | None = None,
+    reduction: Literal["none"], dloss: _Array | None = None,
+    out: None = None, num_threads: _Count = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+@overload
+def binary_cross_entropy_value_and_grad(
+    logits: _Array, targets: _Array, /, *,
+    weight: _Array | None = None, pos_weight: _Array | None = None,
+    reduction: str = "mean", dloss: _Array | None = None,
+    out: None = None, num_threads: _Count = None,
+) -> tuple[Any, NDArray[Any]]: ...
+@overload
+def softmax_vjp(
+    y: _Array, dy: _Array, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: _Out, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def softmax_vjp(
+    y: NDArray[_Float] | _Float, dy: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def softmax_vjp(
+    y: _Exact | _Numbers, dy: _Exact | _Numbers, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def softmax_vjp(
+    y: _Array, dy: _Array, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def softmax_jvp(
+    y: _Array, dx: _Array, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: _Out, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def softmax_jvp(
+    y: NDArray[_Float] | _Float, dx: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def softmax_jvp(
+    y: _Exact | _Numbers, dx: _Exact | _Numbers, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def softmax_jvp(
+    y: _Array, dx: _Array, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
 # fmt: on
 
-@overload
-def softmax_vjp(
-    y: _Array,
-    dy: _Array,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: _Out,
-    num_threads: SupportsIndex | None = None,
-) -> _Out: ...
-@overload
-def softmax_vjp(
-    y: NDArray[_Float] | _Float,
-    dy: NDArray[_Float] | _Float,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[_Float]: ...
-@overload
-def softmax_vjp(
-    y: _Exact | _Numbers,
-    dy: _Exact | _Numbers,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[np.float64]: ...
-@overload
-def softmax_vjp(
-    y: _Array,
-    dy: _Array,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[Any]: ...
-@overload
-def softmax_jvp(
-    y: _Array,
-    dx: _Array,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: _Out,
-    num_threads: SupportsIndex | None = None,
-) -> _Out: ...
-@overload
-def softmax_jvp(
-    y: NDArray[_Float] | _Float,
-    dx: NDArray[_Float] | _Float,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[_Float]: ...
-@overload
-def softmax_jvp(
-    y: _Exact | _Numbers,
-    dx: _Exact | _Numbers,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[np.float64]: ...
-@overload
-def softmax_jvp(
-    y: _Array,
-    dx: _Array,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[Any]: ...
-@overload
-def sigmoid(
-    x: _Array,
-    /,
-    *,
-    out: _Out,
-    dtype: DTypeLike | None = None,
-    num_threads: SupportsIndex | None = None,
-) -> _Out: ...
-@overload
-def sigmoid(
-    x: _Array,
-    /,
-    *,
-    out: None = None,
-    dtype: type[_Float] | np.dtype[_Float],
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[_Float]: ...
-@overload
-def sigmoid(
-    x: NDArray[_Float] | _Float,
-    /,
-    *,
-    out: None = None,
-    dtype: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[_Float]: ...
-@overload
-def sigmoid(
-    x: _Exact | _Numbers,
-    /,
-    *,
-    out: None = None,
-    dtype: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[np.float64]: ...
-@overload
-def sigmoid(
-    x: _Array,
-    /,
-    *,
-    out: None = None,
-    dtype: DTypeLike | None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[Any]: ...
-@overload
-def log_sigmoid(
-    x: _Array,
-    /,
-    *,
-    out: _Out,
-    dtype: DTypeLike | None = None,
-    num_threads: SupportsIndex | None = None,
-) -> _Out: ...
-@overload
-def log_sigmoid(
-    x: _Array,
-    /,
-    *,
-    out: None = None,
-    dtype: type[_Float] | np.dtype[_Float],
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[_Float]: ...
-@overload
-def log_sigmoid(
-    x: NDArray[_Float] | _Float,
-    /,
-    *,
-    out: None = None,
-    dtype: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[_Float]: ...
-@overload
-def log_sigmoid(
-    x: _Exact | _Numbers,
-    /,
-    *,
-    out: None = None,
-    dtype: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[np.float64]: ...
-@overload
-def log_sigmoid(
-    x: _Array,
-    /,
-    *,
-    out: None = None,
-    dtype: DTypeLike | None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[Any]: ...
 def set_num_threads(n: SupportsIndex) -> None: ...
 def get_num_threads() -> int: ...
 

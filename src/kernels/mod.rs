@@ -5,6 +5,7 @@
 //! shared by threads; and down the columns of a [panel](Op::panel), many rows at a time.
 #![forbid(unsafe_code)]
 
+pub mod binary;
 pub mod sigmoid;
 pub mod softmax;
 pub mod softmax_grad;

@@ -1,7 +1,7 @@
 //! Sums that lose nothing: a lane keeps what its rounding left, and lanes meet in twice the precision.
 #![forbid(unsafe_code)]
 
-use super::ln::{ln_1p, short_ln_1p};
+use super::ln::{ln_1p, short_ln_1p, short_unit_ln_1p, unit_ln_1p};
 use super::two_sum;
 use crate::element::{Compute, DoubleDouble, WideScalar};
 use crate::math::exp::Exponential;
@@ -148,6 +148,37 @@ impl<S: Token> Wide<f32> for S {
         Wide::<f32>::wide_split(self, [short_ln_1p(self, w[0]), short_ln_1p(self, w[1])])
     }
     #[inline(always)]
+    fn pair_ln_1p_unit(self, w: Self::W) -> Self::W {
+        [short_unit_ln_1p(self, w[0]), short_unit_ln_1p(self, w[1])]
+    }
+    #[inline(always)]
+    fn widen(self, x: <S as Simd<f32>>::V) -> Self::W {
+        self.to_f64(x)
+    }
+    #[inline(always)]
+    fn pair_mul(self, a: Self::W, b: Self::W) -> Self::W {
+        [Simd::<f64>::mul(self, a[0], b[0]), Simd::<f64>::mul(self, a[1], b[1])]
+    }
+    #[inline(always)]
+    fn pair_div(self, a: Self::W, b: Self::W) -> Self::W {
+        [Simd::<f64>::div(self, a[0], b[0]), Simd::<f64>::div(self, a[1], b[1])]
+    }
+    #[inline(always)]
+    fn pair_add(self, a: Self::W, b: Self::W) -> Self::W {
+        Wide::<f32>::wide_add(self, a, b)
+    }
+    #[inline(always)]
+    fn pair_choose(self, sign: Self::W, a: Self::W, b: Self::W) -> Self::W {
+        let zero = Simd::<f64>::splat(self, 0.0f64);
+        let first = Simd::<f64>::greater(self, sign[0], zero);
+        let second = Simd::<f64>::greater(self, sign[1], zero);
+        [Simd::<f64>::select(self, first, a[0], b[0]), Simd::<f64>::select(self, second, a[1], b[1])]
+    }
+    #[inline(always)]
+    fn pair_round(self, w: Self::W) -> <S as Simd<f32>>::V {
+        self.to_f32(w)
+    }
+    #[inline(always)]
     fn wide_total(self, w: Self::W) -> f64 {
         Simd::<f64>::sum_by_halves(self, Simd::<f64>::add(self, w[0], w[1]))
     }
@@ -252,6 +283,49 @@ impl<S: Token> Wide<f64> for S {
     fn wide_ln_1p_unit(self, w: Self::W) -> (<S as Simd<f64>>::V, <S as Simd<f64>>::V) {
         let [high, low] = ln_1p::<S, true>(self, w);
         (high, low)
+    }
+    #[inline(always)]
+    fn pair_ln_1p_unit(self, w: Self::W) -> Self::W {
+        unit_ln_1p(self, w)
+    }
+    #[inline(always)]
+    fn widen(self, x: <S as Simd<f64>>::V) -> Self::W {
+        [x, Simd::<f64>::splat(self, 0.0f64)]
+    }
+    #[inline(always)]
+    fn pair_mul(self, a: Self::W, b: Self::W) -> Self::W {
+        let product = Simd::<f64>::mul(self, a[0], b[0]);
+        let negative = Simd::<f64>::sub(self, Simd::<f64>::splat(self, 0.0f64), product);
+        let crossed = Simd::<f64>::mul_add(self, a[0], b[1], Simd::<f64>::mul(self, a[1], b[0]));
+        let error = Simd::<f64>::mul_add(self, a[0], b[0], negative);
+        [product, Simd::<f64>::add(self, error, crossed)]
+    }
+    #[inline(always)]
+    fn pair_div(self, a: Self::W, b: Self::W) -> Self::W {
+        let (high, low) = Wide::<f64>::wide_reciprocal(self, b);
+        Wide::<f64>::pair_mul(self, a, [high, low])
+    }
+    #[inline(always)]
+    fn pair_add(self, a: Self::W, b: Self::W) -> Self::W {
+        let [sum, error] = two_sum::<f64, S>(self, a[0], b[0]);
+        [sum, Simd::<f64>::add(self, error, Simd::<f64>::add(self, a[1], b[1]))]
+    }
+    #[inline(always)]
+    fn pair_choose(self, sign: Self::W, a: Self::W, b: Self::W) -> Self::W {
+        let is_positive = Simd::<f64>::greater(self, sign[0], Simd::<f64>::splat(self, 0.0f64));
+        [
+            Simd::<f64>::select(self, is_positive, a[0], b[0]),
+            Simd::<f64>::select(self, is_positive, a[1], b[1]),
+        ]
+    }
+    #[inline(always)]
+    fn pair_round(self, w: Self::W) -> <S as Simd<f64>>::V {
+        let is_number = Simd::<f64>::equals(self, w[1], w[1]);
+        Simd::<f64>::add(
+            self,
+            w[0],
+            Simd::<f64>::select(self, is_number, w[1], Simd::<f64>::splat(self, 0.0f64)),
+        )
     }
     #[inline(always)]
     fn wide_total(self, w: Self::W) -> DoubleDouble {

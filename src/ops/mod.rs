@@ -3,11 +3,16 @@
 //! An input is either an array of its own ([`Input::View`]) or the output's own memory ([`Input::InPlace`]).
 #![forbid(unsafe_code)]
 
+mod binary;
+mod chunks;
+mod losses;
 mod run;
 mod sigmoid;
 mod softmax;
 
 pub use crate::kernels::weighted::Want;
+pub use binary::{Weighting, binary_cross_entropy, binary_cross_entropy_value_and_grad};
+pub use losses::{Cotangent, Reduction};
 pub use sigmoid::{log_sigmoid, sigmoid};
 pub use softmax::{log_softmax, logsumexp, softmax, softmax_jvp, softmax_vjp, softmin, weighted_logsumexp};
 

@@ -164,6 +164,11 @@ impl<'py> Array<'py> {
         self.object.shape()
     }
 
+    /// The only element of an array of no dimensions.
+    pub(super) fn number(&self) -> PyResult<f64> {
+        self.object.extract()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.object.len()
     }

@@ -13,7 +13,7 @@ use crate::ops::{Input, Options};
 use crate::view::ViewMut;
 
 /// Elements from which on the GIL is released: microseconds of work, where letting go of it takes a tenth of one.
-const LONG: usize = 1 << 14;
+pub(super) const LONG: usize = 1 << 14;
 
 /// What all functions take by keyword.
 pub(super) struct Keywords<'a, 'py> {
@@ -78,11 +78,7 @@ pub(super) fn call<'py, const K: usize>(
         let options = Options { axes, temperature, at_least, mask, threads, isa: None, keep_going };
         operation(inputs, &mut out, &options)
     };
-    if long {
-        detached(py, work)?
-    } else {
-        attached(py, work)?
-    }
+    worked(py, long, work)?;
     match keywords.out {
         Some(out) => Ok(out.clone()),
         None => output.into_result(),
@@ -91,6 +87,15 @@ pub(super) fn call<'py, const K: usize>(
 
 /// What an operation came to: its own result, unless it panicked.
 type Outcome = std::thread::Result<Result<(), Error>>;
+
+/// Does the work of a call: without the GIL if it is long.
+pub(super) fn worked(
+    py: Python<'_>,
+    long: bool,
+    work: impl FnOnce(&dyn Fn() -> bool) -> Result<(), Error> + Send,
+) -> PyResult<()> {
+    if long { detached(py, work) } else { attached(py, work) }
+}
 
 /// Short work, with the GIL.
 fn attached(py: Python<'_>, work: impl FnOnce(&dyn Fn() -> bool) -> Result<(), Error>) -> PyResult<()> {

@@ -23,6 +23,11 @@ pub(super) fn to_python(py: Python<'_>, error: Error) -> PyErr {
             "temperature must be a finite number above 0, got {}",
             PyFloat::new(py, got)
         )),
+        Error::Element { argument, want, got, position } => PyValueError::new_err(format!(
+            "{argument} must be {want}, got {} at {}",
+            PyFloat::new(py, got),
+            tuple(&position)
+        )),
         Error::UnsupportedType(_) => PyTypeError::new_err(error.to_string()),
         other => PyValueError::new_err(other.to_string()),
     }

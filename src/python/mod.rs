@@ -2,10 +2,10 @@
 //!
 //! Python only hands arrays over. A call goes through these files in this order:
 //!
-//! * `functions`: the functions themselves, their signatures and docstrings.
+//! * `functions`: the functions themselves, their signatures and docstrings; `binary`: those of two outputs.
 //! * `arguments`: axis, dtype and number of threads, checked.
 //! * `inputs`: whatever counts as an array becomes a NumPy array. `arrays`: its memory as views; unsafe code.
-//! * `threads`: how many threads, and who decides it.
+//! * `losses`: the arguments of losses. `threads`: how many threads, and who decides it.
 //! * `outputs`: where the result goes. `call`: the work, without the GIL where it is long; Ctrl-C.
 //! * `errors`: errors to exceptions.
 // The docstrings of Python functions are numpydoc, which Markdown's rules do not fit.
@@ -13,10 +13,12 @@
 
 mod arguments;
 mod arrays;
+mod binary;
 mod call;
 mod errors;
 mod functions;
 mod inputs;
+mod losses;
 mod outputs;
 mod threads;
 
@@ -27,6 +29,8 @@ mod _core {
     use super::*;
     use crate::dispatch::Isa;
 
+    #[pymodule_export]
+    use super::binary::{binary_cross_entropy, binary_cross_entropy_value_and_grad};
     #[pymodule_export]
     use super::functions::{
         log_sigmoid, log_softmax, logsumexp, show_config, sigmoid, softmax, softmax_jvp, softmax_vjp, softmin,

@@ -259,6 +259,21 @@ pub trait Wide<E: Compute>: Simd<E> {
     fn wide_ln_1p(self, w: Self::W, v: Self::V, more: Self::V) -> (Self::V, Self::V);
     /// `ln(1 + w)` in two parts, for w from 0 to 1: faster, and good to some hundredths of the last place.
     fn wide_ln_1p_unit(self, w: Self::W) -> (Self::V, Self::V);
+    /// Exact widening.
+    fn widen(self, x: Self::V) -> Self::W;
+    // Of the following, what is infinite may have a second part that is NaN. Rounding leaves that out.
+    /// `ln(1 + w)` for w from 0 to 1, as one number a lane.
+    fn pair_ln_1p_unit(self, w: Self::W) -> Self::W;
+    /// `a · b`.
+    fn pair_mul(self, a: Self::W, b: Self::W) -> Self::W;
+    /// `a / b` for a `b` near 1.
+    fn pair_div(self, a: Self::W, b: Self::W) -> Self::W;
+    /// `a + b`, not brought into order: for sums of few terms, or of one sign.
+    fn pair_add(self, a: Self::W, b: Self::W) -> Self::W;
+    /// `a` where `sign > 0`, else `b`.
+    fn pair_choose(self, sign: Self::W, a: Self::W, b: Self::W) -> Self::W;
+    /// Rounded.
+    fn pair_round(self, w: Self::W) -> Self::V;
     /// The sum in each lane.
     fn wide_lanes(self, w: Self::W) -> impl AsRef<[E::Wide]>;
 

@@ -31,13 +31,13 @@ use crate::simd::{Lanes, Row, RowIo, TILE_ROWS};
 use crate::view::{Block, Memory, Read, View, Write, row_io, spaced_rows};
 
 /// Elements a task has at least: some ten microseconds of work.
-const TASK_ELEMENTS: usize = 1 << 15;
+pub(super) const TASK_ELEMENTS: usize = 1 << 15;
 
 /// Elements a task has at most, so that no thread waits long for the last one.
 const LARGEST_TASK: usize = 1 << 19;
 
 /// Elements below which a second thread costs more than it brings.
-const PARALLEL_ELEMENTS: usize = 1 << 17;
+pub(super) const PARALLEL_ELEMENTS: usize = 1 << 17;
 
 /// Arrays from this size on are not expected in a cache.
 const FAR_BYTES: usize = 16 << 20;
