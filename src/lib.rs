@@ -51,8 +51,9 @@ pub use error::Error;
 pub use half::{bf16, f16};
 pub use layout::Axes;
 pub use ops::{
-    Input, Options, Want, log_sigmoid, log_softmax, logsumexp, sigmoid, softmax, softmax_jvp, softmax_vjp,
-    softmin, weighted_logsumexp,
+    Input, Options, Want, log_sigmoid, log_softmax, log_softmax_jvp, log_softmax_vjp, logsumexp,
+    logsumexp_vjp, sigmoid, softmax, softmax_hvp, softmax_jacobian, softmax_jvp, softmax_temperature_vjp,
+    softmax_vjp, softmin, weighted_logsumexp,
 };
 pub use parallel::granted_cpus;
 pub use view::{View, ViewMut};

@@ -26,12 +26,19 @@ __all__ = [
     "get_num_threads",
     "log_sigmoid",
     "log_softmax",
+    "log_softmax_jvp",
+    "log_softmax_vjp",
     "logsumexp",
+    "logsumexp_vjp",
+    "logsumexp_vjp_b",
     "set_num_threads",
     "show_config",
     "sigmoid",
     "softmax",
+    "softmax_hvp",
+    "softmax_jacobian",
     "softmax_jvp",
+    "softmax_temperature_vjp",
     "softmax_vjp",
     "softmin",
     "threads",
@@ -251,6 +258,156 @@ def logsumexp(
     keepdims: bool = False, return_sign: bool,
     out: NDArray[Any] | None = None, dtype: _DType = None, num_threads: _Count = None,
 ) -> Any: ...
+@overload
+def log_softmax_vjp(
+    logp: _Array, dy: _Array, /,
+    axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: _Out, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def log_softmax_vjp(
+    logp: NDArray[_Float] | _Float, dy: NDArray[_Float] | _Float, /,
+    axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def log_softmax_vjp(
+    logp: _Exact | _Numbers, dy: _Exact | _Numbers, /,
+    axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def log_softmax_vjp(
+    logp: _Array, dy: _Array, /,
+    axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def log_softmax_jvp(
+    logp: _Array, dx: _Array, /,
+    axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: _Out, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def log_softmax_jvp(
+    logp: NDArray[_Float] | _Float, dx: NDArray[_Float] | _Float, /,
+    axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def log_softmax_jvp(
+    logp: _Exact | _Numbers, dx: _Exact | _Numbers, /,
+    axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def log_softmax_jvp(
+    logp: _Array, dx: _Array, /,
+    axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def softmax_hvp(
+    y: _Array, dy: _Array, v: _Array, /,
+    axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: _Out, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def softmax_hvp(
+    y: NDArray[_Float] | _Float, dy: NDArray[_Float] | _Float, v: NDArray[_Float] | _Float, /,
+    axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def softmax_hvp(
+    y: _Exact | _Numbers, dy: _Exact | _Numbers, v: _Exact | _Numbers, /,
+    axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def softmax_hvp(
+    y: _Array, dy: _Array, v: _Array, /,
+    axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def softmax_temperature_vjp(
+    x: _Array, y: _Array, dy: _Array, /,
+    axis: _Axis = -1, *, temperature: _Real = 1.0, keepdims: bool = False,
+    out: _Out, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def softmax_temperature_vjp(
+    x: NDArray[_Float] | _Float, y: NDArray[_Float] | _Float, dy: NDArray[_Float] | _Float, /,
+    axis: _Axis = -1, *, temperature: _Real = 1.0, keepdims: Literal[True],
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def softmax_temperature_vjp(
+    x: _Exact | _Numbers, y: _Exact | _Numbers, dy: _Exact | _Numbers, /,
+    axis: _Axis = -1, *, temperature: _Real = 1.0, keepdims: Literal[True],
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def softmax_temperature_vjp(
+    x: _Array, y: _Array, dy: _Array, /,
+    axis: _Axis = -1, *, temperature: _Real = 1.0, keepdims: bool = False,
+    out: None = None, num_threads: _Count = None,
+) -> Any: ...
+@overload
+def logsumexp_vjp(
+    x: _Array, lse: _Array, dlse: _Array, /,
+    axis: _Axis = None, *, b: _Array | None = None, sign: _Array | None = None, where: _Mask = None,
+    out: _Out, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def logsumexp_vjp(
+    x: NDArray[_Float] | _Float, lse: _Array, dlse: _Array, /,
+    axis: _Axis = None, *, b: _Array | None = None, sign: _Array | None = None, where: _Mask = None,
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def logsumexp_vjp(
+    x: _Exact | _Numbers, lse: _Array, dlse: _Array, /,
+    axis: _Axis = None, *, b: _Array | None = None, sign: _Array | None = None, where: _Mask = None,
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def logsumexp_vjp(
+    x: _Array, lse: _Array, dlse: _Array, /,
+    axis: _Axis = None, *, b: _Array | None = None, sign: _Array | None = None, where: _Mask = None,
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def logsumexp_vjp_b(
+    x: _Array, lse: _Array, dlse: _Array, /,
+    axis: _Axis = None, *, sign: _Array | None = None, where: _Mask = None,
+    out: _Out, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def logsumexp_vjp_b(
+    x: NDArray[_Float] | _Float, lse: _Array, dlse: _Array, /,
+    axis: _Axis = None, *, sign: _Array | None = None, where: _Mask = None,
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def logsumexp_vjp_b(
+    x: _Exact | _Numbers, lse: _Array, dlse: _Array, /,
+    axis: _Axis = None, *, sign: _Array | None = None, where: _Mask = None,
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def logsumexp_vjp_b(
+    x: _Array, lse: _Array, dlse: _Array, /,
+    axis: _Axis = None, *, sign: _Array | None = None, where: _Mask = None,
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def softmax_jacobian(y: NDArray[_Float] | _Float, /, axis: SupportsIndex = -1) -> NDArray[_Float]: ...
+@overload
+def softmax_jacobian(y: _Exact | _Numbers, /, axis: SupportsIndex = -1) -> NDArray[np.float64]: ...
+@overload
+def softmax_jacobian(y: _Array, /, axis: SupportsIndex = -1) -> NDArray[Any]: ...
 # fmt: on
 
 @overload

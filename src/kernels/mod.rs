@@ -5,8 +5,11 @@
 //! shared by threads; and down the columns of a [panel](Op::panel), many rows at a time.
 #![forbid(unsafe_code)]
 
+pub mod log_softmax_grad;
+pub mod logsumexp_grad;
 pub mod sigmoid;
 pub mod softmax;
+pub mod softmax_covariance;
 pub mod softmax_grad;
 pub mod weighted;
 

@@ -3,11 +3,15 @@
 //! An input is either an array of its own ([`Input::View`]) or the output's own memory ([`Input::InPlace`]).
 #![forbid(unsafe_code)]
 
+mod gradient;
 mod run;
 mod sigmoid;
 mod softmax;
 
 pub use crate::kernels::weighted::Want;
+pub use gradient::{
+    log_softmax_jvp, log_softmax_vjp, logsumexp_vjp, softmax_hvp, softmax_jacobian, softmax_temperature_vjp,
+};
 pub use sigmoid::{log_sigmoid, sigmoid};
 pub use softmax::{log_softmax, logsumexp, softmax, softmax_jvp, softmax_vjp, softmin, weighted_logsumexp};
 

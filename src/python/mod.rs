@@ -2,7 +2,7 @@
 //!
 //! Python only hands arrays over. A call goes through these files in this order:
 //!
-//! * `functions`: the functions themselves, their signatures and docstrings.
+//! * `functions`, `gradients`: the functions themselves, their signatures and docstrings.
 //! * `arguments`: axis, dtype and number of threads, checked.
 //! * `inputs`: whatever counts as an array becomes a NumPy array. `arrays`: its memory as views; unsafe code.
 //! * `threads`: how many threads, and who decides it.
@@ -16,6 +16,7 @@ mod arrays;
 mod call;
 mod errors;
 mod functions;
+mod gradients;
 mod inputs;
 mod outputs;
 mod threads;
@@ -30,6 +31,11 @@ mod _core {
     #[pymodule_export]
     use super::functions::{
         log_sigmoid, log_softmax, logsumexp, show_config, sigmoid, softmax, softmax_jvp, softmax_vjp, softmin,
+    };
+    #[pymodule_export]
+    use super::gradients::{
+        log_softmax_jvp, log_softmax_vjp, logsumexp_vjp, logsumexp_vjp_b, softmax_hvp, softmax_jacobian,
+        softmax_temperature_vjp,
     };
     #[pymodule_export]
     use super::threads::{Threads, get_num_threads, set_num_threads};
