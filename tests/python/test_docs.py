@@ -88,10 +88,17 @@ def test_defaults_of_the_stub_are_those_of_the_signature() -> None:
     assert {name for name, _, _ in defaults} == {
         "log_sigmoid",
         "log_softmax",
+        "log_softmax_jvp",
+        "log_softmax_vjp",
         "logsumexp",
+        "logsumexp_vjp",
+        "logsumexp_vjp_b",
         "sigmoid",
         "softmax",
+        "softmax_hvp",
+        "softmax_jacobian",
         "softmax_jvp",
+        "softmax_temperature_vjp",
         "softmax_vjp",
         "softmin",
     }
