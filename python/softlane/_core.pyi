@@ -21,28 +21,14 @@ from typing import (
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+# fmt: off
 __all__ = [
-    "__version__",
-    "get_num_threads",
-    "log_sigmoid",
-    "log_softmax",
-    "log_softmax_jvp",
-    "log_softmax_vjp",
-    "logsumexp",
-    "logsumexp_vjp",
-    "logsumexp_vjp_b",
-    "set_num_threads",
-    "show_config",
-    "sigmoid",
-    "softmax",
-    "softmax_hvp",
-    "softmax_jacobian",
-    "softmax_jvp",
-    "softmax_temperature_vjp",
-    "softmax_vjp",
-    "softmin",
-    "threads",
+    "__version__", "get_num_threads", "log_sigmoid", "log_softmax", "log_softmax_jvp",
+    "log_softmax_vjp", "logsumexp", "logsumexp_vjp", "logsumexp_vjp_b", "set_num_threads",
+    "show_config", "sigmoid", "softmax", "softmax_hvp", "softmax_jacobian", "softmax_jvp",
+    "softmax_temperature_vjp", "softmax_vjp", "softmin", "threads",
 ]
+# fmt: on
 
 # bfloat16 is ml_dtypes' own and no np.floating: what may be one of it is Any.
 _Float = TypeVar("_Float", np.float16, np.float32, np.float64)
@@ -79,515 +65,375 @@ __version__: Final[str]
 # fmt: off
 @overload
 def softmax(
-    x: _Array, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
-    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0, out: _Out,
+    dtype: _DType = None, num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def softmax(
-    x: _Array, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
+    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
     out: None = None, dtype: type[_Float] | np.dtype[_Float], num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmax(
-    x: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+    x: NDArray[_Float] | _Float, /, axis: _Axis = -1, *, where: _Mask = None,
+    temperature: _Real = 1.0, out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmax(
-    x: _Exact | _Numbers, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
+    x: _Exact | _Numbers, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def softmax(
-    x: _Array, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
+    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
     out: None = None, dtype: _DType = None, num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
 def log_softmax(
-    x: _Array, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
-    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0, out: _Out,
+    dtype: _DType = None, num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def log_softmax(
-    x: _Array, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
+    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
     out: None = None, dtype: type[_Float] | np.dtype[_Float], num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def log_softmax(
-    x: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+    x: NDArray[_Float] | _Float, /, axis: _Axis = -1, *, where: _Mask = None,
+    temperature: _Real = 1.0, out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def log_softmax(
-    x: _Exact | _Numbers, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
+    x: _Exact | _Numbers, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def log_softmax(
-    x: _Array, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
+    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
     out: None = None, dtype: _DType = None, num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
 def softmin(
-    x: _Array, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
-    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0, out: _Out,
+    dtype: _DType = None, num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def softmin(
-    x: _Array, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
+    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
     out: None = None, dtype: type[_Float] | np.dtype[_Float], num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmin(
-    x: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+    x: NDArray[_Float] | _Float, /, axis: _Axis = -1, *, where: _Mask = None,
+    temperature: _Real = 1.0, out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmin(
-    x: _Exact | _Numbers, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
+    x: _Exact | _Numbers, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def softmin(
-    x: _Array, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
+    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
     out: None = None, dtype: _DType = None, num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
 def logsumexp(
-    x: _Array, /, axis: _Axis = None, *,
-    b: _Array | None = None, where: _Mask = None,
-    keepdims: bool = False, return_sign: Literal[False] = False,
-    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Mask = None,
+    keepdims: bool = False, return_sign: Literal[False] = False, out: _Out, dtype: _DType = None,
+    num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def logsumexp(
-    x: NDArray[_Float] | _Float, /, axis: None = None, *,
-    b: NDArray[_Float] | _Float | None = None, where: _Mask = None,
-    keepdims: Literal[False] = False, return_sign: Literal[False] = False,
+    x: NDArray[_Float] | _Float, /, axis: None = None, *, b: NDArray[_Float] | _Float | None = None,
+    where: _Mask = None, keepdims: Literal[False] = False, return_sign: Literal[False] = False,
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> _Float: ...
 @overload
 def logsumexp(
     x: NDArray[_Float] | _Float, /, axis: _Axis = None, *,
-    b: NDArray[_Float] | _Float | None = None, where: _Mask = None,
-    keepdims: Literal[True], return_sign: Literal[False] = False,
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+    b: NDArray[_Float] | _Float | None = None, where: _Mask = None, keepdims: Literal[True],
+    return_sign: Literal[False] = False, out: None = None, dtype: None = None,
+    num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def logsumexp(
-    x: _Exact | _Numbers, /, axis: None = None, *,
-    b: _Exact | _Numbers | None = None, where: _Mask = None,
-    keepdims: Literal[False] = False, return_sign: Literal[False] = False,
+    x: _Exact | _Numbers, /, axis: None = None, *, b: _Exact | _Numbers | None = None,
+    where: _Mask = None, keepdims: Literal[False] = False, return_sign: Literal[False] = False,
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> np.float64: ...
 @overload
 def logsumexp(
-    x: _Exact | _Numbers, /, axis: _Axis = None, *,
-    b: _Exact | _Numbers | None = None, where: _Mask = None,
-    keepdims: Literal[True], return_sign: Literal[False] = False,
+    x: _Exact | _Numbers, /, axis: _Axis = None, *, b: _Exact | _Numbers | None = None,
+    where: _Mask = None, keepdims: Literal[True], return_sign: Literal[False] = False,
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def logsumexp(
-    x: _Array, /, axis: _Axis = None, *,
-    b: _Array | None = None, where: _Mask = None,
-    keepdims: bool = False, return_sign: Literal[False] = False,
-    out: None = None, dtype: _DType = None, num_threads: _Count = None,
+    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Mask = None,
+    keepdims: bool = False, return_sign: Literal[False] = False, out: None = None,
+    dtype: _DType = None, num_threads: _Count = None,
 ) -> Any: ...
 @overload
 def logsumexp(
-    x: _Array, /, axis: _Axis = None, *,
-    b: _Array | None = None, where: _Mask = None,
-    keepdims: bool = False, return_sign: Literal[True],
-    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Mask = None,
+    keepdims: bool = False, return_sign: Literal[True], out: _Out, dtype: _DType = None,
+    num_threads: _Count = None,
 ) -> tuple[_Out, Any]: ...
 @overload
 def logsumexp(
-    x: NDArray[_Float] | _Float, /, axis: None = None, *,
-    b: NDArray[_Float] | _Float | None = None, where: _Mask = None,
-    keepdims: Literal[False] = False, return_sign: Literal[True],
+    x: NDArray[_Float] | _Float, /, axis: None = None, *, b: NDArray[_Float] | _Float | None = None,
+    where: _Mask = None, keepdims: Literal[False] = False, return_sign: Literal[True],
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> tuple[_Float, _Float]: ...
 @overload
 def logsumexp(
     x: NDArray[_Float] | _Float, /, axis: _Axis = None, *,
-    b: NDArray[_Float] | _Float | None = None, where: _Mask = None,
-    keepdims: Literal[True], return_sign: Literal[True],
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+    b: NDArray[_Float] | _Float | None = None, where: _Mask = None, keepdims: Literal[True],
+    return_sign: Literal[True], out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> tuple[NDArray[_Float], NDArray[_Float]]: ...
 @overload
 def logsumexp(
-    x: _Exact | _Numbers, /, axis: None = None, *,
-    b: _Exact | _Numbers | None = None, where: _Mask = None,
-    keepdims: Literal[False] = False, return_sign: Literal[True],
+    x: _Exact | _Numbers, /, axis: None = None, *, b: _Exact | _Numbers | None = None,
+    where: _Mask = None, keepdims: Literal[False] = False, return_sign: Literal[True],
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> tuple[np.float64, np.float64]: ...
 @overload
 def logsumexp(
-    x: _Exact | _Numbers, /, axis: _Axis = None, *,
-    b: _Exact | _Numbers | None = None, where: _Mask = None,
-    keepdims: Literal[True], return_sign: Literal[True],
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+    x: _Exact | _Numbers, /, axis: _Axis = None, *, b: _Exact | _Numbers | None = None,
+    where: _Mask = None, keepdims: Literal[True], return_sign: Literal[True], out: None = None,
+    dtype: None = None, num_threads: _Count = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 @overload
 def logsumexp(
-    x: _Array, /, axis: _Axis = None, *,
-    b: _Array | None = None, where: _Mask = None,
-    keepdims: bool = False, return_sign: Literal[True],
-    out: None = None, dtype: _DType = None, num_threads: _Count = None,
+    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Mask = None,
+    keepdims: bool = False, return_sign: Literal[True], out: None = None, dtype: _DType = None,
+    num_threads: _Count = None,
 ) -> tuple[Any, Any]: ...
 @overload
 def logsumexp(
-    x: _Array, /, axis: _Axis = None, *,
-    b: _Array | None = None, where: _Mask = None,
-    keepdims: bool = False, return_sign: bool,
-    out: NDArray[Any] | None = None, dtype: _DType = None, num_threads: _Count = None,
+    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Mask = None,
+    keepdims: bool = False, return_sign: bool, out: NDArray[Any] | None = None,
+    dtype: _DType = None, num_threads: _Count = None,
 ) -> Any: ...
 @overload
 def log_softmax_vjp(
-    logp: _Array, dy: _Array, /,
-    axis: _Axis = -1, *, temperature: _Real = 1.0,
-    out: _Out, num_threads: _Count = None,
+    logp: _Array, dy: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0, out: _Out,
+    num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def log_softmax_vjp(
-    logp: NDArray[_Float] | _Float, dy: NDArray[_Float] | _Float, /,
-    axis: _Axis = -1, *, temperature: _Real = 1.0,
-    out: None = None, num_threads: _Count = None,
+    logp: NDArray[_Float] | _Float, dy: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def log_softmax_vjp(
-    logp: _Exact | _Numbers, dy: _Exact | _Numbers, /,
-    axis: _Axis = -1, *, temperature: _Real = 1.0,
-    out: None = None, num_threads: _Count = None,
+    logp: _Exact | _Numbers, dy: _Exact | _Numbers, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def log_softmax_vjp(
-    logp: _Array, dy: _Array, /,
-    axis: _Axis = -1, *, temperature: _Real = 1.0,
-    out: None = None, num_threads: _Count = None,
+    logp: _Array, dy: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0, out: None = None,
+    num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
 def log_softmax_jvp(
-    logp: _Array, dx: _Array, /,
-    axis: _Axis = -1, *, temperature: _Real = 1.0,
-    out: _Out, num_threads: _Count = None,
+    logp: _Array, dx: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0, out: _Out,
+    num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def log_softmax_jvp(
-    logp: NDArray[_Float] | _Float, dx: NDArray[_Float] | _Float, /,
-    axis: _Axis = -1, *, temperature: _Real = 1.0,
-    out: None = None, num_threads: _Count = None,
+    logp: NDArray[_Float] | _Float, dx: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def log_softmax_jvp(
-    logp: _Exact | _Numbers, dx: _Exact | _Numbers, /,
-    axis: _Axis = -1, *, temperature: _Real = 1.0,
-    out: None = None, num_threads: _Count = None,
+    logp: _Exact | _Numbers, dx: _Exact | _Numbers, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def log_softmax_jvp(
-    logp: _Array, dx: _Array, /,
-    axis: _Axis = -1, *, temperature: _Real = 1.0,
-    out: None = None, num_threads: _Count = None,
+    logp: _Array, dx: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0, out: None = None,
+    num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
 def softmax_hvp(
-    y: _Array, dy: _Array, v: _Array, /,
-    axis: _Axis = -1, *, temperature: _Real = 1.0,
-    out: _Out, num_threads: _Count = None,
+    y: _Array, dy: _Array, v: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0, out: _Out,
+    num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def softmax_hvp(
     y: NDArray[_Float] | _Float, dy: NDArray[_Float] | _Float, v: NDArray[_Float] | _Float, /,
-    axis: _Axis = -1, *, temperature: _Real = 1.0,
-    out: None = None, num_threads: _Count = None,
+    axis: _Axis = -1, *, temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmax_hvp(
-    y: _Exact | _Numbers, dy: _Exact | _Numbers, v: _Exact | _Numbers, /,
-    axis: _Axis = -1, *, temperature: _Real = 1.0,
-    out: None = None, num_threads: _Count = None,
+    y: _Exact | _Numbers, dy: _Exact | _Numbers, v: _Exact | _Numbers, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def softmax_hvp(
-    y: _Array, dy: _Array, v: _Array, /,
-    axis: _Axis = -1, *, temperature: _Real = 1.0,
+    y: _Array, dy: _Array, v: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0,
     out: None = None, num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
 def softmax_temperature_vjp(
-    x: _Array, y: _Array, dy: _Array, /,
-    axis: _Axis = -1, *, temperature: _Real = 1.0, keepdims: bool = False,
-    out: _Out, num_threads: _Count = None,
+    x: _Array, y: _Array, dy: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0,
+    keepdims: bool = False, out: _Out, num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def softmax_temperature_vjp(
     x: NDArray[_Float] | _Float, y: NDArray[_Float] | _Float, dy: NDArray[_Float] | _Float, /,
-    axis: _Axis = -1, *, temperature: _Real = 1.0, keepdims: Literal[True],
-    out: None = None, num_threads: _Count = None,
+    axis: _Axis = -1, *, temperature: _Real = 1.0, keepdims: Literal[True], out: None = None,
+    num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmax_temperature_vjp(
-    x: _Exact | _Numbers, y: _Exact | _Numbers, dy: _Exact | _Numbers, /,
-    axis: _Axis = -1, *, temperature: _Real = 1.0, keepdims: Literal[True],
-    out: None = None, num_threads: _Count = None,
+    x: _Exact | _Numbers, y: _Exact | _Numbers, dy: _Exact | _Numbers, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, keepdims: Literal[True], out: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def softmax_temperature_vjp(
-    x: _Array, y: _Array, dy: _Array, /,
-    axis: _Axis = -1, *, temperature: _Real = 1.0, keepdims: bool = False,
-    out: None = None, num_threads: _Count = None,
+    x: _Array, y: _Array, dy: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0,
+    keepdims: bool = False, out: None = None, num_threads: _Count = None,
 ) -> Any: ...
 @overload
 def logsumexp_vjp(
-    x: _Array, lse: _Array, dlse: _Array, /,
-    axis: _Axis = None, *, b: _Array | None = None, sign: _Array | None = None, where: _Mask = None,
-    out: _Out, num_threads: _Count = None,
+    x: _Array, lse: _Array, dlse: _Array, /, axis: _Axis = None, *, b: _Array | None = None,
+    sign: _Array | None = None, where: _Mask = None, out: _Out, num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def logsumexp_vjp(
-    x: NDArray[_Float] | _Float, lse: _Array, dlse: _Array, /,
-    axis: _Axis = None, *, b: _Array | None = None, sign: _Array | None = None, where: _Mask = None,
-    out: None = None, num_threads: _Count = None,
+    x: NDArray[_Float] | _Float, lse: _Array, dlse: _Array, /, axis: _Axis = None, *,
+    b: _Array | None = None, sign: _Array | None = None, where: _Mask = None, out: None = None,
+    num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def logsumexp_vjp(
-    x: _Exact | _Numbers, lse: _Array, dlse: _Array, /,
-    axis: _Axis = None, *, b: _Array | None = None, sign: _Array | None = None, where: _Mask = None,
-    out: None = None, num_threads: _Count = None,
+    x: _Exact | _Numbers, lse: _Array, dlse: _Array, /, axis: _Axis = None, *,
+    b: _Array | None = None, sign: _Array | None = None, where: _Mask = None, out: None = None,
+    num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def logsumexp_vjp(
-    x: _Array, lse: _Array, dlse: _Array, /,
-    axis: _Axis = None, *, b: _Array | None = None, sign: _Array | None = None, where: _Mask = None,
-    out: None = None, num_threads: _Count = None,
+    x: _Array, lse: _Array, dlse: _Array, /, axis: _Axis = None, *, b: _Array | None = None,
+    sign: _Array | None = None, where: _Mask = None, out: None = None, num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
 def logsumexp_vjp_b(
-    x: _Array, lse: _Array, dlse: _Array, /,
-    axis: _Axis = None, *, sign: _Array | None = None, where: _Mask = None,
-    out: _Out, num_threads: _Count = None,
+    x: _Array, lse: _Array, dlse: _Array, /, axis: _Axis = None, *, sign: _Array | None = None,
+    where: _Mask = None, out: _Out, num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def logsumexp_vjp_b(
-    x: NDArray[_Float] | _Float, lse: _Array, dlse: _Array, /,
-    axis: _Axis = None, *, sign: _Array | None = None, where: _Mask = None,
-    out: None = None, num_threads: _Count = None,
+    x: NDArray[_Float] | _Float, lse: _Array, dlse: _Array, /, axis: _Axis = None, *,
+    sign: _Array | None = None, where: _Mask = None, out: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def logsumexp_vjp_b(
-    x: _Exact | _Numbers, lse: _Array, dlse: _Array, /,
-    axis: _Axis = None, *, sign: _Array | None = None, where: _Mask = None,
-    out: None = None, num_threads: _Count = None,
+    x: _Exact | _Numbers, lse: _Array, dlse: _Array, /, axis: _Axis = None, *,
+    sign: _Array | None = None, where: _Mask = None, out: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def logsumexp_vjp_b(
-    x: _Array, lse: _Array, dlse: _Array, /,
-    axis: _Axis = None, *, sign: _Array | None = None, where: _Mask = None,
-    out: None = None, num_threads: _Count = None,
+    x: _Array, lse: _Array, dlse: _Array, /, axis: _Axis = None, *, sign: _Array | None = None,
+    where: _Mask = None, out: None = None, num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
-def softmax_jacobian(y: NDArray[_Float] | _Float, /, axis: SupportsIndex = -1) -> NDArray[_Float]: ...
+def softmax_jacobian(
+    y: NDArray[_Float] | _Float, /, axis: SupportsIndex = -1,
+) -> NDArray[_Float]: ...
 @overload
 def softmax_jacobian(y: _Exact | _Numbers, /, axis: SupportsIndex = -1) -> NDArray[np.float64]: ...
 @overload
 def softmax_jacobian(y: _Array, /, axis: SupportsIndex = -1) -> NDArray[Any]: ...
+@overload
+def softmax_vjp(
+    y: _Array, dy: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0, out: _Out,
+    num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def softmax_vjp(
+    y: NDArray[_Float] | _Float, dy: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def softmax_vjp(
+    y: _Exact | _Numbers, dy: _Exact | _Numbers, /, axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def softmax_vjp(
+    y: _Array, dy: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0, out: None = None,
+    num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def softmax_jvp(
+    y: _Array, dx: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0, out: _Out,
+    num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def softmax_jvp(
+    y: NDArray[_Float] | _Float, dx: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def softmax_jvp(
+    y: _Exact | _Numbers, dx: _Exact | _Numbers, /, axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def softmax_jvp(
+    y: _Array, dx: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0, out: None = None,
+    num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def sigmoid(
+    x: _Array, /, *, out: _Out, dtype: _DType = None, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def sigmoid(
+    x: _Array, /, *, out: None = None, dtype: type[_Float] | np.dtype[_Float],
+    num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def sigmoid(
+    x: NDArray[_Float] | _Float, /, *, out: None = None, dtype: None = None,
+    num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def sigmoid(
+    x: _Exact | _Numbers, /, *, out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def sigmoid(
+    x: _Array, /, *, out: None = None, dtype: _DType = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def log_sigmoid(
+    x: _Array, /, *, out: _Out, dtype: _DType = None, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def log_sigmoid(
+    x: _Array, /, *, out: None = None, dtype: type[_Float] | np.dtype[_Float],
+    num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def log_sigmoid(
+    x: NDArray[_Float] | _Float, /, *, out: None = None, dtype: None = None,
+    num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def log_sigmoid(
+    x: _Exact | _Numbers, /, *, out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def log_sigmoid(
+    x: _Array, /, *, out: None = None, dtype: _DType = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
 # fmt: on
 
-@overload
-def softmax_vjp(
-    y: _Array,
-    dy: _Array,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: _Out,
-    num_threads: SupportsIndex | None = None,
-) -> _Out: ...
-@overload
-def softmax_vjp(
-    y: NDArray[_Float] | _Float,
-    dy: NDArray[_Float] | _Float,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[_Float]: ...
-@overload
-def softmax_vjp(
-    y: _Exact | _Numbers,
-    dy: _Exact | _Numbers,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[np.float64]: ...
-@overload
-def softmax_vjp(
-    y: _Array,
-    dy: _Array,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[Any]: ...
-@overload
-def softmax_jvp(
-    y: _Array,
-    dx: _Array,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: _Out,
-    num_threads: SupportsIndex | None = None,
-) -> _Out: ...
-@overload
-def softmax_jvp(
-    y: NDArray[_Float] | _Float,
-    dx: NDArray[_Float] | _Float,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[_Float]: ...
-@overload
-def softmax_jvp(
-    y: _Exact | _Numbers,
-    dx: _Exact | _Numbers,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[np.float64]: ...
-@overload
-def softmax_jvp(
-    y: _Array,
-    dx: _Array,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[Any]: ...
-@overload
-def sigmoid(
-    x: _Array,
-    /,
-    *,
-    out: _Out,
-    dtype: DTypeLike | None = None,
-    num_threads: SupportsIndex | None = None,
-) -> _Out: ...
-@overload
-def sigmoid(
-    x: _Array,
-    /,
-    *,
-    out: None = None,
-    dtype: type[_Float] | np.dtype[_Float],
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[_Float]: ...
-@overload
-def sigmoid(
-    x: NDArray[_Float] | _Float,
-    /,
-    *,
-    out: None = None,
-    dtype: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[_Float]: ...
-@overload
-def sigmoid(
-    x: _Exact | _Numbers,
-    /,
-    *,
-    out: None = None,
-    dtype: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[np.float64]: ...
-@overload
-def sigmoid(
-    x: _Array,
-    /,
-    *,
-    out: None = None,
-    dtype: DTypeLike | None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[Any]: ...
-@overload
-def log_sigmoid(
-    x: _Array,
-    /,
-    *,
-    out: _Out,
-    dtype: DTypeLike | None = None,
-    num_threads: SupportsIndex | None = None,
-) -> _Out: ...
-@overload
-def log_sigmoid(
-    x: _Array,
-    /,
-    *,
-    out: None = None,
-    dtype: type[_Float] | np.dtype[_Float],
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[_Float]: ...
-@overload
-def log_sigmoid(
-    x: NDArray[_Float] | _Float,
-    /,
-    *,
-    out: None = None,
-    dtype: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[_Float]: ...
-@overload
-def log_sigmoid(
-    x: _Exact | _Numbers,
-    /,
-    *,
-    out: None = None,
-    dtype: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[np.float64]: ...
-@overload
-def log_sigmoid(
-    x: _Array,
-    /,
-    *,
-    out: None = None,
-    dtype: DTypeLike | None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[Any]: ...
 def set_num_threads(n: SupportsIndex) -> None: ...
 def get_num_threads() -> int: ...
 
