@@ -21,6 +21,7 @@ from typing import (
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+# One name or parameter a line would make this four times as long.
 # fmt: off
 __all__ = [
     "__version__", "get_num_threads", "log_sigmoid", "log_softmax", "log_softmax_jvp",
@@ -28,7 +29,6 @@ __all__ = [
     "show_config", "sigmoid", "softmax", "softmax_hvp", "softmax_jacobian", "softmax_jvp",
     "softmax_temperature_vjp", "softmax_vjp", "softmin", "threads",
 ]
-# fmt: on
 
 # bfloat16 is ml_dtypes' own and no np.floating: what may be one of it is Any.
 _Float = TypeVar("_Float", np.float16, np.float32, np.float64)
@@ -61,8 +61,6 @@ class _Config(TypedDict):
 
 __version__: Final[str]
 
-# One parameter a line would make this four times as long.
-# fmt: off
 @overload
 def softmax(
     x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0, out: _Out,
