@@ -205,6 +205,15 @@ impl<'a> View<'a> {
         fits.then_some(View { memory: self.memory, shape: shape.into(), strides: strides.into() })
     }
 
+    /// The rows along an axis as matrices of equal rows, which come last; what has no dimension is a row of one element.
+    pub(crate) fn rows_repeated(&self, axis: Option<usize>) -> View<'a> {
+        let (mut shape, mut strides) = (self.shape.to_vec(), self.strides.to_vec());
+        let (len, stride) = axis.map_or((1, 0), |axis| (shape.remove(axis), strides.remove(axis)));
+        shape.extend([len, len]);
+        strides.extend([0, stride]);
+        View { memory: self.memory, shape: shape.into(), strides: strides.into() }
+    }
+
     /// Whether `other` is the same array: the same elements in the same places.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let (a, b) = (&self.memory, &other.memory);

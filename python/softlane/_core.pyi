@@ -21,22 +21,14 @@ from typing import (
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+# One name or parameter a line would make this four times as long.
+# fmt: off
 __all__ = [
-    "__version__",
-    "binary_cross_entropy",
-    "binary_cross_entropy_value_and_grad",
-    "get_num_threads",
-    "log_sigmoid",
-    "log_softmax",
-    "logsumexp",
-    "set_num_threads",
-    "show_config",
-    "sigmoid",
-    "softmax",
-    "softmax_jvp",
-    "softmax_vjp",
-    "softmin",
-    "threads",
+    "__version__", "binary_cross_entropy", "binary_cross_entropy_value_and_grad", "get_num_threads",
+    "log_sigmoid", "log_softmax", "log_softmax_jvp", "log_softmax_vjp", "logsumexp",
+    "logsumexp_vjp", "logsumexp_vjp_b", "set_num_threads", "show_config", "sigmoid", "softmax",
+    "softmax_hvp", "softmax_jacobian", "softmax_jvp", "softmax_temperature_vjp", "softmax_vjp",
+    "softmin", "threads",
 ]
 
 # bfloat16 is ml_dtypes' own and no np.floating: what may be one of it is Any.
@@ -76,240 +68,241 @@ class _Config(TypedDict):
 
 __version__: Final[str]
 
-# Overloads that only an array of no dtype at all would match both of are said to overlap.
-# One parameter a line would make this four times as long.
-# fmt: off
 @overload
 def softmax(
-    x: _Array, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
-    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0, out: _Out,
+    dtype: _DType = None, num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def softmax(
-    x: _Array, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
+    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
     out: None = None, dtype: type[_Float] | np.dtype[_Float], num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmax(
-    x: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+    x: NDArray[_Float] | _Float, /, axis: _Axis = -1, *, where: _Mask = None,
+    temperature: _Real = 1.0, out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmax(
-    x: _Exact | _Numbers, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
+    x: _Exact | _Numbers, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def softmax(
-    x: _Array, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
+    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
     out: None = None, dtype: _DType = None, num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
 def log_softmax(
-    x: _Array, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
-    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0, out: _Out,
+    dtype: _DType = None, num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def log_softmax(
-    x: _Array, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
+    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
     out: None = None, dtype: type[_Float] | np.dtype[_Float], num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def log_softmax(
-    x: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+    x: NDArray[_Float] | _Float, /, axis: _Axis = -1, *, where: _Mask = None,
+    temperature: _Real = 1.0, out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def log_softmax(
-    x: _Exact | _Numbers, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
+    x: _Exact | _Numbers, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def log_softmax(
-    x: _Array, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
+    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
     out: None = None, dtype: _DType = None, num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
 def softmin(
-    x: _Array, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
-    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0, out: _Out,
+    dtype: _DType = None, num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def softmin(
-    x: _Array, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
+    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
     out: None = None, dtype: type[_Float] | np.dtype[_Float], num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmin(
-    x: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+    x: NDArray[_Float] | _Float, /, axis: _Axis = -1, *, where: _Mask = None,
+    temperature: _Real = 1.0, out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmin(
-    x: _Exact | _Numbers, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
+    x: _Exact | _Numbers, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def softmin(
-    x: _Array, /, axis: _Axis = -1, *,
-    where: _Mask = None, temperature: _Real = 1.0,
+    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
     out: None = None, dtype: _DType = None, num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
 def logsumexp(
-    x: _Array, /, axis: _Axis = None, *,
-    b: _Array | None = None, where: _Mask = None,
-    keepdims: bool = False, return_sign: Literal[False] = False,
-    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Mask = None,
+    keepdims: bool = False, return_sign: Literal[False] = False, out: _Out, dtype: _DType = None,
+    num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def logsumexp(
-    x: NDArray[_Float] | _Float, /, axis: None = None, *,
-    b: NDArray[_Float] | _Float | None = None, where: _Mask = None,
-    keepdims: Literal[False] = False, return_sign: Literal[False] = False,
+    x: NDArray[_Float] | _Float, /, axis: None = None, *, b: NDArray[_Float] | _Float | None = None,
+    where: _Mask = None, keepdims: Literal[False] = False, return_sign: Literal[False] = False,
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> _Float: ...
 @overload
 def logsumexp(
     x: NDArray[_Float] | _Float, /, axis: _Axis = None, *,
-    b: NDArray[_Float] | _Float | None = None, where: _Mask = None,
-    keepdims: Literal[True], return_sign: Literal[False] = False,
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+    b: NDArray[_Float] | _Float | None = None, where: _Mask = None, keepdims: Literal[True],
+    return_sign: Literal[False] = False, out: None = None, dtype: None = None,
+    num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def logsumexp(
-    x: _Exact | _Numbers, /, axis: None = None, *,
-    b: _Exact | _Numbers | None = None, where: _Mask = None,
-    keepdims: Literal[False] = False, return_sign: Literal[False] = False,
+    x: _Exact | _Numbers, /, axis: None = None, *, b: _Exact | _Numbers | None = None,
+    where: _Mask = None, keepdims: Literal[False] = False, return_sign: Literal[False] = False,
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> np.float64: ...
 @overload
 def logsumexp(
-    x: _Exact | _Numbers, /, axis: _Axis = None, *,
-    b: _Exact | _Numbers | None = None, where: _Mask = None,
-    keepdims: Literal[True], return_sign: Literal[False] = False,
+    x: _Exact | _Numbers, /, axis: _Axis = None, *, b: _Exact | _Numbers | None = None,
+    where: _Mask = None, keepdims: Literal[True], return_sign: Literal[False] = False,
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def logsumexp(
-    x: _Array, /, axis: _Axis = None, *,
-    b: _Array | None = None, where: _Mask = None,
-    keepdims: bool = False, return_sign: Literal[False] = False,
-    out: None = None, dtype: _DType = None, num_threads: _Count = None,
+    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Mask = None,
+    keepdims: bool = False, return_sign: Literal[False] = False, out: None = None,
+    dtype: _DType = None, num_threads: _Count = None,
 ) -> Any: ...
 @overload
 def logsumexp(
-    x: _Array, /, axis: _Axis = None, *,
-    b: _Array | None = None, where: _Mask = None,
-    keepdims: bool = False, return_sign: Literal[True],
-    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Mask = None,
+    keepdims: bool = False, return_sign: Literal[True], out: _Out, dtype: _DType = None,
+    num_threads: _Count = None,
 ) -> tuple[_Out, Any]: ...
 @overload
 def logsumexp(
-    x: NDArray[_Float] | _Float, /, axis: None = None, *,
-    b: NDArray[_Float] | _Float | None = None, where: _Mask = None,
-    keepdims: Literal[False] = False, return_sign: Literal[True],
+    x: NDArray[_Float] | _Float, /, axis: None = None, *, b: NDArray[_Float] | _Float | None = None,
+    where: _Mask = None, keepdims: Literal[False] = False, return_sign: Literal[True],
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> tuple[_Float, _Float]: ...
 @overload
 def logsumexp(
     x: NDArray[_Float] | _Float, /, axis: _Axis = None, *,
-    b: NDArray[_Float] | _Float | None = None, where: _Mask = None,
-    keepdims: Literal[True], return_sign: Literal[True],
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+    b: NDArray[_Float] | _Float | None = None, where: _Mask = None, keepdims: Literal[True],
+    return_sign: Literal[True], out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> tuple[NDArray[_Float], NDArray[_Float]]: ...
 @overload
 def logsumexp(
-    x: _Exact | _Numbers, /, axis: None = None, *,
-    b: _Exact | _Numbers | None = None, where: _Mask = None,
-    keepdims: Literal[False] = False, return_sign: Literal[True],
+    x: _Exact | _Numbers, /, axis: None = None, *, b: _Exact | _Numbers | None = None,
+    where: _Mask = None, keepdims: Literal[False] = False, return_sign: Literal[True],
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> tuple[np.float64, np.float64]: ...
 @overload
 def logsumexp(
-    x: _Exact | _Numbers, /, axis: _Axis = None, *,
-    b: _Exact | _Numbers | None = None, where: _Mask = None,
-    keepdims: Literal[True], return_sign: Literal[True],
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+    x: _Exact | _Numbers, /, axis: _Axis = None, *, b: _Exact | _Numbers | None = None,
+    where: _Mask = None, keepdims: Literal[True], return_sign: Literal[True], out: None = None,
+    dtype: None = None, num_threads: _Count = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 @overload
 def logsumexp(
-    x: _Array, /, axis: _Axis = None, *,
-    b: _Array | None = None, where: _Mask = None,
-    keepdims: bool = False, return_sign: Literal[True],
-    out: None = None, dtype: _DType = None, num_threads: _Count = None,
+    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Mask = None,
+    keepdims: bool = False, return_sign: Literal[True], out: None = None, dtype: _DType = None,
+    num_threads: _Count = None,
 ) -> tuple[Any, Any]: ...
 @overload
 def logsumexp(
-    x: _Array, /, axis: _Axis = None, *,
-    b: _Array | None = None, where: _Mask = None,
-    keepdims: bool = False, return_sign: bool,
-    out: NDArray[Any] | None = None, dtype: _DType = None, num_threads: _Count = None,
+    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Mask = None,
+    keepdims: bool = False, return_sign: bool, out: NDArray[Any] | None = None,
+    dtype: _DType = None, num_threads: _Count = None,
 ) -> Any: ...
 @overload
-def sigmoid(
-    x: _Array, /, *,
-    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+def log_softmax_vjp(
+    logp: _Array, dy: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0, out: _Out,
+    num_threads: _Count = None,
 ) -> _Out: ...
 @overload
-def sigmoid(
-    x: _Array, /, *,
-    out: None = None, dtype: type[_Float] | np.dtype[_Float], num_threads: _Count = None,
+def log_softmax_vjp(
+    logp: NDArray[_Float] | _Float, dy: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
-def sigmoid(
-    x: NDArray[_Float] | _Float, /, *,
-    out: None = None, dtype: None = None, num_threads: _Count = None,
-) -> NDArray[_Float]: ...
-@overload
-def sigmoid(
-    x: _Exact | _Numbers, /, *,
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+def log_softmax_vjp(
+    logp: _Exact | _Numbers, dy: _Exact | _Numbers, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
-def sigmoid(
-    x: _Array, /, *,
-    out: None = None, dtype: _DType = None, num_threads: _Count = None,
+def log_softmax_vjp(
+    logp: _Array, dy: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0, out: None = None,
+    num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
-def log_sigmoid(
-    x: _Array, /, *,
-    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+def log_softmax_jvp(
+    logp: _Array, dx: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0, out: _Out,
+    num_threads: _Count = None,
 ) -> _Out: ...
 @overload
-def log_sigmoid(
-    x: _Array, /, *,
-    out: None = None, dtype: type[_Float] | np.dtype[_Float], num_threads: _Count = None,
+def log_softmax_jvp(
+    logp: NDArray[_Float] | _Float, dx: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
-def log_sigmoid(
-    x: NDArray[_Float] | _Float, /, *,
-    out: None = None, dtype: None = None, num_threads: _Count = None,
-) -> NDArray[_Float]: ...
-@overload
-def log_sigmoid(
-    x: _Exact | _Numbers, /, *,
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+def log_softmax_jvp(
+    logp: _Exact | _Numbers, dx: _Exact | _Numbers, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
-def log_sigmoid(
-    x: _Array, /, *,
-    out: None = None, dtype: _DType = None, num_threads: _Count = None,
+def log_softmax_jvp(
+    logp: _Array, dx: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0, out: None = None,
+    num_threads: _Count = None,
 ) -> NDArray[Any]: ...
+@overload
+def softmax_hvp(
+    y: _Array, dy: _Array, v: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0, out: _Out,
+    num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def softmax_hvp(
+    y: NDArray[_Float] | _Float, dy: NDArray[_Float] | _Float, v: NDArray[_Float] | _Float, /,
+    axis: _Axis = -1, *, temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def softmax_hvp(
+    y: _Exact | _Numbers, dy: _Exact | _Numbers, v: _Exact | _Numbers, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def softmax_hvp(
+    y: _Array, dy: _Array, v: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: None = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def softmax_temperature_vjp(
+    x: _Array, y: _Array, dy: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0,
+    keepdims: bool = False, out: _Out, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def softmax_temperature_vjp(
+    x: NDArray[_Float] | _Float, y: NDArray[_Float] | _Float, dy: NDArray[_Float] | _Float, /,
+    axis: _Axis = -1, *, temperature: _Real = 1.0, keepdims: Literal[True], out: None = None,
+    num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def softmax_temperature_vjp(
+    x: _Exact | _Numbers, y: _Exact | _Numbers, dy: _Exact | _Numbers, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, keepdims: Literal[True], out: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def softmax_temperature_vjp(
+    x: _Array, y: _Array, dy: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0,
+    keepdims: bool = False, out: None = None, num_threads: _Count = None,
+) -> Any: ...
 @overload
 def binary_cross_entropy(  # type: ignore[overload-overlap]
     logits: _Narrow, targets: _Array, /, *,
@@ -383,9 +376,59 @@ def binary_cross_entropy_value_and_grad(
     out: None = None, num_threads: _Count = None,
 ) -> tuple[Any, NDArray[Any]]: ...
 @overload
+def logsumexp_vjp(
+    x: _Array, lse: _Array, dlse: _Array, /, axis: _Axis = None, *, b: _Array | None = None,
+    sign: _Array | None = None, where: _Mask = None, out: _Out, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def logsumexp_vjp(
+    x: NDArray[_Float] | _Float, lse: _Array, dlse: _Array, /, axis: _Axis = None, *,
+    b: _Array | None = None, sign: _Array | None = None, where: _Mask = None, out: None = None,
+    num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def logsumexp_vjp(
+    x: _Exact | _Numbers, lse: _Array, dlse: _Array, /, axis: _Axis = None, *,
+    b: _Array | None = None, sign: _Array | None = None, where: _Mask = None, out: None = None,
+    num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def logsumexp_vjp(
+    x: _Array, lse: _Array, dlse: _Array, /, axis: _Axis = None, *, b: _Array | None = None,
+    sign: _Array | None = None, where: _Mask = None, out: None = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def logsumexp_vjp_b(
+    x: _Array, lse: _Array, dlse: _Array, /, axis: _Axis = None, *, sign: _Array | None = None,
+    where: _Mask = None, out: _Out, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def logsumexp_vjp_b(
+    x: NDArray[_Float] | _Float, lse: _Array, dlse: _Array, /, axis: _Axis = None, *,
+    sign: _Array | None = None, where: _Mask = None, out: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def logsumexp_vjp_b(
+    x: _Exact | _Numbers, lse: _Array, dlse: _Array, /, axis: _Axis = None, *,
+    sign: _Array | None = None, where: _Mask = None, out: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def logsumexp_vjp_b(
+    x: _Array, lse: _Array, dlse: _Array, /, axis: _Axis = None, *, sign: _Array | None = None,
+    where: _Mask = None, out: None = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def softmax_jacobian(
+    y: NDArray[_Float] | _Float, /, axis: SupportsIndex = -1,
+) -> NDArray[_Float]: ...
+@overload
+def softmax_jacobian(y: _Exact | _Numbers, /, axis: SupportsIndex = -1) -> NDArray[np.float64]: ...
+@overload
+def softmax_jacobian(y: _Array, /, axis: SupportsIndex = -1) -> NDArray[Any]: ...
+@overload
 def softmax_vjp(
-    y: _Array, dy: _Array, /, axis: _Axis = -1, *,
-    temperature: _Real = 1.0, out: _Out, num_threads: _Count = None,
+    y: _Array, dy: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0, out: _Out,
+    num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def softmax_vjp(
@@ -394,18 +437,18 @@ def softmax_vjp(
 ) -> NDArray[_Float]: ...
 @overload
 def softmax_vjp(
-    y: _Exact | _Numbers, dy: _Exact | _Numbers, /, axis: _Axis = -1, *,
-    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+    y: _Exact | _Numbers, dy: _Exact | _Numbers, /, axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def softmax_vjp(
-    y: _Array, dy: _Array, /, axis: _Axis = -1, *,
-    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+    y: _Array, dy: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0, out: None = None,
+    num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
 def softmax_jvp(
-    y: _Array, dx: _Array, /, axis: _Axis = -1, *,
-    temperature: _Real = 1.0, out: _Out, num_threads: _Count = None,
+    y: _Array, dx: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0, out: _Out,
+    num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def softmax_jvp(
@@ -414,13 +457,57 @@ def softmax_jvp(
 ) -> NDArray[_Float]: ...
 @overload
 def softmax_jvp(
-    y: _Exact | _Numbers, dx: _Exact | _Numbers, /, axis: _Axis = -1, *,
-    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+    y: _Exact | _Numbers, dx: _Exact | _Numbers, /, axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def softmax_jvp(
-    y: _Array, dx: _Array, /, axis: _Axis = -1, *,
-    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+    y: _Array, dx: _Array, /, axis: _Axis = -1, *, temperature: _Real = 1.0, out: None = None,
+    num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def sigmoid(
+    x: _Array, /, *, out: _Out, dtype: _DType = None, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def sigmoid(
+    x: _Array, /, *, out: None = None, dtype: type[_Float] | np.dtype[_Float],
+    num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def sigmoid(
+    x: NDArray[_Float] | _Float, /, *, out: None = None, dtype: None = None,
+    num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def sigmoid(
+    x: _Exact | _Numbers, /, *, out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def sigmoid(
+    x: _Array, /, *, out: None = None, dtype: _DType = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def log_sigmoid(
+    x: _Array, /, *, out: _Out, dtype: _DType = None, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def log_sigmoid(
+    x: _Array, /, *, out: None = None, dtype: type[_Float] | np.dtype[_Float],
+    num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def log_sigmoid(
+    x: NDArray[_Float] | _Float, /, *, out: None = None, dtype: None = None,
+    num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def log_sigmoid(
+    x: _Exact | _Numbers, /, *, out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def log_sigmoid(
+    x: _Array, /, *, out: None = None, dtype: _DType = None, num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 # fmt: on
 

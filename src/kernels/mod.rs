@@ -6,8 +6,11 @@
 #![forbid(unsafe_code)]
 
 pub mod binary;
+pub mod log_softmax_grad;
+pub mod logsumexp_grad;
 pub mod sigmoid;
 pub mod softmax;
+pub mod softmax_covariance;
 pub mod softmax_grad;
 pub mod weighted;
 

@@ -106,30 +106,6 @@ impl<E: Compute> SoftmaxGrad<E> {
         s.equal(difference, difference) == (1 << E::LANES) - 1
     }
 
-    /// The largest `y` and the `d` beside it, the first of equals.
-    #[inline(always)]
-    fn largest_pass<S: Wide<E>>(s: S, y: Row<'_, E>, d: Row<'_, E>) -> (E, E) {
-        let largest = max_pass(s, y);
-        let wanted = s.splat(largest);
-        let mut at = 0;
-        let mut i = 0;
-        loop {
-            if i == y.vectors() {
-                let lanes = if y.rest() > 0 { s.equal(y.load_rest(s, E::NAN), wanted) } else { 0 };
-                // All NaN: any element serves, for the result is NaN.
-                at = if lanes != 0 { i * E::LANES + lanes.trailing_zeros() as usize } else { at };
-                break;
-            }
-            let lanes = s.equal(y.load(s, i), wanted);
-            if lanes != 0 {
-                at = i * E::LANES + lanes.trailing_zeros() as usize;
-                break;
-            }
-            i += 1;
-        }
-        (largest, d.get(at))
-    }
-
     /// sum(y · (d - offset)) over a chunk, times `factor`.
     #[inline(always)]
     fn dot_pass<S: Wide<E>>(s: S, y: Row<'_, E>, d: Row<'_, E>, offset: E, factor: E) -> E::Wide {
@@ -144,6 +120,30 @@ impl<E: Compute> SoftmaxGrad<E> {
         }
         s.wide_total(dot)
     }
+}
+
+/// The largest element and where it is, the first of equals.
+#[inline(always)]
+pub(super) fn largest_pass<E: Compute, S: Wide<E>>(s: S, y: Row<'_, E>) -> (E, usize) {
+    let largest = max_pass(s, y);
+    let wanted = s.splat(largest);
+    let mut at = 0;
+    let mut i = 0;
+    loop {
+        if i == y.vectors() {
+            let lanes = if y.rest() > 0 { s.equal(y.load_rest(s, E::NAN), wanted) } else { 0 };
+            // All NaN: any element serves, for the result is NaN.
+            at = if lanes != 0 { i * E::LANES + lanes.trailing_zeros() as usize } else { at };
+            break;
+        }
+        let lanes = s.equal(y.load(s, i), wanted);
+        if lanes != 0 {
+            at = i * E::LANES + lanes.trailing_zeros() as usize;
+            break;
+        }
+        i += 1;
+    }
+    (largest, at)
 }
 
 /// `y · factor`, where the type has one.
@@ -172,8 +172,8 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
             let factor = E::from_f64(power_of_two(total.product_power));
             Total { dot: Self::dot_pass(s, y, d, total.offset, factor), ..*total }
         } else {
-            let (largest, offset) = Self::largest_pass(s, y, d);
-            Total { largest, offset, ..*total }
+            let (largest, at) = largest_pass(s, y);
+            Total { largest, offset: d.get(at), ..*total }
         }
     }
 

@@ -179,7 +179,7 @@ impl Op<f64, 2> for WeightedLogSumExp {
 
 /// `x - max` and what its rounding lost.
 #[inline(always)]
-fn difference<S: Wide<f64>>(s: S, x: S::V, max: S::V) -> (S::V, S::V) {
+pub(super) fn difference<S: Wide<f64>>(s: S, x: S::V, max: S::V) -> (S::V, S::V) {
     let high = s.sub(x, max);
     let t = s.sub(high, x);
     let low = s.sub(s.sub(x, s.sub(high, t)), s.add(max, t));

@@ -5,6 +5,7 @@
 
 mod binary;
 mod chunks;
+mod gradient;
 mod losses;
 mod run;
 mod sigmoid;
@@ -12,6 +13,9 @@ mod softmax;
 
 pub use crate::kernels::weighted::Want;
 pub use binary::{Weighting, binary_cross_entropy, binary_cross_entropy_value_and_grad};
+pub use gradient::{
+    log_softmax_jvp, log_softmax_vjp, logsumexp_vjp, softmax_hvp, softmax_jacobian, softmax_temperature_vjp,
+};
 pub use losses::{Cotangent, Reduction};
 pub use sigmoid::{log_sigmoid, sigmoid};
 pub use softmax::{log_softmax, logsumexp, softmax, softmax_jvp, softmax_vjp, softmin, weighted_logsumexp};

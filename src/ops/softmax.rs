@@ -122,7 +122,7 @@ pub fn weighted_logsumexp(
 
 /// The output of a reduction of an array of this shape, repeated along the axes; `None` where there is nothing to
 /// reduce, and all of it is now `empty`.
-fn reduced<'b>(
+pub(super) fn reduced<'b>(
     target: &'b View<'_>,
     shape: &'b [usize],
     options: &Options<'_>,

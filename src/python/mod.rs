@@ -2,7 +2,7 @@
 //!
 //! Python only hands arrays over. A call goes through these files in this order:
 //!
-//! * `functions`: the functions themselves, their signatures and docstrings; `binary`: those of two outputs.
+//! * `functions`, `gradients`, `binary`: the functions themselves, their signatures and docstrings.
 //! * `arguments`: axis, dtype and number of threads, checked.
 //! * `inputs`: whatever counts as an array becomes a NumPy array. `arrays`: its memory as views; unsafe code.
 //! * `losses`: the arguments of losses. `threads`: how many threads, and who decides it.
@@ -17,6 +17,7 @@ mod binary;
 mod call;
 mod errors;
 mod functions;
+mod gradients;
 mod inputs;
 mod losses;
 mod outputs;
@@ -34,6 +35,11 @@ mod _core {
     #[pymodule_export]
     use super::functions::{
         log_sigmoid, log_softmax, logsumexp, show_config, sigmoid, softmax, softmax_jvp, softmax_vjp, softmin,
+    };
+    #[pymodule_export]
+    use super::gradients::{
+        log_softmax_jvp, log_softmax_vjp, logsumexp_vjp, logsumexp_vjp_b, softmax_hvp, softmax_jacobian,
+        softmax_temperature_vjp,
     };
     #[pymodule_export]
     use super::threads::{Threads, get_num_threads, set_num_threads};

@@ -1,0 +1,134 @@
+//! The gradient of logsumexp from its result: `dlse · exp(x - lse)`, with weights `sign · dlse · b · exp(x - lse)`.
+//!
+//! In `f64` alone, whatever the inputs. The difference is taken in two parts, so that a result is good to a few units in
+//! its last place for the `x` and `lse` that are given, and its power of two is kept apart until the end, so that
+//! neither the exponential nor its product with a large or small `dlse` overflows or vanishes on its own.
+//!
+//! A factor of exactly zero gives zero, whatever the others are: `exp(-inf)`, `b`, `dlse`.
+#![forbid(unsafe_code)]
+
+use super::weighted::difference;
+use super::{Next, Op, Rows};
+use crate::math::exp::{Exp, ExpConstants, SCALE, power_of_two};
+use crate::simd::{PanelIo, Row, RowIo, Wide};
+
+/// Beyond this a difference gives zero or infinity, whatever multiplies its exponential.
+const REACH: f64 = 1500.0;
+
+/// The operation. Its inputs are x, lse, dlse; and then, if there are five, b and the sign of the sum.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSumExpGrad {
+    exp: Exp<f64>,
+}
+
+impl Default for LogSumExpGrad {
+    fn default() -> Self {
+        Self { exp: Exp::new(1.0) }
+    }
+}
+
+impl LogSumExpGrad {
+    /// One vector of the result.
+    #[inline(always)]
+    fn entry<S: Wide<f64>>(&self, s: S, [x, lse, factor]: [S::V; 3]) -> S::V {
+        let (zero, one, lowest) = (s.splat(0.0), s.splat(1.0), s.splat(f64::NEG_INFINITY));
+        let (high, low) = difference(s, x, lse);
+        // NaN is kept.
+        let bounded = s.sub(zero, s.max(s.splat(-REACH), s.sub(zero, s.max(s.splat(-REACH), high))));
+        let low = s.select(s.equals(bounded, high), low, zero);
+        let round = s.splat(f64::ROUND);
+        let exponent = s.sub(s.mul_add(bounded, s.splat(core::f64::consts::LOG2_E), round), round);
+        let e = self.exp.exp(s, &self.exp.shift_to(s, exponent, zero), bounded);
+        let rest = s.mul_add(low, s.add(one, e.rest), e.rest);
+        let value = s.mul_add(e.power, rest, e.power);
+        // Below 1 beside a large factor, far above 1 beside a small one: the product is a normal number.
+        let size = s.max(factor, s.sub(zero, factor));
+        let is_large = s.greater(size, one);
+        let scale = s.select(is_large, s.splat(power_of_two((-SCALE - 1).into())), one);
+        let power = s.select(is_large, one, s.splat((-SCALE).into()));
+        let mut result = s.mul(s.mul(value, scale), factor);
+        let mut power = s.add(exponent, power);
+        for _ in 0..3 {
+            let part = s.max(s.sub(zero, s.max(s.sub(zero, power), s.splat(-1023.0))), s.splat(-1022.0));
+            result = s.mul(result, two_to(s, part));
+            power = s.sub(power, part);
+        }
+        let result = s.select(s.equals(high, lowest), zero, result);
+        s.select(s.equals(x, lowest), zero, result)
+    }
+
+    #[inline(always)]
+    fn chunk<S: Wide<f64>, const K: usize>(&self, s: S, chunk: RowIo<'_, f64, K>) {
+        let vectors = chunk.vectors() + usize::from(chunk.rest() > 0);
+        for i in 0..vectors {
+            let mut inputs = [s.splat(0.0); K];
+            for k in 0..K {
+                let row = chunk.input(k);
+                inputs[k] = if i < row.vectors() { row.load(s, i) } else { row.load_rest(s, 0.0) };
+            }
+            let result = self.inputs(s, inputs);
+            if i < chunk.vectors() { chunk.store(s, i, result) } else { chunk.store_rest(s, result) }
+        }
+    }
+
+    #[inline(always)]
+    fn inputs<S: Wide<f64>, const K: usize>(&self, s: S, inputs: [S::V; K]) -> S::V {
+        let zero = s.splat(0.0);
+        let mut factor = inputs[2];
+        let mut is_zero = s.select(s.equals(factor, zero), s.splat(1.0), zero);
+        if K == 5 {
+            is_zero = s.select(s.equals(inputs[3], zero), s.splat(1.0), is_zero);
+            factor = s.mul(s.mul(factor, inputs[4]), inputs[3]);
+        }
+        let result = self.entry(s, [inputs[0], inputs[1], factor]);
+        s.select(s.greater(is_zero, zero), zero, result)
+    }
+}
+
+/// `2^k` for whole k that are exponents of normal numbers.
+#[inline(always)]
+fn two_to<S: Wide<f64>>(s: S, k: S::V) -> S::V {
+    let index = s.add(s.splat(f64::ROUND_QUARTERS), s.add(s.splat(1023.0), k));
+    s.lookup_scaled(index, f64::QUARTERS)
+}
+
+impl<const K: usize> Op<f64, K> for LogSumExpGrad {
+    type Total = ();
+    type Partial = ();
+    const ELEMENTWISE: bool = true;
+
+    fn begin(&self, _: usize) {}
+    #[inline(always)]
+    fn sweep<S: Wide<f64>>(&self, _: S, (): &(), _: [Row<'_, f64>; K]) {}
+    #[inline(always)]
+    fn merge(&self, (): &mut (), (): ()) {}
+    fn next(&self, (): &mut ()) -> Next {
+        Next::Finish
+    }
+
+    #[inline(always)]
+    fn finish<S: Wide<f64>>(&self, s: S, (): &(), chunk: RowIo<'_, f64, K>) {
+        self.chunk(s, chunk);
+    }
+
+    #[inline(always)]
+    fn rows<S: Wide<f64>, R: Rows<f64, K>>(&self, s: S, rows: &R) {
+        for i in 0..rows.count() {
+            self.chunk(s, rows.get(i));
+        }
+    }
+
+    #[inline(always)]
+    fn panel<S: Wide<f64>, const P: usize>(&self, s: S, panel: PanelIo<'_, f64, K>) -> bool {
+        for i in 0..panel.rows() {
+            for p in 0..P {
+                let mut inputs = [s.splat(0.0); K];
+                for k in 0..K {
+                    inputs[k] = panel.load(s, k, i, p);
+                }
+                panel.store(s, i, p, self.inputs(s, inputs));
+            }
+        }
+        true
+    }
+}
