@@ -67,8 +67,10 @@ from softlane._core import (
     softmin,
     threads,
 )
+from softlane._state import LogSumExpState
 
 __all__ = [
+    "LogSumExpState",
     "__version__",
     "get_num_threads",
     "log_sigmoid",

@@ -23,6 +23,13 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 __all__ = [
     "__version__",
+    "_array",
+    "_output",
+    "_state_empty",
+    "_state_merge",
+    "_state_normalise",
+    "_state_result",
+    "_state_update",
     "get_num_threads",
     "log_sigmoid",
     "log_softmax",
@@ -447,3 +454,23 @@ class threads:
     ) -> None: ...
 
 def show_config() -> _Config: ...
+
+# For the modules of the package alone: arrays of numbers are contiguous and of one dimension.
+def _array(name: str, object: object) -> NDArray[Any]: ...
+def _output(out: object, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]: ...
+def _state_empty(lanes: int) -> NDArray[np.uint64]: ...
+def _state_update(
+    words: NDArray[np.uint64],
+    x: NDArray[np.float32] | NDArray[np.float64],
+    len: int,
+    num_threads: SupportsIndex | None,
+) -> None: ...
+def _state_merge(words: NDArray[np.uint64], others: NDArray[np.uint64]) -> None: ...
+def _state_result(words: NDArray[np.uint64]) -> NDArray[np.float64]: ...
+def _state_normalise(
+    words: NDArray[np.uint64],
+    x: NDArray[np.float32] | NDArray[np.float64],
+    len: int,
+    log: bool,
+    num_threads: SupportsIndex | None,
+) -> None: ...

@@ -6,6 +6,8 @@
 mod run;
 mod sigmoid;
 mod softmax;
+#[cfg_attr(not(feature = "python"), allow(dead_code))]
+pub(crate) mod state;
 
 pub use crate::kernels::weighted::Want;
 pub use sigmoid::{log_sigmoid, sigmoid};

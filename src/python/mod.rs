@@ -7,6 +7,7 @@
 //! * `inputs`: whatever counts as an array becomes a NumPy array. `arrays`: its memory as views; unsafe code.
 //! * `threads`: how many threads, and who decides it.
 //! * `outputs`: where the result goes. `call`: the work, without the GIL where it is long; Ctrl-C.
+//! * `state`: what the Python class `LogSumExpState` is made of.
 //! * `errors`: errors to exceptions.
 // The docstrings of Python functions are numpydoc, which Markdown's rules do not fit.
 #![allow(clippy::doc_lazy_continuation)]
@@ -18,6 +19,7 @@ mod errors;
 mod functions;
 mod inputs;
 mod outputs;
+mod state;
 mod threads;
 
 use pyo3::prelude::*;
@@ -30,6 +32,10 @@ mod _core {
     #[pymodule_export]
     use super::functions::{
         log_sigmoid, log_softmax, logsumexp, show_config, sigmoid, softmax, softmax_jvp, softmax_vjp, softmin,
+    };
+    #[pymodule_export]
+    use super::state::{
+        array, output, state_empty, state_merge, state_normalise, state_result, state_update,
     };
     #[pymodule_export]
     use super::threads::{Threads, get_num_threads, set_num_threads};
