@@ -258,186 +258,98 @@ def logsumexp(
     keepdims: bool = False, return_sign: bool,
     out: NDArray[Any] | None = None, dtype: _DType = None, num_threads: _Count = None,
 ) -> Any: ...
+@overload
+def sigmoid(
+    x: _Array, /, *,
+    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def sigmoid(
+    x: _Array, /, *,
+    out: None = None, dtype: type[_Float] | np.dtype[_Float], num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def sigmoid(
+    x: NDArray[_Float] | _Float, /, *,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def sigmoid(
+    x: _Exact | _Numbers, /, *,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def sigmoid(
+    x: _Array, /, *,
+    out: None = None, dtype: _DType = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def log_sigmoid(
+    x: _Array, /, *,
+    out: _Out, dtype: _DType = None, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def log_sigmoid(
+    x: _Array, /, *,
+    out: None = None, dtype: type[_Float] | np.dtype[_Float], num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def log_sigmoid(
+    x: NDArray[_Float] | _Float, /, *,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def log_sigmoid(
+    x: _Exact | _Numbers, /, *,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def log_sigmoid(
+    x: _Array, /, *,
+    out: None = None, dtype: _DType = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def softmax_vjp(
+    y: _Array, dy: _Array, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: _Out, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def softmax_vjp(
+    y: NDArray[_Float] | _Float, dy: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def softmax_vjp(
+    y: _Exact | _Numbers, dy: _Exact | _Numbers, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def softmax_vjp(
+    y: _Array, dy: _Array, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
+@overload
+def softmax_jvp(
+    y: _Array, dx: _Array, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: _Out, num_threads: _Count = None,
+) -> _Out: ...
+@overload
+def softmax_jvp(
+    y: NDArray[_Float] | _Float, dx: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+) -> NDArray[_Float]: ...
+@overload
+def softmax_jvp(
+    y: _Exact | _Numbers, dx: _Exact | _Numbers, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def softmax_jvp(
+    y: _Array, dx: _Array, /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+) -> NDArray[Any]: ...
 # fmt: on
 
-@overload
-def softmax_vjp(
-    y: _Array,
-    dy: _Array,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: _Out,
-    num_threads: SupportsIndex | None = None,
-) -> _Out: ...
-@overload
-def softmax_vjp(
-    y: NDArray[_Float] | _Float,
-    dy: NDArray[_Float] | _Float,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[_Float]: ...
-@overload
-def softmax_vjp(
-    y: _Exact | _Numbers,
-    dy: _Exact | _Numbers,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[np.float64]: ...
-@overload
-def softmax_vjp(
-    y: _Array,
-    dy: _Array,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[Any]: ...
-@overload
-def softmax_jvp(
-    y: _Array,
-    dx: _Array,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: _Out,
-    num_threads: SupportsIndex | None = None,
-) -> _Out: ...
-@overload
-def softmax_jvp(
-    y: NDArray[_Float] | _Float,
-    dx: NDArray[_Float] | _Float,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[_Float]: ...
-@overload
-def softmax_jvp(
-    y: _Exact | _Numbers,
-    dx: _Exact | _Numbers,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[np.float64]: ...
-@overload
-def softmax_jvp(
-    y: _Array,
-    dx: _Array,
-    /,
-    axis: _Axis = -1,
-    *,
-    temperature: _Real = 1.0,
-    out: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[Any]: ...
-@overload
-def sigmoid(
-    x: _Array,
-    /,
-    *,
-    out: _Out,
-    dtype: DTypeLike | None = None,
-    num_threads: SupportsIndex | None = None,
-) -> _Out: ...
-@overload
-def sigmoid(
-    x: _Array,
-    /,
-    *,
-    out: None = None,
-    dtype: type[_Float] | np.dtype[_Float],
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[_Float]: ...
-@overload
-def sigmoid(
-    x: NDArray[_Float] | _Float,
-    /,
-    *,
-    out: None = None,
-    dtype: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[_Float]: ...
-@overload
-def sigmoid(
-    x: _Exact | _Numbers,
-    /,
-    *,
-    out: None = None,
-    dtype: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[np.float64]: ...
-@overload
-def sigmoid(
-    x: _Array,
-    /,
-    *,
-    out: None = None,
-    dtype: DTypeLike | None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[Any]: ...
-@overload
-def log_sigmoid(
-    x: _Array,
-    /,
-    *,
-    out: _Out,
-    dtype: DTypeLike | None = None,
-    num_threads: SupportsIndex | None = None,
-) -> _Out: ...
-@overload
-def log_sigmoid(
-    x: _Array,
-    /,
-    *,
-    out: None = None,
-    dtype: type[_Float] | np.dtype[_Float],
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[_Float]: ...
-@overload
-def log_sigmoid(
-    x: NDArray[_Float] | _Float,
-    /,
-    *,
-    out: None = None,
-    dtype: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[_Float]: ...
-@overload
-def log_sigmoid(
-    x: _Exact | _Numbers,
-    /,
-    *,
-    out: None = None,
-    dtype: None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[np.float64]: ...
-@overload
-def log_sigmoid(
-    x: _Array,
-    /,
-    *,
-    out: None = None,
-    dtype: DTypeLike | None = None,
-    num_threads: SupportsIndex | None = None,
-) -> NDArray[Any]: ...
 def set_num_threads(n: SupportsIndex) -> None: ...
 def get_num_threads() -> int: ...
 
@@ -455,22 +367,14 @@ class threads:
 
 def show_config() -> _Config: ...
 
-# For the modules of the package alone: arrays of numbers are contiguous and of one dimension.
+# For the modules of the package alone. Words and rows are contiguous and of one dimension.
+_Words: TypeAlias = NDArray[np.uint64]
+_Rows: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+
 def _array(name: str, object: object) -> NDArray[Any]: ...
 def _output(out: object, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]: ...
-def _state_empty(lanes: int) -> NDArray[np.uint64]: ...
-def _state_update(
-    words: NDArray[np.uint64],
-    x: NDArray[np.float32] | NDArray[np.float64],
-    len: int,
-    num_threads: SupportsIndex | None,
-) -> None: ...
-def _state_merge(words: NDArray[np.uint64], others: NDArray[np.uint64]) -> None: ...
-def _state_result(words: NDArray[np.uint64]) -> NDArray[np.float64]: ...
-def _state_normalise(
-    words: NDArray[np.uint64],
-    x: NDArray[np.float32] | NDArray[np.float64],
-    len: int,
-    log: bool,
-    num_threads: SupportsIndex | None,
-) -> None: ...
+def _state_empty(lanes: int) -> _Words: ...
+def _state_update(words: _Words, x: _Rows, len: int, num_threads: _Count) -> None: ...
+def _state_merge(words: _Words, others: _Words) -> None: ...
+def _state_result(words: _Words) -> NDArray[np.float64]: ...
+def _state_normalise(words: _Words, x: _Rows, len: int, log: bool, num_threads: _Count) -> None: ...

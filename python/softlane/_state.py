@@ -1,7 +1,7 @@
 """logsumexp of what comes in pieces: streamed, or spread over processes."""
 
 import math
-from typing import Any, Self, SupportsIndex, TypeAlias, cast
+from typing import Any, Self, SupportsIndex, TypeAlias
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
@@ -357,7 +357,8 @@ class LogSumExpState:
             return out
         with np.errstate(all="ignore"):
             result = rows.restored(x).astype(dtype, copy=False)
-        return cast(_Array, result[()])
+        scalar_or_array: _Array = result[()]
+        return scalar_or_array
 
     def _check_lanes(self, name: str, shape: tuple[int, ...]) -> None:
         if self._shape is not None and shape != self._shape:

@@ -268,9 +268,10 @@ impl Whole {
         DoubleDouble { hi: scaled_by(product.hi, exponent), lo: scaled_by(product.lo, exponent) }
     }
 
-    /// The sum beside its largest term, less so many of these: `ties - less + rest / exp(max)`.
-    pub fn beside(&self, less: u128) -> DoubleDouble {
-        split(self.ties.wrapping_sub(less)).add(self.rest())
+    /// The sum beside its largest term; and less this one term, which is 1.
+    pub fn beside(&self) -> [DoubleDouble; 2] {
+        let rest = self.rest();
+        [split(self.ties).add(rest), split(self.ties.wrapping_sub(1)).add(rest)]
     }
 
     /// The total in words.
@@ -366,20 +367,20 @@ mod tests {
     fn what_lies_far_below_is_kept_beside_certainty() {
         let mut total = row(0.0, 1, 0.0);
         total.merge(&row(-700.0, 1, 1.0));
-        let beside = total.beside(1).hi;
+        let beside = total.beside()[1].hi;
         let expected = 2.0 * (-700.0f64).exp();
         assert!((beside / expected - 1.0).abs() < 1e-15, "{beside:e}");
-        assert_eq!(total.beside(0).hi, 1.0);
+        assert_eq!(total.beside()[0].hi, 1.0);
     }
 
     #[test]
     fn self_merges_double() {
         let mut total = row(1.0, 3, 0.5);
         total.merge(&row(2.0, 1, 0.0));
-        let before = total.beside(0).hi;
+        let before = total.beside()[0].hi;
         for _ in 0..80 {
             total.merge(&total.clone());
         }
-        assert_eq!(total.beside(0).hi, before * 2.0f64.powi(80));
+        assert_eq!(total.beside()[0].hi, before * 2.0f64.powi(80));
     }
 }

@@ -155,8 +155,7 @@ fn for_each_share(words: &[u64], isa: Isa, mut f: impl FnMut(usize, Share, f64))
             let total = Whole::from_words(words);
             shares[i].max = total.max;
             if total.max.is_finite() {
-                shares[i].sum = total.beside(0);
-                others[i] = total.beside(1);
+                [shares[i].sum, others[i]] = total.beside();
             }
         }
         let logs = f64::dispatch(isa, LogKernel { others: &others });
