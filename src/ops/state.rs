@@ -97,12 +97,13 @@ pub fn result(words: &[u64], out: &mut [f64], options: &Options<'_>) -> Result<(
     })
 }
 
-/// The softmax, in place, of rows of `len` elements that the state of each lane has seen; or its logarithm, if `LOG`.
+/// The softmax, in place, of rows of `len` elements that the state of each lane has seen; or its logarithm.
 /// Fails before anything is written if an entry of `x` is larger than what was seen.
-pub fn normalise<E: Dispatch, const LOG: bool>(
+pub fn normalise<E: Dispatch>(
     words: &[u64],
     x: &mut [E],
     len: usize,
+    is_log: bool,
     options: &Options<'_>,
 ) -> Result<(), Error> {
     let isa = options.checked_isa()?;
@@ -131,7 +132,7 @@ pub fn normalise<E: Dispatch, const LOG: bool>(
         let (x, words) = &mut *task;
         let mut shares = Vec::with_capacity(x.len() / len);
         for_each_share(words, isa, |_, share, _| shares.push(share));
-        E::dispatch(isa, ShareKernel::<E, LOG> { x, len, shares: &shares });
+        E::dispatch(isa, ShareKernel { x, len, shares: &shares, is_log });
     })
 }
 
@@ -204,21 +205,22 @@ impl<E: Dispatch> Kernel<E> for ForeignKernel<'_, E> {
     }
 }
 
-struct ShareKernel<'a, E, const LOG: bool> {
+struct ShareKernel<'a, E> {
     x: &'a mut [E],
     len: usize,
     shares: &'a [Share],
+    is_log: bool,
 }
 
-impl<E: Dispatch, const LOG: bool> Kernel<E> for ShareKernel<'_, E, LOG> {
+impl<E: Dispatch> Kernel<E> for ShareKernel<'_, E> {
     type Output = ();
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) {
-        let Self { x, len, shares } = self;
+        let Self { x, len, shares, is_log } = self;
         let whole = x.len();
         let rows = RowIo::<E, 1>::packed(x, whole);
         for i in 0..shares.len() {
-            share::<E, S, LOG>(s, rows.part(i * len, len), &shares[i]);
+            share(s, rows.part(i * len, len), &shares[i], is_log);
         }
     }
 }

@@ -120,10 +120,7 @@ fn normalise<E: Dispatch + Element>(
     let py = words.py();
     let threads = threads::in_force(py, num_threads)?;
     let (words, x) = (words.as_slice()?, x.as_slice_mut()?);
-    run(py, x.len(), threads, |options| match log {
-        true => state::normalise::<E, true>(words, x, len, options),
-        false => state::normalise::<E, false>(words, x, len, options),
-    })
+    run(py, x.len(), threads, |options| state::normalise(words, x, len, log, options))
 }
 
 /// Runs `work`, without the GIL where it is long.

@@ -63,14 +63,14 @@ pub struct Share {
     pub log: f64,
 }
 
-/// The softmax of the entries of a row within a whole, in place; or its logarithm, if `LOG`.
+/// The softmax of the entries of a row within a whole, in place; or its logarithm.
 #[inline(always)]
-pub fn share<E: ExpConstants, S: Wide<E>, const LOG: bool>(s: S, row: RowIo<'_, E, 1>, share: &Share) {
+pub fn share<E: ExpConstants, S: Wide<E>>(s: S, row: RowIo<'_, E, 1>, share: &Share, is_log: bool) {
     if !share.max.is_finite() {
         return row.fill(E::NAN);
     }
     let (x, max) = (row.input(0), E::from_f64(share.max));
-    if LOG {
+    if is_log {
         let (max, log) = (s.splat(max), s.splat(E::from_f64(share.log)));
         for i in 0..x.vectors() {
             row.store(s, i, s.sub(s.sub(x.load(s, i), max), log));
