@@ -324,7 +324,15 @@ class LogSumExpState:
         """
         return self._normalised(chunk, axis, out, log=True)
 
-    def _normalised(self, chunk: object, axis: _Axis, out: _Array | None, *, log: bool) -> _Array:
+    def _normalised(
+        self,
+        chunk: object,
+        axis: _Axis,
+        out: _Array | None,
+        *,
+        log: bool,
+        checked: bool = True,
+    ) -> _Array:
         rows = _Rows(chunk, axis)
         self._check_lanes("chunk", rows.lanes)
         dtype = result_dtype(rows.array.dtype)
@@ -349,7 +357,7 @@ class LogSumExpState:
             else rows.contiguous(compute, copy=True)
         )
         if x.size > 0:
-            _core._state_normalise(words, x, rows.length, log, None)
+            _core._state_normalise(words, x, rows.length, log, checked, None)
         if out is not None and target is not None:
             if not in_place:
                 with np.errstate(all="ignore"):
@@ -359,6 +367,13 @@ class LogSumExpState:
             result = rows.restored(x).astype(dtype, copy=False)
         scalar_or_array: _Array = result[()]
         return scalar_or_array
+
+    def _of_recomputed(self, chunk: _Array, *, log: bool) -> _Array:
+        """Return softmax, in place, or log_softmax, of entries that were computed once more.
+
+        Their last places may have changed, and have put one above the maximum.
+        """
+        return self._normalised(chunk, -1, None if log else chunk, log=log, checked=False)
 
     def _check_lanes(self, name: str, shape: tuple[int, ...]) -> None:
         if self._shape is not None and shape != self._shape:

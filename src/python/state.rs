@@ -102,12 +102,13 @@ pub(super) fn state_normalise(
     x: &Bound<'_, PyAny>,
     len: usize,
     log: bool,
+    checked: bool,
     num_threads: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
     if let Ok(x) = x.extract() {
-        return normalise::<f32>(words, x, len, log, num_threads);
+        return normalise::<f32>(words, x, len, log, checked, num_threads);
     }
-    normalise::<f64>(words, x.extract()?, len, log, num_threads)
+    normalise::<f64>(words, x.extract()?, len, log, checked, num_threads)
 }
 
 fn normalise<E: Dispatch + Element>(
@@ -115,12 +116,13 @@ fn normalise<E: Dispatch + Element>(
     mut x: PyReadwriteArray1<'_, E>,
     len: usize,
     log: bool,
+    checked: bool,
     num_threads: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
     let py = words.py();
     let threads = threads::in_force(py, num_threads)?;
     let (words, x) = (words.as_slice()?, x.as_slice_mut()?);
-    run(py, x.len(), threads, |options| state::normalise(words, x, len, log, options))
+    run(py, x.len(), threads, |options| state::normalise(words, x, len, log, checked, options))
 }
 
 /// Runs `work`, without the GIL where it is long.
