@@ -67,12 +67,15 @@ from softlane._core import (
     softmin,
     threads,
 )
+from softlane._linear import linear_cross_entropy, linear_cross_entropy_value_and_grad
 from softlane._state import LogSumExpState
 
 __all__ = [
     "LogSumExpState",
     "__version__",
     "get_num_threads",
+    "linear_cross_entropy",
+    "linear_cross_entropy_value_and_grad",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
