@@ -145,6 +145,10 @@ pub trait WideScalar<E>: Copy + Default + Send + Sync {
     fn to_f64(self) -> f64;
     /// What the leading part lacks.
     fn rest(self) -> f64;
+    /// Exact widening.
+    fn to_double_double(self) -> DoubleDouble;
+    /// The nearest, or almost.
+    fn from_double_double(x: DoubleDouble) -> Self;
 }
 
 impl WideScalar<f32> for f64 {
@@ -181,6 +185,14 @@ impl WideScalar<f32> for f64 {
     fn rest(self) -> f64 {
         0.0
     }
+    #[inline(always)]
+    fn to_double_double(self) -> DoubleDouble {
+        DoubleDouble { hi: self, lo: 0.0 }
+    }
+    #[inline(always)]
+    fn from_double_double(x: DoubleDouble) -> Self {
+        x.hi
+    }
 }
 
 /// An unevaluated sum `hi + lo` with `|lo| <= ulp(hi)/2`: about 106 bits.
@@ -190,6 +202,26 @@ pub struct DoubleDouble {
     pub hi: f64,
     /// What the rounding left.
     pub lo: f64,
+}
+
+impl DoubleDouble {
+    /// The quotient by a number, good to some units of the last place of `lo`.
+    #[inline(always)]
+    pub fn over(self, divisor: f64) -> Self {
+        let quotient = self.hi / divisor;
+        let left = (-quotient).mul_add(divisor, self.hi) + self.lo;
+        let (hi, lo) = two_sum(quotient, left / divisor);
+        Self { hi, lo }
+    }
+
+    /// The product with a number, as good.
+    #[inline(always)]
+    pub fn times(self, factor: f64) -> Self {
+        let product = self.hi * factor;
+        let left = self.lo.mul_add(factor, self.hi.mul_add(factor, -product));
+        let (hi, lo) = two_sum(product, left);
+        Self { hi, lo }
+    }
 }
 
 /// Knuth's two-sum: `a + b` rounded, and the exact error.
@@ -237,6 +269,14 @@ impl WideScalar<f64> for DoubleDouble {
     #[inline(always)]
     fn rest(self) -> f64 {
         self.lo
+    }
+    #[inline(always)]
+    fn to_double_double(self) -> DoubleDouble {
+        self
+    }
+    #[inline(always)]
+    fn from_double_double(x: DoubleDouble) -> Self {
+        x
     }
 }
 

@@ -59,6 +59,8 @@ pub enum Error {
     UnsupportedType(&'static str),
     /// An instruction set was asked for that does not exist or that this machine lacks.
     Isa(String),
+    /// An entry is larger than all that a state has seen, so it cannot be one of them.
+    NotSeen,
     /// The caller asked to stop.
     Interrupted,
 }
@@ -86,6 +88,12 @@ impl fmt::Display for Error {
             Self::OutputOverlapsItself => write!(f, "the elements of `out` overlap each other in memory"),
             Self::UnsupportedType(name) => write!(f, "element type {name} is not supported"),
             Self::Isa(message) => f.write_str(message),
+            Self::NotSeen => {
+                write!(
+                    f,
+                    "chunk has an entry above all that the state has seen, expected a chunk that was part of it"
+                )
+            }
             Self::Interrupted => write!(f, "interrupted"),
         }
     }

@@ -76,12 +76,17 @@ from softlane._core import (
     softmin,
     threads,
 )
+from softlane._linear import linear_cross_entropy, linear_cross_entropy_value_and_grad
+from softlane._state import LogSumExpState
 
 __all__ = [
+    "LogSumExpState",
     "__version__",
     "binary_cross_entropy",
     "binary_cross_entropy_value_and_grad",
     "get_num_threads",
+    "linear_cross_entropy",
+    "linear_cross_entropy_value_and_grad",
     "log_sigmoid",
     "log_softmax",
     "log_softmax_jvp",

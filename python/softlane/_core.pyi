@@ -24,11 +24,13 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 # One name or parameter a line would make this four times as long.
 # fmt: off
 __all__ = [
-    "__version__", "binary_cross_entropy", "binary_cross_entropy_value_and_grad", "get_num_threads",
-    "log_sigmoid", "log_softmax", "log_softmax_jvp", "log_softmax_vjp", "logsumexp",
-    "logsumexp_vjp", "logsumexp_vjp_b", "set_num_threads", "show_config", "sigmoid", "softmax",
-    "softmax_hvp", "softmax_jacobian", "softmax_jvp", "softmax_temperature_vjp", "softmax_vjp",
-    "softmin", "threads",
+    "__version__", "_array", "_output", "_state_empty", "_state_merge", "_state_normalise",
+    "_state_result", "_state_update", "binary_cross_entropy", "binary_cross_entropy_value_and_grad",
+    "cross_entropy", "cross_entropy_value_and_grad", "get_num_threads", "log_sigmoid",
+    "log_softmax", "log_softmax_jvp", "log_softmax_vjp", "logsumexp", "logsumexp_vjp",
+    "logsumexp_vjp_b", "set_num_threads", "show_config", "sigmoid", "softmax", "softmax_hvp",
+    "softmax_jacobian", "softmax_jvp", "softmax_temperature_vjp", "softmax_vjp", "softmin",
+    "threads",
 ]
 
 # bfloat16 is ml_dtypes' own and no np.floating: what may be one of it is Any.
@@ -527,3 +529,17 @@ class threads:
     ) -> None: ...
 
 def show_config() -> _Config: ...
+
+# For the modules of the package alone. Words and rows are contiguous and of one dimension.
+_Words: TypeAlias = NDArray[np.uint64]
+_Rows: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+
+def _array(name: str, object: object) -> NDArray[Any]: ...
+def _output(out: object, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]: ...
+def _state_empty(lanes: int) -> _Words: ...
+def _state_update(words: _Words, x: _Rows, len: int, num_threads: _Count) -> None: ...
+def _state_merge(words: _Words, others: _Words) -> None: ...
+def _state_result(words: _Words) -> NDArray[np.float64]: ...
+def _state_normalise(
+    words: _Words, x: _Rows, len: int, log: bool, checked: bool, num_threads: _Count
+) -> None: ...

@@ -5,6 +5,7 @@ pub mod exp;
 pub mod fixed;
 pub mod ln;
 pub mod sum;
+pub mod whole;
 
 use crate::element::Compute;
 use crate::simd::Simd;

@@ -10,6 +10,8 @@ mod losses;
 mod run;
 mod sigmoid;
 mod softmax;
+#[cfg_attr(not(feature = "python"), allow(dead_code))]
+pub(crate) mod state;
 
 pub use crate::kernels::weighted::Want;
 pub use binary::{Weighting, binary_cross_entropy, binary_cross_entropy_value_and_grad};

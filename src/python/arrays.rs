@@ -160,6 +160,11 @@ impl<'py> Array<'py> {
         self.dtype
     }
 
+    /// The array itself.
+    pub(super) fn into_object(self) -> Bound<'py, PyUntypedArray> {
+        self.object
+    }
+
     pub(super) fn shape(&self) -> &[usize] {
         self.object.shape()
     }

@@ -98,12 +98,15 @@ pub(super) fn worked(
 }
 
 /// Short work, with the GIL.
-fn attached(py: Python<'_>, work: impl FnOnce(&dyn Fn() -> bool) -> Result<(), Error>) -> PyResult<()> {
+pub(super) fn attached(
+    py: Python<'_>,
+    work: impl FnOnce(&dyn Fn() -> bool) -> Result<(), Error>,
+) -> PyResult<()> {
     to_python(py, catch_unwind(AssertUnwindSafe(|| work(&|| true))))
 }
 
 /// Long work, without the GIL, so that other Python code runs meanwhile. Ctrl-C stops it.
-fn detached(
+pub(super) fn detached(
     py: Python<'_>,
     work: impl FnOnce(&dyn Fn() -> bool) -> Result<(), Error> + Send,
 ) -> PyResult<()> {

@@ -7,6 +7,7 @@
 //! * `inputs`: whatever counts as an array becomes a NumPy array. `arrays`: its memory as views; unsafe code.
 //! * `losses`: the arguments of losses. `threads`: how many threads, and who decides it.
 //! * `outputs`: where the result goes. `call`: the work, without the GIL where it is long; Ctrl-C.
+//! * `state`: what the Python class `LogSumExpState` is made of.
 //! * `errors`: errors to exceptions.
 // The docstrings of Python functions are numpydoc, which Markdown's rules do not fit.
 #![allow(clippy::doc_lazy_continuation)]
@@ -21,6 +22,7 @@ mod gradients;
 mod inputs;
 mod losses;
 mod outputs;
+mod state;
 mod threads;
 
 use pyo3::prelude::*;
@@ -40,6 +42,10 @@ mod _core {
     use super::gradients::{
         log_softmax_jvp, log_softmax_vjp, logsumexp_vjp, logsumexp_vjp_b, softmax_hvp, softmax_jacobian,
         softmax_temperature_vjp,
+    };
+    #[pymodule_export]
+    use super::state::{
+        array, output, state_empty, state_merge, state_normalise, state_result, state_update,
     };
     #[pymodule_export]
     use super::threads::{Threads, get_num_threads, set_num_threads};

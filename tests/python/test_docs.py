@@ -30,7 +30,7 @@ def run_examples(text: str, name: str) -> int:
 def docstring(name: str) -> str:
     text = getattr(softlane, name).__doc__
     assert text, f"softlane.{name} has no docstring"
-    return str(text)
+    return inspect.cleandoc(text)  # those of Python's own functions are indented
 
 
 def documented_parameters(text: str) -> list[str]:
@@ -47,6 +47,14 @@ def test_package_examples() -> None:
 @pytest.mark.parametrize("name", PUBLIC)
 def test_examples(name: str) -> None:
     assert run_examples(docstring(name), name) > 0
+
+
+@pytest.mark.parametrize("name", ["update", "result", "softmax", "log_softmax"])
+def test_examples_of_the_methods_of_a_state(name: str) -> None:
+    method = getattr(softlane.LogSumExpState, name)
+    assert run_examples(method.__doc__, name) > 0
+    parameters = [*inspect.signature(method).parameters][1:]
+    assert documented_parameters(inspect.cleandoc(method.__doc__)) == parameters
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -15,7 +15,7 @@ mod log;
 mod panel;
 mod rows;
 
-pub use self::log::{LogSoftmax, LogSumExp};
+pub use self::log::{LogSoftmax, LogSumExp, Seen, Share, Whole, exceeds, seen, share};
 
 use self::panel::{inverses, panel_max};
 use self::rows::{Piped, piped_rows};

@@ -8,7 +8,10 @@
 #![forbid(unsafe_code)]
 
 mod panel;
+mod seen;
 mod sums;
+
+pub use self::seen::{Seen, Share, Whole, exceeds, seen, share};
 
 use self::sums::{APART, Log, LogPartial, LogSum, LogTotal, Stage, ratio};
 use super::rows::{Piped, piped_rows};

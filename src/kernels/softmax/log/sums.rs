@@ -177,18 +177,30 @@ impl<E: ExpConstants> LogSum<E> {
     /// As above, with the shift of the maximum at hand.
     #[inline(always)]
     pub(super) fn log_beside<S: Wide<E>>(&self, s: S, total: &LogTotal<E>, shift: &Shift<S::V>) -> Log<S::V> {
+        let (others, ties) = self.others(s, total, shift);
+        let more = s.splat(E::from_f64(ties - 1.0));
+        let (high, low) = s.wide_ln_1p(s.wide_splat(others), shift.top, more);
+        Log { max: s.splat(total.sums.max), high, low }
+    }
+
+    /// The terms other than the largest, and how many of these there are. Where ties were not counted, all but one are
+    /// among the others.
+    #[inline(always)]
+    pub(super) fn others<S: Wide<E>>(
+        &self,
+        s: S,
+        total: &LogTotal<E>,
+        shift: &Shift<S::V>,
+    ) -> (E::Wide, f64) {
         let sums = &total.sums;
         let top = first(s, shift.top);
-        let (others, ties) = match (total.others, sums.sweep) {
+        match (total.others, sums.sweep) {
             (Some(others), _) => (others, total.ties),
             (None, Sweep::MaxAndSum) => {
                 (sums.sum.sum.grow(first(s, shift.growth)).add(E::Wide::widened(E::ZERO - top)), 1.0)
             }
             (None, _) => (sums.sum.sum.add(E::Wide::widened(E::ZERO - top)), 1.0),
-        };
-        let more = s.splat(E::from_f64(ties - 1.0));
-        let (high, low) = s.wide_ln_1p(s.wide_splat(others), shift.top, more);
-        Log { max: s.splat(sums.max), high, low }
+        }
     }
 }
 
