@@ -49,6 +49,33 @@ pub enum Error {
         /// Where it is.
         position: Vec<usize>,
     },
+    /// A number is not what it must be.
+    Number {
+        /// The argument that was refused.
+        argument: &'static str,
+        /// What it must be.
+        want: &'static str,
+        /// What it is.
+        got: f64,
+    },
+    /// An option is not of the kind it must be.
+    Option {
+        /// The argument that was refused.
+        argument: &'static str,
+        /// What it must be.
+        want: &'static str,
+    },
+    /// A label is no class.
+    Label {
+        /// The first that is none.
+        got: i128,
+        /// How many classes there are.
+        classes: usize,
+        /// Where it is.
+        position: Vec<usize>,
+    },
+    /// Labels of this type could be classes or probabilities.
+    LabelType(&'static str),
     /// The temperature is not a finite number above zero.
     Temperature(f64),
     /// A view reaches outside the memory it was made from.
@@ -80,6 +107,14 @@ impl fmt::Display for Error {
             }
             Self::Element { argument, want, got, position } => {
                 write!(f, "{argument} must be {want}, got {got} at {position:?}")
+            }
+            Self::Number { argument, want, got } => write!(f, "{argument} must be {want}, got {got}"),
+            Self::Option { argument, want } => write!(f, "{argument} must be {want}"),
+            Self::Label { got, classes, position } => {
+                write!(f, "labels must be from 0 to {}, got {got} at {position:?}", *classes as i128 - 1)
+            }
+            Self::LabelType(got) => {
+                write!(f, "labels has dtype {got}, expected integers (classes) or floats (probabilities)")
             }
             Self::Temperature(got) => {
                 write!(f, "temperature must be a finite number above 0, got {got}")

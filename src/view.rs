@@ -15,8 +15,10 @@ use crate::layout::{Dim, Offsets, Placement, Plan, extent, overlaps_itself};
 use crate::simd::{PanelIo, Row, RowIo, SpacedRows};
 
 mod convert;
+mod scalar;
 
 pub(crate) use convert::{Block, Read, Write};
+pub(crate) use scalar::IGNORED;
 
 /// The memory of an array.
 #[derive(Clone, Copy, Debug)]

@@ -378,6 +378,36 @@ def binary_cross_entropy_value_and_grad(
     out: None = None, num_threads: _Count = None,
 ) -> tuple[Any, NDArray[Any]]: ...
 @overload
+def cross_entropy(
+    logits: _Array, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Array | None = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0,
+    reduction: Literal["mean", "sum", "none"] = "mean", z_loss: _Real = 0.0, where: _Mask = None,
+    return_lse: Literal[False] = False, num_threads: _Count = None,
+) -> Any: ...
+@overload
+def cross_entropy(
+    logits: _Array, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Array | None = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0,
+    reduction: Literal["mean", "sum", "none"] = "mean", z_loss: _Real = 0.0, where: _Mask = None,
+    return_lse: bool, num_threads: _Count = None,
+) -> Any: ...
+@overload
+def cross_entropy_value_and_grad(
+    logits: _Array, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Array | None = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0,
+    reduction: Literal["mean", "sum", "none"] = "mean", z_loss: _Real = 0.0, where: _Mask = None,
+    return_lse: Literal[False] = False, dloss: _Array | None = None,
+    out: NDArray[Any] | None = None, num_threads: _Count = None,
+) -> tuple[Any, NDArray[Any]]: ...
+@overload
+def cross_entropy_value_and_grad(
+    logits: _Array, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Array | None = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0,
+    reduction: Literal["mean", "sum", "none"] = "mean", z_loss: _Real = 0.0, where: _Mask = None,
+    return_lse: bool, dloss: _Array | None = None, out: NDArray[Any] | None = None,
+    num_threads: _Count = None,
+) -> Any: ...
+@overload
 def logsumexp_vjp(
     x: _Array, lse: _Array, dlse: _Array, /, axis: _Axis = None, *, b: _Array | None = None,
     sign: _Array | None = None, where: _Mask = None, out: _Out, num_threads: _Count = None,

@@ -9,6 +9,7 @@ pub mod binary;
 pub mod log_softmax_grad;
 pub mod logsumexp_grad;
 pub mod sigmoid;
+pub mod soft_targets;
 pub mod softmax;
 pub mod softmax_covariance;
 pub mod softmax_grad;

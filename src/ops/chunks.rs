@@ -91,7 +91,7 @@ pub(super) fn span<E: Dispatch>(chunk: usize, len: usize) -> Range<usize> {
 }
 
 /// The indices of an element.
-fn position(mut index: usize, shape: &[usize]) -> Vec<usize> {
+pub(super) fn position(mut index: usize, shape: &[usize]) -> Vec<usize> {
     let mut position = shape.to_vec();
     for (i, &size) in position.iter_mut().zip(shape).rev() {
         *i = index % size;

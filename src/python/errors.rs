@@ -1,6 +1,6 @@
 //! The crate's errors as Python exceptions, in Python's spelling.
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyFloat, PyType};
@@ -28,6 +28,15 @@ pub(super) fn to_python(py: Python<'_>, error: Error) -> PyErr {
             PyFloat::new(py, got),
             tuple(&position)
         )),
+        Error::Number { argument, want, got } => {
+            PyValueError::new_err(format!("{argument} must be {want}, got {}", PyFloat::new(py, got)))
+        }
+        Error::Label { got, classes, position } => PyIndexError::new_err(format!(
+            "labels must be from 0 to {} or ignore_index, got {got} at {}",
+            classes as i128 - 1,
+            tuple(&position)
+        )),
+        Error::Option { .. } | Error::LabelType(_) => PyTypeError::new_err(error.to_string()),
         Error::UnsupportedType(_) => PyTypeError::new_err(error.to_string()),
         other => PyValueError::new_err(other.to_string()),
     }

@@ -2,7 +2,7 @@
 //!
 //! Python only hands arrays over. A call goes through these files in this order:
 //!
-//! * `functions`, `gradients`, `binary`: the functions themselves, their signatures and docstrings.
+//! * `functions`, `gradients`, `binary`, `cross_entropy`: the functions themselves, their signatures and docstrings.
 //! * `arguments`: axis, dtype and number of threads, checked.
 //! * `inputs`: whatever counts as an array becomes a NumPy array. `arrays`: its memory as views; unsafe code.
 //! * `losses`: the arguments of losses. `threads`: how many threads, and who decides it.
@@ -16,6 +16,7 @@ mod arguments;
 mod arrays;
 mod binary;
 mod call;
+mod cross_entropy;
 mod errors;
 mod functions;
 mod gradients;
@@ -34,6 +35,8 @@ mod _core {
 
     #[pymodule_export]
     use super::binary::{binary_cross_entropy, binary_cross_entropy_value_and_grad};
+    #[pymodule_export]
+    use super::cross_entropy::{cross_entropy, cross_entropy_value_and_grad};
     #[pymodule_export]
     use super::functions::{
         log_sigmoid, log_softmax, logsumexp, show_config, sigmoid, softmax, softmax_jvp, softmax_vjp, softmin,

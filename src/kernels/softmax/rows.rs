@@ -15,12 +15,12 @@ pub(super) trait Piped<E: ExpConstants>: Op<E, 1> {
 
     fn softmax(&self) -> &Softmax<E>;
 
-    /// What all results of a row are made with, given its maximum and the sum of its exponentials; `None` where the row
+    /// What all results of a row, by its number, are made with, given its maximum and the sum of its exponentials; `None` where the row
     /// is NaN throughout.
     fn settled<S: Wide<E>>(
         &self,
         s: S,
-        row: RowIo<'_, E, 1>,
+        row: (RowIo<'_, E, 1>, usize),
         max: E,
         shift: &Shift<S::V>,
         sum: E::Wide,
@@ -166,7 +166,7 @@ pub(super) fn piped_rows<E: ExpConstants, P: Piped<E>, S: Wide<E>, R: Rows<E, 1>
             }
         }
         before = match found {
-            Some(sum) => match p.settled(s, row, row_max, &shift, sum) {
+            Some(sum) => match p.settled(s, (row, rows.lane(i - 1)), row_max, &shift, sum) {
                 Some(with) => Some((row, with)),
                 None => {
                     row.fill(E::NAN);

@@ -78,7 +78,7 @@ impl<E: ExpConstants> Piped<E> for LogSoftmax<E> {
     fn settled<S: Wide<E>>(
         &self,
         s: S,
-        row: RowIo<'_, E, 1>,
+        (row, _): (RowIo<'_, E, 1>, usize),
         max: E,
         shift: &Shift<S::V>,
         sum: E::Wide,

@@ -1,0 +1,564 @@
+//! Cross-entropy of softmax with one class a row: the loss `ln(sum(exp(x))) - x[t]` and its gradient
+//! `scale · (softmax(x) - [j = t])`.
+//!
+//! A kernel knows the logit of a row's class, and not where it is: what the gradient has there is handed back, and so is
+//! the loss.
+//!
+//! # Accuracy
+//!
+//! With m the maximum and R the other terms over the largest: the loss is `(m - x[t]) + ln(1 + R)`, terms of one sign.
+//! Where R is below 1/8 it is taken from the others alone, and not from the whole sum. The gradient at the class is
+//! `-(sum of the others) / sum`, which is R / (1 + R) if that class is the largest: nothing cancels there either.
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::panel::panel_max;
+use super::rows::{Piped, piped_rows};
+use super::{Partial, Softmax, Sweep, Total, first, rescaled, scaled};
+use crate::element::{Compute, DoubleDouble, WideScalar};
+use crate::kernels::{LaneTerms, Next, Op, Rows, fold_lanes};
+use crate::math::exp::{Exp, ExpConstants, RowShift, Shift};
+use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
+
+/// Below this the ratio R is not taken from the whole sum.
+const APART: f64 = 0.125;
+
+/// What is found of a row.
+#[derive(Debug, Default)]
+pub struct Found {
+    loss: AtomicU64,
+    lse: AtomicU64,
+    target: AtomicU64,
+}
+
+impl Found {
+    pub(in crate::kernels) fn set(&self, loss: f64, lse: f64, target: f64) {
+        self.loss.store(loss.to_bits(), Ordering::Relaxed);
+        self.lse.store(lse.to_bits(), Ordering::Relaxed);
+        self.target.store(target.to_bits(), Ordering::Relaxed);
+    }
+
+    /// The loss, not weighted.
+    pub fn loss(&self) -> f64 {
+        f64::from_bits(self.loss.load(Ordering::Relaxed))
+    }
+
+    /// `ln(sum(exp(x)))`, for its square.
+    pub fn lse(&self) -> f64 {
+        f64::from_bits(self.lse.load(Ordering::Relaxed))
+    }
+
+    /// The gradient's entry at the class.
+    pub fn target(&self) -> f64 {
+        f64::from_bits(self.target.load(Ordering::Relaxed))
+    }
+}
+
+/// What the gradient of a row is multiplied by.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    /// The cotangent of the row's loss, less the weight.
+    pub cotangent: f64,
+    /// The weight of the row's class.
+    pub weight: f64,
+    /// What of a target that is spread over the classes falls to that class.
+    pub smooth: f64,
+}
+
+/// The operation. Without the gradient it reduces, and its output is not used.
+#[derive(Clone, Copy, Debug)]
+pub struct CrossEntropy<'a, E, const GRAD: bool> {
+    softmax: Softmax<E>,
+    /// The logit of each row's class, as the row has it.
+    targets: &'a [E],
+    /// One for each row, or one for all.
+    scale: &'a [Scale],
+    z_loss: f64,
+    found: &'a [Found],
+}
+
+impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
+    /// `targets` and `found` have an entry for each lane; so has `scale`, unless it has one.
+    pub fn new(targets: &'a [E], scale: &'a [Scale], z_loss: f64, found: &'a [Found]) -> Self {
+        assert!(targets.len() == found.len() && (scale.len() == 1 || scale.len() == targets.len()));
+        Self { softmax: Softmax::new(1.0), targets, scale, z_loss, found }
+    }
+
+    #[inline(always)]
+    fn scale(&self, lane: usize) -> Scale {
+        if self.scale.len() == 1 { self.scale[0] } else { self.scale[lane] }
+    }
+
+    /// Writes what is found of a row, and gives what its exponentials are to be multiplied by, in two parts: NaN where
+    /// the row is.
+    #[inline(always)]
+    fn settle_row(&self, lane: usize, row: Sums<E>) -> [E; 2] {
+        let (target, found) = (self.targets[lane], &self.found[lane]);
+        let (max, at) = (row.max.to_f64(), target.to_f64());
+        let sum = row.sum.to_double_double();
+        if !(sum.hi > 0.0) || !max.is_finite() {
+            found.set(f64::NAN, f64::NAN, f64::NAN);
+            return [E::NAN; 2];
+        }
+        let (high, low) = (row.high.to_f64(), row.low.to_f64());
+        let mut loss = high;
+        if target != row.max {
+            let (difference, error) = two_sum(max, -at);
+            let (sum, rest) = two_sum(difference, high);
+            // Minus infinity leaves no error.
+            loss = if difference.is_finite() { sum + (rest + (error + low)) } else { difference };
+        }
+        let lse = max + high;
+        if !GRAD {
+            found.set(loss, lse, 0.0);
+            return [E::NAN; 2];
+        }
+        let Scale { cotangent, weight, .. } = self.scale(lane);
+        let inverse = reciprocal(sum);
+        let (p, q) = times(inverse, cotangent * weight);
+        let rest = match row.target.to_f64() == row.top.to_f64() {
+            true => row.others.to_double_double(),
+            false => sum.add(DoubleDouble::widened(-row.target.to_f64())),
+        };
+        let mut entry = -rest.hi.mul_add(p, rest.hi.mul_add(q, rest.lo * p));
+        let (mut high, mut low) = (p, q);
+        if self.z_loss != 0.0 {
+            let more = 2.0 * self.z_loss * lse;
+            let (z, _) = times(inverse, cotangent * more);
+            entry = row.target.to_f64().mul_add(z, entry);
+            (high, low) = times(inverse, cotangent * (weight + more));
+        }
+        found.set(loss, lse, entry);
+        let rounded = E::from_f64(high);
+        low += high - rounded.to_f64();
+        [rounded, E::from_f64(low)]
+    }
+
+    /// As above, of a row by itself, with the shift of its maximum at hand.
+    #[inline(always)]
+    fn settle<S: Wide<E>>(
+        &self,
+        s: S,
+        lane: usize,
+        (max, rescale): (E, Option<[E; 2]>),
+        shift: &Shift<S::V>,
+        sum: E::Wide,
+        others: E::Wide,
+    ) -> [E; 2] {
+        let (high, low) = s.wide_ln_1p(s.wide_splat(others), shift.top, s.splat(E::ZERO));
+        let target = if GRAD {
+            let x = rescaled(s, rescale, s.splat(self.targets[lane]));
+            first(s, self.softmax.exp.exp(s, shift, x).value)
+        } else {
+            E::ZERO
+        };
+        let (high, low, top) = (first(s, high), first(s, low), first(s, shift.top));
+        self.settle_row(lane, Sums { max, top, sum, others, high, low, target })
+    }
+
+    /// The sum of a row, and the part of it that is not the maximum's own; `None` if that must be summed apart.
+    #[inline(always)]
+    fn sums<S: Wide<E>>(
+        &self,
+        s: S,
+        total: &LossTotal<E>,
+        shift: &Shift<S::V>,
+    ) -> (E::Wide, Option<E::Wide>) {
+        let sum = match total.sums.sweep {
+            Sweep::MaxAndSum => total.sums.sum.sum.grow(first(s, shift.growth)),
+            _ => total.sums.sum.sum,
+        };
+        (sum, total.others.or_else(|| others_of::<E>(sum, first(s, shift.top))))
+    }
+
+    /// What the terms of a row add up to, and the shift of its exponentials; `None` where the row is NaN.
+    #[inline(always)]
+    pub(in crate::kernels) fn parts<S: Wide<E>>(
+        &self,
+        s: S,
+        total: &LossTotal<E>,
+    ) -> Option<(Sums<E>, RowShift<S::V>)> {
+        let shift = self.shift(s, &total.sums);
+        let (sum, others) = self.sums(s, total, &shift);
+        if !(sum.to_f64() > 0.0) || !total.sums.max.to_f64().is_finite() {
+            return None;
+        }
+        let others = others.unwrap_or_else(|| sum.add(E::Wide::widened(E::ZERO - first(s, shift.top))));
+        let (high, low) = s.wide_ln_1p(s.wide_splat(others), shift.top, s.splat(E::ZERO));
+        let row_shift = self.softmax.exp.row_shift(s, &shift);
+        let target = self.exponential(s, total, &row_shift, s.splat(self.targets[total.lane]));
+        let (high, low, target) = (first(s, high), first(s, low), first(s, target));
+        let top = first(s, shift.top);
+        Some((Sums { max: total.sums.max, top, sum, others, high, low, target }, row_shift))
+    }
+
+    /// The exponentials of some entries of a row.
+    #[inline(always)]
+    pub(in crate::kernels) fn exponential<S: Wide<E>>(
+        &self,
+        s: S,
+        total: &LossTotal<E>,
+        shift: &RowShift<S::V>,
+        x: S::V,
+    ) -> S::V {
+        self.softmax.exp.row_exp(s, shift, rescaled(s, total.sums.rescale, x)).value
+    }
+
+    #[inline(always)]
+    fn shift<S: Wide<E>>(&self, s: S, total: &Total<E>) -> Shift<S::V> {
+        self.softmax.exp.shift(s, rescaled(s, total.rescale, s.splat(total.max)))
+    }
+}
+
+/// What the terms of a row add up to.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Sums<E: Compute> {
+    max: E,
+    /// The exponential of the maximum.
+    top: E,
+    /// Of all.
+    pub(in crate::kernels) sum: E::Wide,
+    /// Of all but the maximum.
+    others: E::Wide,
+    /// ln(1 + R), in two parts.
+    pub(in crate::kernels) high: E,
+    pub(in crate::kernels) low: E,
+    /// The exponential of the class.
+    pub(in crate::kernels) target: E,
+}
+
+/// Knuth's two-sum.
+#[inline(always)]
+fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    crate::element::two_sum(a, b)
+}
+
+/// 1 / sum in two parts.
+#[inline(always)]
+fn reciprocal(sum: DoubleDouble) -> (f64, f64) {
+    WideScalar::<f64>::reciprocal(sum)
+}
+
+/// A number in two parts times another.
+#[inline(always)]
+fn times((high, low): (f64, f64), factor: f64) -> (f64, f64) {
+    let product = high * factor;
+    (product, high.mul_add(factor, -product) + low * factor)
+}
+
+/// The sum less the largest term, unless that would be a small difference.
+#[inline(always)]
+fn others_of<E: Compute>(sum: E::Wide, top: E) -> Option<E::Wide> {
+    let others = sum.add(E::Wide::widened(E::ZERO - top));
+    (others.to_f64() / top.to_f64() >= APART).then_some(others)
+}
+
+/// The terms of a row but the largest, as they are rounded.
+#[inline(always)]
+fn others_pass<E: ExpConstants, S: Wide<E>>(s: S, exponentials: Row<'_, E>, top: S::V) -> E::Wide {
+    let mut sum = s.wide_zero();
+    for i in 0..exponentials.vectors() {
+        sum = s.wide_add(sum, other::<E, S>(s, exponentials.load(s, i), top));
+    }
+    if exponentials.rest() > 0 {
+        sum = s.wide_add(sum, other::<E, S>(s, exponentials.load_rest(s, E::ZERO), top));
+    }
+    s.wide_total(sum)
+}
+
+/// A term, unless it is the largest.
+#[inline(always)]
+fn other<E: Compute, S: Wide<E>>(s: S, e: S::V, top: S::V) -> S::W {
+    let zero = s.splat(E::ZERO);
+    s.widen_sum(s.select(s.equals(e, top), zero, e), zero)
+}
+
+/// What is known of a row.
+#[derive(Clone, Copy, Debug)]
+pub struct LossTotal<E: Compute> {
+    lane: usize,
+    sums: Total<E>,
+    /// Whether the sweep is one over the terms other than the largest.
+    is_apart: bool,
+    others: Option<E::Wide>,
+}
+
+impl<E: Compute> LossTotal<E> {
+    #[inline(always)]
+    pub(in crate::kernels) fn lane(&self) -> usize {
+        self.lane
+    }
+
+    /// The largest element.
+    #[inline(always)]
+    pub(in crate::kernels) fn max(&self) -> E {
+        self.sums.max
+    }
+}
+
+/// What a sweep finds in a chunk.
+#[derive(Clone, Copy, Debug)]
+pub struct LossPartial<E: Compute> {
+    sums: Partial<E>,
+    others: E::Wide,
+}
+
+impl<E: ExpConstants, const GRAD: bool> Piped<E> for CrossEntropy<'_, E, GRAD> {
+    const KEEPS: bool = true;
+
+    #[inline(always)]
+    fn softmax(&self) -> &Softmax<E> {
+        &self.softmax
+    }
+
+    #[inline(always)]
+    fn settled<S: Wide<E>>(
+        &self,
+        s: S,
+        (row, lane): (RowIo<'_, E, 1>, usize),
+        max: E,
+        shift: &Shift<S::V>,
+        sum: E::Wide,
+    ) -> Option<[E; 2]> {
+        let others = match others_of::<E>(sum, first(s, shift.top)) {
+            Some(others) => others,
+            None => {
+                let (mut others, mut start) = (E::Wide::default(), 0);
+                while start < row.len() {
+                    let chunk = row.part(start, E::CHUNK).output();
+                    others = others.add(others_pass(s, chunk, shift.top));
+                    start += E::CHUNK;
+                }
+                others
+            }
+        };
+        let scale = self.settle(s, lane, (max, None), shift, sum, others);
+        (!scale[0].is_nan()).then_some(scale)
+    }
+
+    #[inline(always)]
+    fn result<S: Simd<E>>(&self, s: S, e: S::V, (high, low): (S::V, S::V)) -> S::V {
+        scaled(s, e, high, low)
+    }
+}
+
+impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
+    type Total = LossTotal<E>;
+    type Partial = LossPartial<E>;
+    const REDUCES: bool = !GRAD;
+
+    fn begin(&self, len: usize) -> LossTotal<E> {
+        self.begin_lane(len, 0)
+    }
+
+    fn begin_lane(&self, len: usize, lane: usize) -> LossTotal<E> {
+        LossTotal { lane, sums: self.softmax.begin(len), is_apart: false, others: None }
+    }
+
+    #[inline(always)]
+    fn sweep<S: Wide<E>>(&self, s: S, total: &LossTotal<E>, [chunk]: [Row<'_, E>; 1]) -> LossPartial<E> {
+        if !total.is_apart {
+            return LossPartial {
+                sums: self.softmax.sweep(s, &total.sums, [chunk]),
+                others: E::Wide::default(),
+            };
+        }
+        let shift = self.shift(s, &total.sums);
+        let row_shift = self.softmax.exp.row_shift(s, &shift);
+        let mut sum = s.wide_zero();
+        let vectors = chunk.vectors() + usize::from(chunk.rest() > 0);
+        for i in 0..vectors {
+            let x = match i < chunk.vectors() {
+                true => chunk.load(s, i),
+                false => chunk.load_rest(s, E::NEG_INFINITY),
+            };
+            let e = self.softmax.exp.row_exp(s, &row_shift, rescaled(s, total.sums.rescale, x));
+            sum = s.wide_add(sum, other::<E, S>(s, e.value, shift.top));
+        }
+        let sums = Partial { max: total.sums.max, sum: total.sums.sum, top: total.sums.top };
+        LossPartial { sums, others: s.wide_total(sum) }
+    }
+
+    #[inline(always)]
+    fn merge(&self, total: &mut LossTotal<E>, partial: LossPartial<E>) {
+        if total.is_apart {
+            total.others = Some(total.others.unwrap_or_default().add(partial.others));
+        } else {
+            self.softmax.merge(&mut total.sums, partial.sums);
+        }
+    }
+
+    fn next(&self, total: &mut LossTotal<E>) -> Next {
+        if total.is_apart || !total.sums.max.to_f64().is_finite() {
+            return Next::Finish;
+        }
+        if self.softmax.next(&mut total.sums) == Next::Sweep {
+            return Next::Sweep;
+        }
+        // The growth is far below what this asks for.
+        if others_of::<E>(total.sums.sum.sum, total.sums.top).is_some() {
+            return Next::Finish;
+        }
+        total.is_apart = true;
+        Next::Sweep
+    }
+
+    #[inline(always)]
+    fn finish<S: Wide<E>>(&self, s: S, total: &LossTotal<E>, chunk: RowIo<'_, E, 1>) {
+        let sums = &total.sums;
+        let shift = self.shift(s, sums);
+        let (sum, others) = self.sums(s, total, &shift);
+        let others = others.unwrap_or_else(|| sum.add(E::Wide::widened(E::ZERO - first(s, shift.top))));
+        let scale = self.settle(s, total.lane, (sums.max, sums.rescale), &shift, sum, others);
+        if !GRAD {
+            return;
+        }
+        if scale[0].is_nan() {
+            chunk.fill(E::NAN);
+        } else {
+            self.softmax.exp_pass(s, sums.rescale, &shift, chunk, scale);
+        }
+    }
+
+    #[inline(always)]
+    fn rows<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, rows: &R) {
+        if GRAD {
+            return piped_rows(self, s, rows);
+        }
+        for i in 0..rows.count() {
+            crate::kernels::row_by_sweeps(self, s, rows.get(i), rows.lane(i));
+        }
+    }
+
+    #[inline(always)]
+    fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
+        let softmax = &self.softmax;
+        if panel.rows() > Softmax::<E>::STORED {
+            return false;
+        }
+        let max = panel_max::<E, S, P>(s, panel, 0, panel.rows());
+        for max in max {
+            if !softmax.exp.all_ordinary(s, max) {
+                return false;
+            }
+        }
+        let shift = softmax.panel_shift(s, max);
+        let (mut sum, mut others) = ([s.wide_zero(); P], [s.wide_zero(); P]);
+        let mut start = 0;
+        while start < panel.rows() {
+            let end = panel.rows().min(start + E::CHUNK);
+            let chunk = softmax.panel_exp_sum(s, panel, start, end, &shift, GRAD);
+            for p in 0..P {
+                sum[p] = s.wide_add(sum[p], chunk[p]);
+            }
+            start = end;
+        }
+        let zero = s.splat(E::ZERO);
+        let mut is_apart = false;
+        let mut apart = [[false; 16]; P];
+        for p in 0..P {
+            others[p] = s.wide_add(sum[p], s.widen_sum(s.sub(zero, shift[p].top), zero));
+            let (lanes, top) = (s.wide_lanes(others[p]), s.to_array(shift[p].top));
+            for lane in 0..E::LANES {
+                apart[p][lane] = !(lanes.as_ref()[lane].to_f64() / top.as_ref()[lane].to_f64() >= APART);
+                is_apart |= apart[p][lane];
+            }
+        }
+        if is_apart {
+            let mut alone = [s.wide_zero(); P];
+            let mut start = 0;
+            while start < panel.rows() {
+                let end = panel.rows().min(start + E::CHUNK);
+                let chunk = fold_lanes(
+                    s,
+                    &Others::<E, S::V, P, GRAD> { exp: &softmax.exp, panel, start, end, shift: &shift },
+                );
+                for p in 0..P {
+                    alone[p] = s.wide_add(alone[p], chunk[p]);
+                }
+                start = end;
+            }
+            for p in 0..P {
+                let (whole, alone) = (s.wide_lanes(others[p]), s.wide_lanes(alone[p]));
+                let mut chosen = [E::Wide::default(); 16];
+                for lane in 0..E::LANES {
+                    chosen[lane] = if apart[p][lane] { alone.as_ref()[lane] } else { whole.as_ref()[lane] };
+                }
+                others[p] = s.wide_from_lanes(&chosen);
+            }
+        }
+        for p in 0..P {
+            let lanes = panel.lanes().from(p * E::LANES);
+            let (high, low) = s.wide_ln_1p(others[p], shift[p].top, zero);
+            let mut targets = E::ZERO.array();
+            for lane in 0..E::LANES {
+                if let (Some(lane_of), true) = (lanes.get(lane), GRAD) {
+                    targets.as_mut()[lane] = self.targets[lane_of];
+                }
+            }
+            let e = softmax.exp.exp(s, &shift[p], s.from_array(targets)).value;
+            let (sums, parts) = (s.wide_lanes(sum[p]), s.wide_lanes(others[p]));
+            let (max, top, target) = (s.to_array(max[p]), s.to_array(shift[p].top), s.to_array(e));
+            let (high, low) = (s.to_array(high), s.to_array(low));
+            let (mut first, mut second) = (E::NAN.array(), E::NAN.array());
+            for lane in 0..E::LANES {
+                let Some(number) = lanes.get(lane) else { break };
+                let row = Sums {
+                    max: max.as_ref()[lane],
+                    top: top.as_ref()[lane],
+                    sum: sums.as_ref()[lane],
+                    others: parts.as_ref()[lane],
+                    high: high.as_ref()[lane],
+                    low: low.as_ref()[lane],
+                    target: target.as_ref()[lane],
+                };
+                [first.as_mut()[lane], second.as_mut()[lane]] = self.settle_row(number, row);
+            }
+            if !GRAD {
+                continue;
+            }
+            let (high, low) = (s.from_array(first), s.from_array(second));
+            for i in 0..panel.rows() {
+                panel.store(s, i, p, scaled(s, panel.load_output(s, i, p), high, low));
+            }
+            panel.fill_nan(s, p, high);
+        }
+        true
+    }
+}
+
+/// The terms other than the largest in the rows `start..end` of a panel.
+struct Others<'a, E: Compute, V, const P: usize, const KEPT: bool> {
+    exp: &'a Exp<E>,
+    panel: PanelIo<'a, E, 1>,
+    start: usize,
+    end: usize,
+    shift: &'a [Shift<V>; P],
+}
+
+impl<E: ExpConstants, V: Copy, const P: usize, const KEPT: bool> LaneTerms<E, V, P>
+    for Others<'_, E, V, P, KEPT>
+{
+    #[inline(always)]
+    fn count(&self) -> usize {
+        E::LANES.min(self.end - self.start)
+    }
+
+    #[inline(always)]
+    fn lane<S: Wide<E> + Simd<E, V = V>>(&self, s: S, lane: usize) -> [S::W; P] {
+        let mut i = self.start + lane;
+        let mut sum = [s.wide_zero(); P];
+        while i < self.end {
+            for p in 0..P {
+                let e = match KEPT {
+                    true => self.panel.load_output(s, i, p),
+                    false => self.exp.exp(s, &self.shift[p], self.panel.load(s, 0, i, p)).value,
+                };
+                sum[p] = s.wide_add(sum[p], other::<E, S>(s, e, self.shift[p].top));
+            }
+            i += E::LANES;
+        }
+        sum
+    }
+}

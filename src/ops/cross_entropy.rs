@@ -1,0 +1,523 @@
+//! Cross-entropy on arrays: labels become one logit a row before the kernel runs, and what it found of each row becomes
+//! the loss after it. No array of log-probabilities or of labels as vectors is ever made.
+#![forbid(unsafe_code)]
+
+use super::chunks::{Machine, position};
+use super::losses::{Cotangent, Reduction};
+use super::run::{fill, run};
+use super::{Input, Options};
+use crate::dispatch::Dispatch;
+use crate::element::{DType, DoubleDouble, WideScalar};
+use crate::error::Error;
+use crate::kernels::soft_targets::SoftTargets;
+use crate::kernels::softmax::{CrossEntropy, Found, Scale};
+use crate::layout::{Axes, Offsets, Plan};
+use crate::math::exp::ExpConstants;
+use crate::parallel::Watch;
+use crate::view::{Block, IGNORED, View, ViewMut, Write};
+
+/// What a cross-entropy takes besides logits and labels.
+#[derive(Clone, Copy)]
+pub struct Labelling<'a> {
+    /// A weight for each class: finite and not below zero.
+    pub weight: Option<&'a View<'a>>,
+    /// The label of rows that do not count.
+    pub ignore_index: i128,
+    /// What part of the target is spread evenly over the classes: from 0 to 1.
+    pub label_smoothing: f64,
+    /// What becomes of the losses.
+    pub reduction: Reduction,
+    /// The factor of `logsumexp(x)²` in the loss: finite and not below zero.
+    pub z_loss: f64,
+}
+
+impl Default for Labelling<'_> {
+    fn default() -> Self {
+        let reduction = Reduction::Mean;
+        Self { weight: None, ignore_index: -100, label_smoothing: 0.0, reduction, z_loss: 0.0 }
+    }
+}
+
+/// The cross-entropy of [`softmax`](super::softmax) along one axis and labels: the class of each row as an integer, or
+/// probabilities of the logits' shape.
+///
+/// `losses` has no dimensions, or the logits' shape without the axis if they are not reduced. Each loss of integer labels
+/// is at most 2 ULP from the exact one in `f32` and 3 in `f64`, and so is their sum, whose bits are the same for any
+/// layout, instruction set and number of threads.
+///
+/// ```
+/// use softlane::{Labelling, Options, View, ViewMut, cross_entropy};
+///
+/// let mut loss = [0.0_f64; 1];
+/// let logits = View::new(&[40.0, 0.0], &[1, 2])?;
+/// let labels = View::new(&[0_i64], &[1])?;
+/// let losses = &mut ViewMut::new(&mut loss, &[])?;
+/// cross_entropy(&logits, &labels, &Labelling::default(), losses, &Options::default())?;
+/// assert_eq!(loss, [4.248354255291589e-18]);
+/// # Ok::<(), softlane::Error>(())
+/// ```
+pub fn cross_entropy(
+    logits: &View<'_>,
+    labels: &View<'_>,
+    labelling: &Labelling<'_>,
+    losses: &mut ViewMut<'_>,
+    options: &Options<'_>,
+) -> Result<(), Error> {
+    let call = Call { logits, labels, labelling, losses: losses.as_view(), gradients: None, options };
+    call.typed()
+}
+
+/// [`cross_entropy`] and its gradient with respect to the logits, which goes to `gradients`, of their shape: weight times
+/// `softmax(x) - target`, times the cotangent, and over the sum of the weights for a mean.
+pub fn cross_entropy_value_and_grad(
+    logits: Input<'_>,
+    labels: &View<'_>,
+    labelling: &Labelling<'_>,
+    cotangent: Cotangent<'_>,
+    losses: &mut ViewMut<'_>,
+    gradients: &mut ViewMut<'_>,
+    options: &Options<'_>,
+) -> Result<(), Error> {
+    let gradients = gradients.as_view();
+    let logits = match &logits {
+        Input::View(view) => view,
+        Input::InPlace => gradients,
+    };
+    let gradients = Some((gradients, cotangent));
+    Call { logits, labels, labelling, losses: losses.as_view(), gradients, options }.typed()
+}
+
+/// One call.
+struct Call<'a> {
+    logits: &'a View<'a>,
+    labels: &'a View<'a>,
+    labelling: &'a Labelling<'a>,
+    losses: &'a View<'a>,
+    gradients: Option<(&'a View<'a>, Cotangent<'a>)>,
+    options: &'a Options<'a>,
+}
+
+/// What labels say of the rows, in C order.
+struct Rows {
+    /// The class of each row; empty for probabilities.
+    classes: Vec<usize>,
+    /// One for each class, or none.
+    weights: Vec<f64>,
+    /// What a mean divides by.
+    divisor: f64,
+}
+
+/// Where rows are.
+struct Places<'a> {
+    shape: &'a [usize],
+    /// Logits, row number in C order, mask; and where the kernel writes.
+    plan: Plan<3>,
+    mask: Option<View<'a>>,
+}
+
+impl Call<'_> {
+    fn typed(&self) -> Result<(), Error> {
+        // Distributions are computed in f64, whatever the logits.
+        let is_soft = is_float(self.labels.dtype()) || self.labelling.label_smoothing != 0.0;
+        match (is_soft, self.logits.dtype().result()) {
+            (true, _) => self.run::<f64>(true),
+            (false, DType::F64) => self.run::<f64>(false),
+            (false, _) => self.run::<f32>(false),
+        }
+    }
+
+    /// Checks, plans and runs.
+    fn run<E: Dispatch + ExpConstants>(&self, is_soft: bool) -> Result<(), Error> {
+        let (isa, shape) = (self.options.checked_isa()?, self.logits.shape());
+        let Axes::One(axis) = self.options.axes else {
+            return Err(Error::Option { argument: "axis", want: "one integer" });
+        };
+        if shape.is_empty() {
+            return Err(Error::AxisOutOfRange { axis, ndim: 0 });
+        }
+        let reduced = self.options.axes.resolve(shape.len())?;
+        let kept = shape.iter().zip(&reduced).filter(|&(_, &is_class)| !is_class);
+        let rows_shape: Vec<usize> = kept.map(|(&size, _)| size).collect();
+        let class_count = shape.iter().zip(&reduced).find(|&(_, &is_class)| is_class).map_or(1, |(&n, _)| n);
+        let rows = self.checked(&rows_shape, class_count)?;
+        let count: usize = rows_shape.iter().product();
+        let cotangents = self.cotangents(&rows_shape)?;
+        let mask = match self.options.mask {
+            Some(mask) if mask.dtype() != DType::Bool => {
+                return Err(Error::UnsupportedType(mask.dtype().name()));
+            }
+            Some(mask) => Some(mask.broadcast(shape).ok_or_else(|| Error::Broadcast {
+                argument: "where",
+                got: mask.shape().to_vec(),
+                want: shape.to_vec(),
+            })?),
+            None => None,
+        };
+        // A mask that the gradient overwrites.
+        let bools = match (&mask, &self.gradients) {
+            (Some(mask), Some((out, _))) if mask.may_overlap(out) => mask.bools(),
+            _ => Vec::new(),
+        };
+        let mask = if bools.is_empty() { mask } else { Some(View::new(&bools, shape)?) };
+        if self.logits.is_empty() {
+            if self.labelling.reduction != Reduction::None || !self.losses.is_empty() {
+                fill(self.losses, isa, 0.0_f64);
+            }
+            return Ok(());
+        }
+
+        // Without gradients the kernel writes nothing; but numbers its lanes by where it would.
+        let mut unused = vec![E::ZERO; if self.gradients.is_none() { count } else { 0 }];
+        let unused = ViewMut::new(&mut unused, if self.gradients.is_none() { &rows_shape } else { &[0] })?;
+        let repeated;
+        let out = match &self.gradients {
+            Some((view, _)) => *view,
+            None => {
+                let fits = unused.as_view().repeated(shape, &reduced);
+                repeated = fits.ok_or(Error::OutOfBounds)?;
+                &repeated
+            }
+        };
+        let order = in_order(shape, &reduced);
+        let nowhere = vec![0; shape.len()];
+        let mask_strides = mask.as_ref().map_or(&nowhere[..], View::strides);
+        let plan = Plan::new(shape, &reduced, [self.logits.strides(), &order, mask_strides], out.strides());
+        let places = Places { shape, plan, mask };
+
+        let smoothing = self.labelling.label_smoothing;
+        let (targets, even) = (self.targets::<E>(&places, &rows), places.even(smoothing, is_soft));
+        let scale = self.scale(&places, &rows, &cotangents, &even);
+        let found: Vec<Found> = (0..count).map(|_| Found::default()).collect();
+        let options = &Options { mask: places.mask.as_ref(), temperature: 1.0, ..*self.options };
+        if is_soft {
+            let targets: Vec<f64> = targets.iter().map(|x| x.to_f64()).collect();
+            self.soft(&places, (&rows, &even), (&targets, &scale, &found), out, options)?;
+        } else {
+            let z_loss = self.labelling.z_loss;
+            let logits = &[&Input::View(self.logits.clone())];
+            match &self.gradients {
+                Some(_) => {
+                    let op = CrossEntropy::<E, true>::new(&targets, &scale, z_loss, &found);
+                    run(&op, ["logits"], *logits, out, options, false)?;
+                }
+                None => {
+                    let op = CrossEntropy::<E, false>::new(&targets, &scale, z_loss, &found);
+                    run(&op, ["logits"], *logits, out, options, false)?;
+                }
+            }
+        }
+        let losses = self.settled::<E>(&places, &rows, (&found, &scale), is_soft);
+        self.write(isa, &rows, &losses);
+        Ok(())
+    }
+
+    /// The labels, weights and options, if they are sound.
+    fn checked(&self, rows_shape: &[usize], class_count: usize) -> Result<Rows, Error> {
+        let Labelling { weight, ignore_index, label_smoothing, reduction, z_loss } = *self.labelling;
+        if !(0.0..=1.0).contains(&label_smoothing) {
+            return Err(Error::Number {
+                argument: "label_smoothing",
+                want: "from 0 to 1",
+                got: label_smoothing,
+            });
+        }
+        if !(z_loss >= 0.0 && z_loss.is_finite()) {
+            return Err(Error::Number { argument: "z_loss", want: "finite and at least 0", got: z_loss });
+        }
+        let losses_shape = if reduction == Reduction::None { rows_shape } else { &[] };
+        same_shape("losses", self.losses, losses_shape)?;
+        if let Some((gradients, _)) = &self.gradients {
+            same_shape("out", gradients, self.logits.shape())?;
+        }
+        let weights = match weight {
+            None => Vec::new(),
+            Some(weight) => {
+                same_shape("weight", weight, &[class_count])?;
+                numbers(weight, "weight", "finite and at least 0", f64::MAX)?
+            }
+        };
+        let count: usize = rows_shape.iter().product();
+        if is_float(self.labels.dtype()) {
+            same_shape("labels", self.labels, self.logits.shape())?;
+            let watch = Watch::new(self.options.keep_going);
+            let machine = Machine { isa: self.options.checked_isa()?, threads: 1, watch: &watch };
+            machine.check("labels", "probabilities, finite and at least 0", self.labels, f64::MAX)?;
+            return Ok(Rows { classes: Vec::new(), weights, divisor: count as f64 });
+        }
+        if self.labels.dtype() == DType::Bool {
+            return Err(Error::LabelType("bool"));
+        }
+        same_shape("labels", self.labels, rows_shape)?;
+        let classes = self.labels.classes(class_count, ignore_index).map_err(|(got, index)| {
+            let position = position(index, rows_shape);
+            Error::Label { got, classes: class_count, position }
+        })?;
+        let counted = classes.iter().filter(|&&class| class != IGNORED);
+        let divisor = match weights.is_empty() {
+            true => counted.count() as f64,
+            false => sum(counted.map(|&class| weights[class])).hi,
+        };
+        Ok(Rows { classes, weights, divisor })
+    }
+
+    /// The cotangents of the rows, in C order; or the one of all.
+    fn cotangents(&self, rows_shape: &[usize]) -> Result<Vec<f64>, Error> {
+        match &self.gradients {
+            Some((_, Cotangent::Array(view))) => {
+                let repeated = view.broadcast(rows_shape).ok_or_else(|| Error::Broadcast {
+                    argument: "dloss",
+                    got: view.shape().to_vec(),
+                    want: rows_shape.to_vec(),
+                })?;
+                Ok(repeated.numbers())
+            }
+            Some((_, Cotangent::Number(number))) => Ok(vec![*number]),
+            None => Ok(vec![1.0]),
+        }
+    }
+
+    /// The logit of each lane's class; minus infinity where it is masked out.
+    fn targets<E: Dispatch>(&self, places: &Places<'_>, rows: &Rows) -> Vec<E> {
+        let memory = self.logits.memory();
+        let target = |lane| match places.class(lane, rows) {
+            Some(class) if places.keeps(lane, class) => {
+                let (at, step) = (places.plan.lane(lane), places.plan.step());
+                E::from_f64(memory.number(at.src[0] + step.src[0] * class as isize))
+            }
+            Some(_) => E::NEG_INFINITY,
+            None => E::ZERO,
+        };
+        (0..places.plan.count).map(target).collect()
+    }
+
+    /// What each lane's gradient is multiplied by; one for all, where that is so.
+    fn scale(&self, places: &Places<'_>, rows: &Rows, cotangents: &[f64], even: &[f64]) -> Vec<Scale> {
+        let sharp = 1.0 - self.labelling.label_smoothing;
+        let divisor = if self.labelling.reduction == Reduction::Mean { rows.divisor } else { 1.0 };
+        let of = |lane: usize| {
+            let row = places.row(lane);
+            let cotangent = cotangents[if cotangents.len() == 1 { 0 } else { row }] / divisor;
+            let weight = match places.class(lane, rows) {
+                Some(class) if !rows.weights.is_empty() => rows.weights[class],
+                Some(_) => 1.0,
+                None => 0.0,
+            };
+            let even = even[if even.len() == 1 { 0 } else { lane }];
+            Scale { cotangent, weight: weight * sharp, smooth: weight * even }
+        };
+        let is_uniform = rows.weights.is_empty() && cotangents.len() == 1 && even.len() == 1;
+        let first = (0..places.plan.count).find(|&lane| places.class(lane, rows).is_some());
+        match (is_uniform, first.unwrap_or(0)) {
+            (true, lane) => vec![of(lane)],
+            (false, _) => (0..places.plan.count).map(of).collect(),
+        }
+    }
+
+    /// Runs the kernel of distributions.
+    fn soft(
+        &self,
+        places: &Places<'_>,
+        (rows, even): (&Rows, &[f64]),
+        (targets, scale, found): (&[f64], &[Scale], &[Found]),
+        out: &View<'_>,
+        options: &Options<'_>,
+    ) -> Result<(), Error> {
+        let (shape, plan) = (places.shape, &places.plan);
+        let (one, smoothing) = ([1.0], self.labelling.label_smoothing);
+        let mut class_shape = vec![1; shape.len()];
+        let reduced = self.options.axes.resolve(shape.len())?;
+        for (size, is_class) in class_shape.iter_mut().zip(reduced) {
+            *size = if is_class && !rows.weights.is_empty() { plan.len } else { 1 };
+        }
+        let weights = if rows.weights.is_empty() { &one[..] } else { &rows.weights[..] };
+        let weights = View::new(weights, &class_shape)?;
+        let weights = weights.broadcast(shape).ok_or(Error::OutOfBounds)?;
+        let (share, labels) = match rows.classes.is_empty() {
+            true => (1.0 - smoothing, self.labels.clone()),
+            false => (0.0, weights.clone()),
+        };
+        let inputs = [&Input::View(self.logits.clone()), &Input::View(labels), &Input::View(weights)];
+        let (names, z_loss) = (["logits", "labels", "weight"], self.labelling.z_loss);
+        let share = (share, even);
+        match &self.gradients {
+            Some(_) => {
+                let op = SoftTargets::<true>::new(share, targets, scale, z_loss, found);
+                run(&op, names, inputs, out, options, false)
+            }
+            None => {
+                let op = SoftTargets::<false>::new(share, targets, scale, z_loss, found);
+                run(&op, names, inputs, out, options, false)
+            }
+        }
+    }
+
+    /// The losses of the rows, in C order. Gradients get what kernels do not write: the entries at the classes, and zeros
+    /// in rows that do not count.
+    fn settled<E: Dispatch>(
+        &self,
+        places: &Places<'_>,
+        rows: &Rows,
+        (found, scale): (&[Found], &[Scale]),
+        is_soft: bool,
+    ) -> Vec<f64> {
+        let plan = &places.plan;
+        let isa = self.options.isa.or(crate::dispatch::Isa::current().ok());
+        let mut losses = vec![0.0; plan.count];
+        let mut zeros = Vec::new();
+        for lane in 0..plan.count {
+            let class = places.class(lane, rows);
+            let found = &found[lane];
+            let is_counted = class.is_some() || rows.classes.is_empty();
+            if is_counted {
+                let weight =
+                    if is_soft { 1.0 } else { scale[if scale.len() == 1 { 0 } else { lane }].weight };
+                let mut loss = found.loss();
+                if loss.is_nan() && places.is_masked_out(lane) {
+                    loss = if class.is_some() { f64::INFINITY } else { 0.0 };
+                }
+                // A class of no weight does not count, whatever its chance.
+                loss = if weight == 0.0 && !loss.is_nan() { 0.0 } else { loss * weight };
+                if self.labelling.z_loss != 0.0 {
+                    loss = found.lse().mul_add(self.labelling.z_loss * found.lse(), loss);
+                }
+                losses[places.row(lane)] = loss;
+            }
+            let Some((out, _)) = &self.gradients else { continue };
+            let (at, step) = (plan.lane(lane).dst, plan.step().dst);
+            match class {
+                Some(class) if places.keeps(lane, class) => {
+                    out.memory().set_number(at + step * class as isize, E::from_f64(found.target()));
+                }
+                None if !is_counted => {
+                    zeros.resize(plan.len, E::ZERO);
+                    let block = Block { offset: at, rows: (1, 0), columns: (plan.len, step) };
+                    if let Some(isa) = isa {
+                        E::dispatch(isa, Write { memory: out.memory(), block, buffer: &zeros, step: 0 });
+                    }
+                }
+                _ => {}
+            }
+        }
+        losses
+    }
+
+    /// Reduces the losses and writes what is left.
+    fn write(&self, isa: crate::dispatch::Isa, rows: &Rows, losses: &[f64]) {
+        let total = match self.labelling.reduction {
+            Reduction::None => {
+                let shape = self.losses.shape();
+                let every = vec![true; shape.len()];
+                let plan = Plan::new(shape, &every, [self.losses.strides()], self.losses.strides());
+                plan.segments(Offsets::ORIGIN, 0, plan.len, |at, first, size| {
+                    let block = Block { offset: at.dst, rows: (1, 0), columns: (size, plan.step().dst) };
+                    let buffer = &losses[first..];
+                    f64::dispatch(isa, Write { memory: self.losses.memory(), block, buffer, step: 0 });
+                });
+                return;
+            }
+            Reduction::Sum => sum(losses.iter().copied()).hi,
+            Reduction::Mean => {
+                let counts = rows.classes.is_empty() || rows.classes.iter().any(|&class| class != IGNORED);
+                let total = sum(losses.iter().copied());
+                if counts { (total.hi / rows.divisor) + total.lo / rows.divisor } else { 0.0 }
+            }
+        };
+        fill(self.losses, isa, total);
+    }
+}
+
+impl Places<'_> {
+    /// The number of a lane's row in C order.
+    fn row(&self, lane: usize) -> usize {
+        self.plan.lane(lane).src[1] as usize
+    }
+
+    /// The class of a lane's row; `None` where it does not count, or has a distribution.
+    fn class(&self, lane: usize, rows: &Rows) -> Option<usize> {
+        let class = *rows.classes.get(self.row(lane))?;
+        (class != IGNORED).then_some(class)
+    }
+
+    /// Whether the mask has that class in that lane.
+    fn keeps(&self, lane: usize, class: usize) -> bool {
+        let Some(mask) = &self.mask else { return true };
+        mask.memory().is_true(self.plan.lane(lane).src[2] + self.plan.step().src[2] * class as isize)
+    }
+
+    /// Whether the mask leaves nothing of a lane.
+    fn is_masked_out(&self, lane: usize) -> bool {
+        self.mask.is_some() && (0..self.plan.len).all(|class| !self.keeps(lane, class))
+    }
+
+    /// The even share of each class: one for all lanes, or for each where a mask decides over how many it is spread.
+    fn even(&self, smoothing: f64, is_soft: bool) -> Vec<f64> {
+        if self.mask.is_none() || !is_soft || smoothing == 0.0 {
+            return vec![smoothing / self.plan.len as f64];
+        }
+        let kept = |lane| (0..self.plan.len).filter(|&class| self.keeps(lane, class)).count().max(1);
+        (0..self.plan.count).map(|lane| smoothing / kept(lane) as f64).collect()
+    }
+}
+
+/// Elements of a sum side by side.
+const LANES: usize = 8;
+
+/// A sum in twice the precision, by a fixed tree.
+fn sum(terms: impl Iterator<Item = f64>) -> DoubleDouble {
+    let mut lanes = [DoubleDouble::default(); LANES];
+    let mut plain = 0.0;
+    for (i, term) in terms.enumerate() {
+        lanes[i % LANES] = lanes[i % LANES].add(DoubleDouble::widened(term));
+        plain += term;
+    }
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = lanes[i].add(lanes[i + half]);
+        }
+        half /= 2;
+    }
+    // Infinite terms leave no error to keep.
+    if plain.is_finite() { lanes[0] } else { DoubleDouble::widened(plain) }
+}
+
+/// Strides that number rows in C order.
+fn in_order(shape: &[usize], reduced: &[bool]) -> Vec<isize> {
+    let (mut strides, mut step) = (vec![0; shape.len()], 1);
+    for axis in (0..shape.len()).rev() {
+        if !reduced[axis] {
+            strides[axis] = step;
+            step *= shape[axis] as isize;
+        }
+    }
+    strides
+}
+
+/// Whether labels of this type are probabilities.
+fn is_float(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
+}
+
+fn same_shape(argument: &'static str, view: &View<'_>, want: &[usize]) -> Result<(), Error> {
+    if view.shape() == want {
+        return Ok(());
+    }
+    Err(Error::ShapeMismatch { argument, got: view.shape().to_vec(), want: want.to_vec() })
+}
+
+/// The elements of an array, if all are from 0 to `high`.
+fn numbers(
+    view: &View<'_>,
+    argument: &'static str,
+    want: &'static str,
+    high: f64,
+) -> Result<Vec<f64>, Error> {
+    let numbers = view.numbers();
+    match numbers.iter().position(|x| !(0.0..=high).contains(x)) {
+        Some(index) => {
+            let position = position(index, view.shape());
+            Err(Error::Element { argument, want, got: numbers[index], position })
+        }
+        None => Ok(numbers),
+    }
+}

@@ -1,0 +1,264 @@
+//! Cross-entropy and its gradient: the functions, their arguments, and several outputs at a time.
+// As many arguments as Python's signatures have.
+#![allow(clippy::too_many_arguments)]
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyInt, PyString, PyTuple};
+
+use super::arguments::Axis;
+use super::arrays::{Array, Place, ResultType};
+use super::call::{Keywords, LONG, Shaped, call, worked};
+use super::losses::{Cotangent, cotangent, reduction};
+use super::{errors, inputs, outputs, threads};
+use crate::element::DType;
+use crate::error::Error;
+use crate::ops::{self, Input, Labelling, Options, Reduction};
+use crate::view::View;
+
+#[doc = include_str!("docs/cross_entropy.md")]
+#[pyfunction]
+#[pyo3(
+    signature = (logits, labels, /, axis = Axis::LAST, *, weight = None, ignore_index = None, label_smoothing = 0.0,
+                 reduction = Reduction::Mean, z_loss = 0.0, r#where = None, return_lse = false, num_threads = None),
+    text_signature = "(logits, labels, /, axis=-1, *, weight=None, ignore_index=-100, label_smoothing=0.0, \
+                      reduction='mean', z_loss=0.0, where=None, return_lse=False, num_threads=None)"
+)]
+pub(super) fn cross_entropy<'py>(
+    py: Python<'py>,
+    logits: &Bound<'py, PyAny>,
+    labels: &Bound<'py, PyAny>,
+    #[pyo3(from_py_with = Axis::from_python)] axis: Axis,
+    weight: Option<&Bound<'py, PyAny>>,
+    ignore_index: Option<&Bound<'py, PyAny>>,
+    #[pyo3(from_py_with = smoothing)] label_smoothing: f64,
+    #[pyo3(from_py_with = reduction)] reduction: Reduction,
+    #[pyo3(from_py_with = z_factor)] z_loss: f64,
+    r#where: Option<&Bound<'py, PyAny>>,
+    #[pyo3(from_py_with = PyAnyMethods::is_truthy)] return_lse: bool,
+    num_threads: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let numbers = Numbers { ignore_index: ignored(ignore_index)?, label_smoothing, reduction, z_loss };
+    let call = Call::new(py, (logits, labels, weight, r#where), axis, numbers)?;
+    let losses = call.losses(py)?;
+    call.run(py, &losses, None, num_threads)?;
+    let losses = losses.into_result()?;
+    if return_lse {
+        return Ok(PyTuple::new(py, [losses, call.lse(py, num_threads)?])?.into_any());
+    }
+    Ok(losses)
+}
+
+#[doc = include_str!("docs/cross_entropy_value_and_grad.md")]
+#[pyfunction]
+#[pyo3(
+    signature = (logits, labels, /, axis = Axis::LAST, *, weight = None, ignore_index = None, label_smoothing = 0.0,
+                 reduction = Reduction::Mean, z_loss = 0.0, r#where = None, return_lse = false, dloss = None, out = None,
+                 num_threads = None),
+    text_signature = "(logits, labels, /, axis=-1, *, weight=None, ignore_index=-100, label_smoothing=0.0, \
+                      reduction='mean', z_loss=0.0, where=None, return_lse=False, dloss=None, out=None, \
+                      num_threads=None)"
+)]
+pub(super) fn cross_entropy_value_and_grad<'py>(
+    py: Python<'py>,
+    logits: &Bound<'py, PyAny>,
+    labels: &Bound<'py, PyAny>,
+    #[pyo3(from_py_with = Axis::from_python)] axis: Axis,
+    weight: Option<&Bound<'py, PyAny>>,
+    ignore_index: Option<&Bound<'py, PyAny>>,
+    #[pyo3(from_py_with = smoothing)] label_smoothing: f64,
+    #[pyo3(from_py_with = reduction)] reduction: Reduction,
+    #[pyo3(from_py_with = z_factor)] z_loss: f64,
+    r#where: Option<&Bound<'py, PyAny>>,
+    #[pyo3(from_py_with = PyAnyMethods::is_truthy)] return_lse: bool,
+    dloss: Option<&Bound<'py, PyAny>>,
+    out: Option<&Bound<'py, PyAny>>,
+    num_threads: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let numbers = Numbers { ignore_index: ignored(ignore_index)?, label_smoothing, reduction, z_loss };
+    let call = Call::new(py, (logits, labels, weight, r#where), axis, numbers)?;
+    let cotangent = cotangent(dloss, reduction, &call.rows)?;
+    let shape = call.logits.shape();
+    let result = ResultType::of(std::slice::from_ref(&call.logits))?;
+    let gradients = match out {
+        Some(out) => outputs::given(out, shape, result.dtype)?,
+        None => Array::new_like(&call.logits, result)?,
+    };
+    let losses = call.losses(py)?;
+    // First, for the gradient may be written to where the logits are.
+    let lse = if return_lse { Some(call.lse(py, num_threads)?) } else { None };
+    call.run(py, &losses, Some((&gradients, cotangent)), num_threads)?;
+    let gradients = match out {
+        Some(out) => out.clone(),
+        None => gradients.into_result()?,
+    };
+    let losses = losses.into_result()?;
+    let results = match lse {
+        Some(lse) => PyTuple::new(py, [losses, gradients, lse])?,
+        None => PyTuple::new(py, [losses, gradients])?,
+    };
+    Ok(results.into_any())
+}
+
+/// A number between two texts: what it is called and what it must be.
+fn number(object: &Bound<'_, PyAny>, argument: &str) -> PyResult<f64> {
+    object.extract().map_err(|error: PyErr| match error.is_instance_of::<PyTypeError>(object.py()) {
+        true => PyTypeError::new_err(format!("{argument} must be a number: {}", error.value(object.py()))),
+        false => error,
+    })
+}
+
+fn smoothing(object: &Bound<'_, PyAny>) -> PyResult<f64> {
+    number(object, "label_smoothing")
+}
+
+fn z_factor(object: &Bound<'_, PyAny>) -> PyResult<f64> {
+    number(object, "z_loss")
+}
+
+/// The argument `ignore_index`: any integer. One that no label can be is as good as another.
+fn ignored(object: Option<&Bound<'_, PyAny>>) -> PyResult<i128> {
+    let Some(object) = object else { return Ok(-100) };
+    let wrong = || {
+        let class = object.get_type();
+        let name = class.fully_qualified_name().map_or_else(|_| "object".into(), |name| name.to_string());
+        PyTypeError::new_err(format!("ignore_index must be an integer, got {name}"))
+    };
+    if object.is_instance_of::<PyBool>() {
+        return Err(wrong());
+    }
+    let index = object.call_method0("__index__").map_err(|_| wrong())?;
+    if !index.is_instance_of::<PyInt>() {
+        return Err(wrong());
+    }
+    Ok(index.extract::<i128>().unwrap_or(i128::MAX))
+}
+
+/// The options that are no arrays.
+#[derive(Clone, Copy)]
+struct Numbers {
+    ignore_index: i128,
+    label_smoothing: f64,
+    reduction: Reduction,
+    z_loss: f64,
+}
+
+/// What is read.
+struct Call<'py> {
+    logits: Array<'py>,
+    labels: Array<'py>,
+    weight: Option<Array<'py>>,
+    mask: Option<Array<'py>>,
+    axis: isize,
+    /// The logits' shape without the axis.
+    rows: Vec<usize>,
+    numbers: Numbers,
+}
+
+/// Logits, labels, weight, where.
+type Objects<'a, 'py> = (
+    &'a Bound<'py, PyAny>,
+    &'a Bound<'py, PyAny>,
+    Option<&'a Bound<'py, PyAny>>,
+    Option<&'a Bound<'py, PyAny>>,
+);
+
+impl<'py> Call<'py> {
+    fn new(
+        py: Python<'py>,
+        (logits, labels, weight, mask): Objects<'_, 'py>,
+        axis: Axis,
+        numbers: Numbers,
+    ) -> PyResult<Self> {
+        let Axis::One(index) = axis else {
+            return Err(PyTypeError::new_err("axis must be one integer: the axis of the classes"));
+        };
+        let (logits, labels) = (inputs::array("logits", logits)?, inputs::array("labels", labels)?);
+        let weight = weight.map(|weight| inputs::array("weight", weight)).transpose()?;
+        let mask = inputs::mask(mask)?;
+        let to_python = |error| errors::to_python(py, error);
+        if logits.shape().is_empty() {
+            return Err(to_python(Error::AxisOutOfRange { axis: index, ndim: 0 }));
+        }
+        let rows = axis.result_shape(logits.shape(), false).map_err(to_python)?;
+        Ok(Self { logits, labels, weight, mask, axis: index, rows, numbers })
+    }
+
+    /// The type of the losses: in half precision they would serve nobody.
+    fn loss_type(&self) -> PyResult<ResultType<'py>> {
+        let is_wide = self.logits.dtype().result() == DType::F64;
+        ResultType::new(if is_wide { DType::F64 } else { DType::F32 }, None)
+    }
+
+    /// A new array for the losses.
+    fn losses(&self, py: Python<'py>) -> PyResult<Array<'py>> {
+        let shape = if self.numbers.reduction == Reduction::None { &self.rows[..] } else { &[] };
+        Array::empty(py, shape, self.loss_type()?)
+    }
+
+    /// The logarithms of the rows' sums.
+    fn lse(&self, py: Python<'py>, num_threads: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+        let (axis, mask) = (Axis::One(self.axis), self.mask.clone());
+        let is_wide = self.logits.dtype().result() == DType::F64;
+        let dtype = PyString::new(py, if is_wide { "float64" } else { "float32" }).into_any();
+        let keywords = Keywords { axis, temperature: 1.0, mask, out: None, dtype: Some(&dtype), num_threads };
+        let shaped = Shaped { shape: Some(self.rows.clone()), typed_by: 1 };
+        let logits = [self.logits.clone()];
+        call(py, logits, shaped, &keywords, |[x], out, options| ops::logsumexp(x, out, options))
+    }
+
+    fn run(
+        &self,
+        py: Python<'py>,
+        losses: &Array<'py>,
+        gradients: Option<(&Array<'py>, Cotangent<'py>)>,
+        num_threads: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        let threads = threads::in_force(py, num_threads)?;
+        let Numbers { ignore_index, label_smoothing, reduction, z_loss } = self.numbers;
+        let (long, axis) = (self.logits.len() >= LONG, self.axis);
+        let (logits, labels, losses) = (self.logits.place(long), self.labels.place(long), losses.place(long));
+        let weight = self.weight.as_ref().map(|array| array.place(long));
+        let mask = self.mask.as_ref().map(|array| array.place(long));
+        let gradients = gradients.as_ref().map(|(out, cotangent)| match cotangent {
+            Cotangent::Number(number) => (out.place(long), Ok(*number)),
+            Cotangent::Array(array) => (out.place(long), Err(array.place(long))),
+        });
+        let work = |keep_going: &dyn Fn() -> bool| {
+            fn view<'a>(place: &'a Place<'_>) -> View<'a> {
+                // SAFETY: as in `call`: the losses are new, the gradients new or found writeable, and nobody else
+                // writes to the arrays meanwhile.
+                unsafe { place.view() }
+            }
+            // SAFETY: as above.
+            let mut losses = unsafe { losses.view_mut() }?;
+            let (logits, labels) = (view(&logits), view(&labels));
+            let (weight, mask) = (weight.as_ref().map(view), mask.as_ref().map(view));
+            let weight = weight.as_ref();
+            let labelling = Labelling { weight, ignore_index, label_smoothing, reduction, z_loss };
+            let axes = crate::layout::Axes::One(axis);
+            let options = Options { axes, mask: mask.as_ref(), threads, keep_going, ..Options::default() };
+            let Some((out, dloss)) = &gradients else {
+                return ops::cross_entropy(&logits, &labels, &labelling, &mut losses, &options);
+            };
+            // SAFETY: as above.
+            let mut out = unsafe { out.view_mut() }?;
+            let dloss = dloss.as_ref().map_err(view);
+            let cotangent = match &dloss {
+                Ok(number) => ops::Cotangent::Number(**number),
+                Err(array) => ops::Cotangent::Array(array),
+            };
+            let logits = Input::View(logits);
+            ops::cross_entropy_value_and_grad(
+                logits,
+                &labels,
+                &labelling,
+                cotangent,
+                &mut losses,
+                &mut out,
+                &options,
+            )
+        };
+        worked(py, long, work)
+    }
+}

@@ -1,0 +1,195 @@
+//! Single elements: those that labels choose, and the labels themselves.
+
+use half::{bf16, f16};
+
+use super::{Memory, View};
+use crate::element::{Compute, DType};
+use crate::layout::{Offsets, Plan};
+
+/// Calls `$body` with `$t` the type of the elements.
+macro_rules! with_type {
+    ($dtype:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            DType::Bool | DType::U8 => {
+                type $t = u8;
+                $body
+            }
+            DType::I8 => {
+                type $t = i8;
+                $body
+            }
+            DType::I16 => {
+                type $t = i16;
+                $body
+            }
+            DType::I32 => {
+                type $t = i32;
+                $body
+            }
+            DType::I64 => {
+                type $t = i64;
+                $body
+            }
+            DType::U16 => {
+                type $t = u16;
+                $body
+            }
+            DType::U32 => {
+                type $t = u32;
+                $body
+            }
+            DType::U64 => {
+                type $t = u64;
+                $body
+            }
+            DType::F16 => {
+                type $t = f16;
+                $body
+            }
+            DType::BF16 => {
+                type $t = bf16;
+                $body
+            }
+            DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            DType::F64 => {
+                type $t = f64;
+                $body
+            }
+        }
+    };
+}
+
+/// A number in memory.
+trait Number: Copy {
+    fn from_bytes(bytes: &[u8]) -> Self;
+    fn float(self) -> f64;
+    fn to_i128(self) -> i128;
+}
+
+macro_rules! number {
+    ($($t:ty: $float:expr, $integer:expr);*) => {$(
+        impl Number for $t {
+            #[inline(always)]
+            fn from_bytes(bytes: &[u8]) -> Self {
+                let mut own = [0; size_of::<$t>()];
+                own.copy_from_slice(bytes);
+                Self::from_ne_bytes(own)
+            }
+            #[inline(always)]
+            fn float(self) -> f64 { $float(self) }
+            #[inline(always)]
+            fn to_i128(self) -> i128 { $integer(self) }
+        }
+    )*};
+}
+number!(
+    u8: |x| x as f64, |x| x as i128; i8: |x| x as f64, |x| x as i128;
+    u16: |x| x as f64, |x| x as i128; i16: |x| x as f64, |x| x as i128;
+    u32: |x| x as f64, |x| x as i128; i32: |x| x as f64, |x| x as i128;
+    u64: |x| x as f64, |x| x as i128; i64: |x| x as f64, |x| x as i128;
+    f32: |x| x as f64, |x| x as i128; f64: |x| x, |x| x as i128;
+    f16: f16::to_f64, |x| f16::to_f64(x) as i128; bf16: bf16::to_f64, |x| bf16::to_f64(x) as i128
+);
+
+impl Memory<'_> {
+    /// An element as it lies there, its bytes in this machine's order.
+    #[inline(always)]
+    fn bytes_of<T>(&self, offset: isize) -> [u8; 8] {
+        let mut bytes = [0; 8];
+        let from = self.at(offset, 0, 1);
+        // SAFETY: `at` checked that the element lies inside the array.
+        unsafe { core::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), size_of::<T>()) };
+        if self.swapped {
+            bytes[..size_of::<T>()].reverse();
+        }
+        bytes
+    }
+
+    /// The element `offset` bytes from the first, as a number.
+    #[inline]
+    pub(crate) fn number(&self, offset: isize) -> f64 {
+        with_type!(self.dtype, T => T::from_bytes(&self.bytes_of::<T>(offset)[..size_of::<T>()]).float())
+    }
+
+    /// Writes the element `offset` bytes from the first: a float.
+    #[inline]
+    pub(crate) fn set_number<E: Compute>(&self, offset: isize, x: E) {
+        let mut bytes = [0; 8];
+        let size = self.dtype.size();
+        match self.dtype {
+            DType::F64 => bytes.copy_from_slice(&x.to_f64().to_ne_bytes()),
+            DType::F32 => bytes[..4].copy_from_slice(&x.to_f32().to_ne_bytes()),
+            DType::F16 => bytes[..2].copy_from_slice(&f16::from_f64(x.to_f64()).to_ne_bytes()),
+            _ => bytes[..2].copy_from_slice(&bf16::from_f64(x.to_f64()).to_ne_bytes()),
+        }
+        if self.swapped {
+            bytes[..size].reverse();
+        }
+        let to = self.at(offset, 0, 1);
+        // SAFETY: `at` checked that the element lies inside the array, which is an output.
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, size) };
+    }
+
+    /// Whether the mask's element `offset` bytes from the first is true.
+    #[inline]
+    pub(crate) fn is_true(&self, offset: isize) -> bool {
+        let from = self.at(offset, 0, 1);
+        // SAFETY: as above; a bool is one byte.
+        unsafe { from.read() != 0 }
+    }
+}
+
+/// The class of a row that does not count.
+pub(crate) const IGNORED: usize = usize::MAX;
+
+impl View<'_> {
+    /// Integers as classes, in C order: [`IGNORED`] for `ignore_index`; or the first that is not from 0 to
+    /// `classes - 1`, and where it is in that order.
+    pub(crate) fn classes(&self, classes: usize, ignore_index: i128) -> Result<Vec<usize>, (i128, usize)> {
+        let every = vec![true; self.shape.len()];
+        let plan = Plan::new(&self.shape, &every, [&self.strides], &self.strides);
+        let step = plan.step().src[0];
+        let mut found = Vec::with_capacity(plan.len);
+        let mut bad = None;
+        if self.is_empty() {
+            return Ok(found);
+        }
+        plan.segments(Offsets::ORIGIN, 0, plan.len, |at, first, size| {
+            with_type!(self.memory.dtype, T => for i in 0..size {
+                if bad.is_some() {
+                    return;
+                }
+                let bytes = self.memory.bytes_of::<T>(at.src[0] + step * i as isize);
+                let label = T::from_bytes(&bytes[..size_of::<T>()]).to_i128();
+                if label == ignore_index {
+                    found.push(IGNORED);
+                } else if label >= 0 && label < classes as i128 {
+                    found.push(label as usize);
+                } else {
+                    bad = Some((label, first + i));
+                }
+            });
+        });
+        bad.map_or(Ok(found), Err)
+    }
+}
+
+impl View<'_> {
+    /// The elements as numbers, in C order.
+    pub(crate) fn numbers(&self) -> Vec<f64> {
+        let every = vec![true; self.shape.len()];
+        let plan = Plan::new(&self.shape, &every, [&self.strides], &self.strides);
+        let mut numbers = vec![0.0; self.len()];
+        if !numbers.is_empty() {
+            plan.segments(Offsets::ORIGIN, 0, plan.len, |at, first, size| {
+                for (i, x) in numbers[first..first + size].iter_mut().enumerate() {
+                    *x = self.memory.number(at.src[0] + plan.step().src[0] * i as isize);
+                }
+            });
+        }
+        numbers
+    }
+}
