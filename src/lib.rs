@@ -52,9 +52,10 @@ pub use half::{bf16, f16};
 pub use layout::Axes;
 pub use ops::{
     Cotangent, Input, Labelling, Options, Reduction, Want, Weighting, binary_cross_entropy,
-    binary_cross_entropy_value_and_grad, cross_entropy, cross_entropy_value_and_grad, log_sigmoid,
-    log_softmax, log_softmax_jvp, log_softmax_vjp, logsumexp, logsumexp_vjp, sigmoid, softmax, softmax_hvp,
-    softmax_jacobian, softmax_jvp, softmax_temperature_vjp, softmax_vjp, softmin, weighted_logsumexp,
+    binary_cross_entropy_value_and_grad, cross_entropy, cross_entropy_value_and_grad, kl_divergence,
+    kl_divergence_value_and_grad, log_sigmoid, log_softmax, log_softmax_jvp, log_softmax_vjp, logsumexp,
+    logsumexp_vjp, sigmoid, softmax, softmax_hvp, softmax_jacobian, softmax_jvp, softmax_temperature_vjp,
+    softmax_vjp, softmin, weighted_logsumexp,
 };
 pub use parallel::granted_cpus;
 pub use view::{View, ViewMut};

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 __all__ = [
     "__version__", "_array", "_output", "_state_empty", "_state_merge", "_state_normalise",
     "_state_result", "_state_update", "binary_cross_entropy", "binary_cross_entropy_value_and_grad",
-    "cross_entropy", "cross_entropy_value_and_grad", "get_num_threads", "log_sigmoid",
+    "cross_entropy", "cross_entropy_value_and_grad", "get_num_threads", "kl_divergence", "kl_divergence_value_and_grad", "log_sigmoid",
     "log_softmax", "log_softmax_jvp", "log_softmax_vjp", "logsumexp", "logsumexp_vjp",
     "logsumexp_vjp_b", "set_num_threads", "show_config", "sigmoid", "softmax", "softmax_hvp",
     "softmax_jacobian", "softmax_jvp", "softmax_temperature_vjp", "softmax_vjp", "softmin",
@@ -407,6 +407,15 @@ def cross_entropy_value_and_grad(
     return_lse: bool, dloss: _Array | None = None, out: NDArray[Any] | None = None,
     num_threads: _Count = None,
 ) -> Any: ...
+def kl_divergence(
+    logits: _Array, targets: _Array, /, axis: SupportsIndex = -1, *,
+    reduction: Literal["mean", "sum", "none"] = "mean", num_threads: _Count = None,
+) -> Any: ...
+def kl_divergence_value_and_grad(
+    logits: _Array, targets: _Array, /, axis: SupportsIndex = -1, *,
+    reduction: Literal["mean", "sum", "none"] = "mean", dloss: _Array | None = None,
+    out: NDArray[Any] | None = None, num_threads: _Count = None,
+) -> tuple[Any, NDArray[Any]]: ...
 @overload
 def logsumexp_vjp(
     x: _Array, lse: _Array, dlse: _Array, /, axis: _Axis = None, *, b: _Array | None = None,

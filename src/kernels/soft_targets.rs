@@ -25,6 +25,8 @@ pub struct SoftTargets<'a, const GRAD: bool> {
     z_loss: f64,
     scale: &'a [Scale],
     class: &'a [f64],
+    /// Whether the targets' own entropy is taken off the loss: the divergence.
+    is_relative: bool,
 }
 
 impl<'a, const GRAD: bool> SoftTargets<'a, GRAD> {
@@ -35,10 +37,11 @@ impl<'a, const GRAD: bool> SoftTargets<'a, GRAD> {
         scale: &'a [Scale],
         z_loss: f64,
         found: &'a [Found],
+        is_relative: bool,
     ) -> Self {
         assert!(even.len() == 1 || even.len() == found.len());
         let rows = CrossEntropy::new(targets, scale, 0.0, found);
-        Self { rows, share, even, found, z_loss, scale, class: targets }
+        Self { rows, share, even, found, z_loss, scale, class: targets, is_relative }
     }
 
     #[inline(always)]
@@ -72,6 +75,8 @@ pub struct Weighed {
     /// sum(q · (m - x)) and sum(q).
     distance: DoubleDouble,
     sum: DoubleDouble,
+    /// sum(q · ln(q)), if it is wanted.
+    entropy: DoubleDouble,
     /// Whether a class without a chance is a target.
     is_infinite: bool,
 }
@@ -107,7 +112,7 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
         }
         let (max, zero) = (s.splat(total.row.max()), s.splat(0.0));
         let even = s.splat(self.even(total.row.lane()));
-        let (mut distance, mut sum) = (s.wide_zero(), s.wide_zero());
+        let (mut distance, mut sum, mut entropy) = (s.wide_zero(), s.wide_zero(), s.wide_zero());
         let mut impossible = 0;
         let vectors = x.vectors() + usize::from(x.rest() > 0);
         for i in 0..vectors {
@@ -123,10 +128,15 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
             let x = s.select(never, max, s.select(wanted, x, max));
             distance = s.wide_dot(distance, q, max, x);
             sum = s.wide_add(sum, s.widen_sum(q, zero));
+            if self.is_relative {
+                let (high, low) = ln(s, s.select(wanted, q, s.splat(1.0)));
+                entropy = s.wide_dot(s.wide_dot(entropy, q, high, zero), q, low, zero);
+            }
         }
         let weighed = Weighed {
             distance: s.wide_total(distance),
             sum: s.wide_total(sum),
+            entropy: s.wide_total(entropy),
             is_infinite: impossible != 0,
         };
         SoftPartial { row: None, weighed }
@@ -139,6 +149,7 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
             None => {
                 total.weighed.distance = total.weighed.distance.add(partial.weighed.distance);
                 total.weighed.sum = total.weighed.sum.add(partial.weighed.sum);
+                total.weighed.entropy = total.weighed.entropy.add(partial.weighed.entropy);
                 total.weighed.is_infinite |= partial.weighed.is_infinite;
             }
         }
@@ -169,7 +180,8 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
         let Scale { cotangent, weight: extra, smooth } = self.scale(lane);
         let weighed = total.weighed;
         let mut all = weighed.sum.add(DoubleDouble::widened(extra));
-        let mut loss = weighed.distance.hi + (all.hi * log.hi + weighed.distance.lo);
+        let spread = product(all, log);
+        let mut loss = weighed.distance.add(spread).add(weighed.entropy).hi;
         if extra != 0.0 {
             loss += extra * (max - self.class[lane]);
         }
@@ -212,4 +224,24 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
     fn panel<S: Wide<f64>, const P: usize>(&self, _: S, _: PanelIo<'_, f64, 3>) -> bool {
         false
     }
+}
+
+/// The logarithm of a number above 0, in two parts.
+#[inline(always)]
+fn ln<S: Wide<f64>>(s: S, q: S::V) -> (S::V, S::V) {
+    let (zero, one) = (s.splat(0.0), s.splat(1.0));
+    // As one of 1 + (1 - q) / q, of the other sign, where q is below 1.
+    let below = s.greater(one, q);
+    let excess = s.widen_sum(s.select(below, one, q), s.sub(zero, s.select(below, q, one)));
+    let (high, low) = s.wide_ln_1p(excess, s.select(below, q, one), zero);
+    let negative = (s.sub(zero, high), s.sub(zero, low));
+    (s.select(below, negative.0, high), s.select(below, negative.1, low))
+}
+
+/// a · b.
+#[inline(always)]
+fn product(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble {
+    let high = a.hi * b.hi;
+    let low = a.hi.mul_add(b.hi, -high) + (a.hi * b.lo + a.lo * b.hi);
+    DoubleDouble::widened(high).add(DoubleDouble::widened(low))
 }

@@ -63,8 +63,7 @@ pub fn cross_entropy(
     losses: &mut ViewMut<'_>,
     options: &Options<'_>,
 ) -> Result<(), Error> {
-    let call = Call { logits, labels, labelling, losses: losses.as_view(), gradients: None, options };
-    call.typed()
+    Call::new(logits, labels, labelling, losses, None, options).typed()
 }
 
 /// [`cross_entropy`] and its gradient with respect to the logits, which goes to `gradients`, of their shape: weight times
@@ -83,8 +82,41 @@ pub fn cross_entropy_value_and_grad(
         Input::View(view) => view,
         Input::InPlace => gradients,
     };
-    let gradients = Some((gradients, cotangent));
-    Call { logits, labels, labelling, losses: losses.as_view(), gradients, options }.typed()
+    Call::new(logits, labels, labelling, losses, Some((gradients, cotangent)), options).typed()
+}
+
+/// The Kullback–Leibler divergence of [`softmax`](super::softmax) along one axis from targets of the logits' shape:
+/// `sum(t · (ln(t) - ln(softmax(x))))` for each row, where targets of 0 do not count.
+pub fn kl_divergence(
+    logits: &View<'_>,
+    targets: &View<'_>,
+    reduction: Reduction,
+    losses: &mut ViewMut<'_>,
+    options: &Options<'_>,
+) -> Result<(), Error> {
+    let labelling = Labelling { reduction, ..Labelling::default() };
+    let call = Call::new(logits, targets, &labelling, losses, None, options);
+    Call { is_relative: true, ..call }.typed()
+}
+
+/// [`kl_divergence`] and its gradient with respect to the logits, `sum(t) · softmax(x) - t` times the cotangent.
+pub fn kl_divergence_value_and_grad(
+    logits: Input<'_>,
+    targets: &View<'_>,
+    reduction: Reduction,
+    cotangent: Cotangent<'_>,
+    losses: &mut ViewMut<'_>,
+    gradients: &mut ViewMut<'_>,
+    options: &Options<'_>,
+) -> Result<(), Error> {
+    let labelling = Labelling { reduction, ..Labelling::default() };
+    let gradients = gradients.as_view();
+    let logits = match &logits {
+        Input::View(view) => view,
+        Input::InPlace => gradients,
+    };
+    let call = Call::new(logits, targets, &labelling, losses, Some((gradients, cotangent)), options);
+    Call { is_relative: true, ..call }.typed()
 }
 
 /// One call.
@@ -95,6 +127,8 @@ struct Call<'a> {
     losses: &'a View<'a>,
     gradients: Option<(&'a View<'a>, Cotangent<'a>)>,
     options: &'a Options<'a>,
+    /// Whether labels are targets of a divergence: probabilities of any type.
+    is_relative: bool,
 }
 
 /// What labels say of the rows, in C order.
@@ -115,10 +149,29 @@ struct Places<'a> {
     mask: Option<View<'a>>,
 }
 
+impl<'a> Call<'a> {
+    fn new(
+        logits: &'a View<'a>,
+        labels: &'a View<'a>,
+        labelling: &'a Labelling<'a>,
+        losses: &'a ViewMut<'a>,
+        gradients: Option<(&'a View<'a>, Cotangent<'a>)>,
+        options: &'a Options<'a>,
+    ) -> Self {
+        let losses = losses.as_view();
+        Self { logits, labels, labelling, losses, gradients, options, is_relative: false }
+    }
+}
+
 impl Call<'_> {
+    /// Whether labels are probabilities.
+    fn has_probabilities(&self) -> bool {
+        self.is_relative || is_float(self.labels.dtype())
+    }
+
     fn typed(&self) -> Result<(), Error> {
         // Distributions are computed in f64, whatever the logits.
-        let is_soft = is_float(self.labels.dtype()) || self.labelling.label_smoothing != 0.0;
+        let is_soft = self.has_probabilities() || self.labelling.label_smoothing != 0.0;
         match (is_soft, self.logits.dtype().result()) {
             (true, _) => self.run::<f64>(true),
             (false, DType::F64) => self.run::<f64>(false),
@@ -237,11 +290,12 @@ impl Call<'_> {
             }
         };
         let count: usize = rows_shape.iter().product();
-        if is_float(self.labels.dtype()) {
-            same_shape("labels", self.labels, self.logits.shape())?;
+        if self.has_probabilities() {
+            let argument = if self.is_relative { "targets" } else { "labels" };
+            same_shape(argument, self.labels, self.logits.shape())?;
             let watch = Watch::new(self.options.keep_going);
             let machine = Machine { isa: self.options.checked_isa()?, threads: 1, watch: &watch };
-            machine.check("labels", "probabilities, finite and at least 0", self.labels, f64::MAX)?;
+            machine.check(argument, "probabilities, finite and at least 0", self.labels, f64::MAX)?;
             return Ok(Rows { classes: Vec::new(), weights, divisor: count as f64 });
         }
         if self.labels.dtype() == DType::Bool {
@@ -338,14 +392,14 @@ impl Call<'_> {
         };
         let inputs = [&Input::View(self.logits.clone()), &Input::View(labels), &Input::View(weights)];
         let (names, z_loss) = (["logits", "labels", "weight"], self.labelling.z_loss);
-        let share = (share, even);
+        let (share, relative) = ((share, even), self.is_relative);
         match &self.gradients {
             Some(_) => {
-                let op = SoftTargets::<true>::new(share, targets, scale, z_loss, found);
+                let op = SoftTargets::<true>::new(share, targets, scale, z_loss, found, relative);
                 run(&op, names, inputs, out, options, false)
             }
             None => {
-                let op = SoftTargets::<false>::new(share, targets, scale, z_loss, found);
+                let op = SoftTargets::<false>::new(share, targets, scale, z_loss, found, relative);
                 run(&op, names, inputs, out, options, false)
             }
         }

@@ -16,7 +16,9 @@ pub(crate) mod state;
 
 pub use crate::kernels::weighted::Want;
 pub use binary::{Weighting, binary_cross_entropy, binary_cross_entropy_value_and_grad};
-pub use cross_entropy::{Labelling, cross_entropy, cross_entropy_value_and_grad};
+pub use cross_entropy::{
+    Labelling, cross_entropy, cross_entropy_value_and_grad, kl_divergence, kl_divergence_value_and_grad,
+};
 pub use gradient::{
     log_softmax_jvp, log_softmax_vjp, logsumexp_vjp, softmax_hvp, softmax_jacobian, softmax_temperature_vjp,
 };

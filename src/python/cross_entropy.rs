@@ -38,7 +38,8 @@ pub(super) fn cross_entropy<'py>(
     #[pyo3(from_py_with = PyAnyMethods::is_truthy)] return_lse: bool,
     num_threads: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let numbers = Numbers { ignore_index: ignored(ignore_index)?, label_smoothing, reduction, z_loss };
+    let ignore_index = ignored(ignore_index)?;
+    let numbers = Numbers { ignore_index, label_smoothing, reduction, z_loss, is_divergence: false };
     let call = Call::new(py, (logits, labels, weight, r#where), axis, numbers)?;
     let losses = call.losses(py)?;
     call.run(py, &losses, None, num_threads)?;
@@ -75,29 +76,58 @@ pub(super) fn cross_entropy_value_and_grad<'py>(
     out: Option<&Bound<'py, PyAny>>,
     num_threads: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let numbers = Numbers { ignore_index: ignored(ignore_index)?, label_smoothing, reduction, z_loss };
+    let ignore_index = ignored(ignore_index)?;
+    let numbers = Numbers { ignore_index, label_smoothing, reduction, z_loss, is_divergence: false };
     let call = Call::new(py, (logits, labels, weight, r#where), axis, numbers)?;
-    let cotangent = cotangent(dloss, reduction, &call.rows)?;
-    let shape = call.logits.shape();
-    let result = ResultType::of(std::slice::from_ref(&call.logits))?;
-    let gradients = match out {
-        Some(out) => outputs::given(out, shape, result.dtype)?,
-        None => Array::new_like(&call.logits, result)?,
-    };
-    let losses = call.losses(py)?;
     // First, for the gradient may be written to where the logits are.
     let lse = if return_lse { Some(call.lse(py, num_threads)?) } else { None };
-    call.run(py, &losses, Some((&gradients, cotangent)), num_threads)?;
-    let gradients = match out {
-        Some(out) => out.clone(),
-        None => gradients.into_result()?,
-    };
-    let losses = losses.into_result()?;
+    let [losses, gradients] = call.value_and_grad(py, (dloss, out), num_threads)?;
     let results = match lse {
         Some(lse) => PyTuple::new(py, [losses, gradients, lse])?,
         None => PyTuple::new(py, [losses, gradients])?,
     };
     Ok(results.into_any())
+}
+
+#[doc = include_str!("docs/kl_divergence.md")]
+#[pyfunction]
+#[pyo3(
+    signature = (logits, targets, /, axis = Axis::LAST, *, reduction = Reduction::Mean, num_threads = None),
+    text_signature = "(logits, targets, /, axis=-1, *, reduction='mean', num_threads=None)"
+)]
+pub(super) fn kl_divergence<'py>(
+    py: Python<'py>,
+    logits: &Bound<'py, PyAny>,
+    targets: &Bound<'py, PyAny>,
+    #[pyo3(from_py_with = Axis::from_python)] axis: Axis,
+    #[pyo3(from_py_with = reduction)] reduction: Reduction,
+    num_threads: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let call = Call::new(py, (logits, targets, None, None), axis, Numbers::of_divergence(reduction))?;
+    let losses = call.losses(py)?;
+    call.run(py, &losses, None, num_threads)?;
+    losses.into_result()
+}
+
+#[doc = include_str!("docs/kl_divergence_value_and_grad.md")]
+#[pyfunction]
+#[pyo3(
+    signature = (logits, targets, /, axis = Axis::LAST, *, reduction = Reduction::Mean, dloss = None, out = None,
+                 num_threads = None),
+    text_signature = "(logits, targets, /, axis=-1, *, reduction='mean', dloss=None, out=None, num_threads=None)"
+)]
+pub(super) fn kl_divergence_value_and_grad<'py>(
+    py: Python<'py>,
+    logits: &Bound<'py, PyAny>,
+    targets: &Bound<'py, PyAny>,
+    #[pyo3(from_py_with = Axis::from_python)] axis: Axis,
+    #[pyo3(from_py_with = reduction)] reduction: Reduction,
+    dloss: Option<&Bound<'py, PyAny>>,
+    out: Option<&Bound<'py, PyAny>>,
+    num_threads: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let call = Call::new(py, (logits, targets, None, None), axis, Numbers::of_divergence(reduction))?;
+    Ok(PyTuple::new(py, call.value_and_grad(py, (dloss, out), num_threads)?)?.into_any())
 }
 
 /// A number between two texts: what it is called and what it must be.
@@ -141,6 +171,18 @@ struct Numbers {
     label_smoothing: f64,
     reduction: Reduction,
     z_loss: f64,
+    is_divergence: bool,
+}
+
+impl Numbers {
+    /// What the argument is called that the logits are compared with.
+    fn labels(self) -> &'static str {
+        if self.is_divergence { "targets" } else { "labels" }
+    }
+
+    fn of_divergence(reduction: Reduction) -> Self {
+        Self { ignore_index: 0, label_smoothing: 0.0, reduction, z_loss: 0.0, is_divergence: true }
+    }
 }
 
 /// What is read.
@@ -173,7 +215,7 @@ impl<'py> Call<'py> {
         let Axis::One(index) = axis else {
             return Err(PyTypeError::new_err("axis must be one integer: the axis of the classes"));
         };
-        let (logits, labels) = (inputs::array("logits", logits)?, inputs::array("labels", labels)?);
+        let (logits, labels) = (inputs::array("logits", logits)?, inputs::array(numbers.labels(), labels)?);
         let weight = weight.map(|weight| inputs::array("weight", weight)).transpose()?;
         let mask = inputs::mask(mask)?;
         let to_python = |error| errors::to_python(py, error);
@@ -207,6 +249,28 @@ impl<'py> Call<'py> {
         call(py, logits, shaped, &keywords, |[x], out, options| ops::logsumexp(x, out, options))
     }
 
+    /// The losses and the gradient.
+    fn value_and_grad(
+        &self,
+        py: Python<'py>,
+        (dloss, out): (Option<&Bound<'py, PyAny>>, Option<&Bound<'py, PyAny>>),
+        num_threads: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<[Bound<'py, PyAny>; 2]> {
+        let cotangent = cotangent(dloss, self.numbers.reduction, &self.rows)?;
+        let result = ResultType::of(std::slice::from_ref(&self.logits))?;
+        let gradients = match out {
+            Some(out) => outputs::given(out, self.logits.shape(), result.dtype)?,
+            None => Array::new_like(&self.logits, result)?,
+        };
+        let losses = self.losses(py)?;
+        self.run(py, &losses, Some((&gradients, cotangent)), num_threads)?;
+        let gradients = match out {
+            Some(out) => out.clone(),
+            None => gradients.into_result()?,
+        };
+        Ok([losses.into_result()?, gradients])
+    }
+
     fn run(
         &self,
         py: Python<'py>,
@@ -215,7 +279,7 @@ impl<'py> Call<'py> {
         num_threads: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let threads = threads::in_force(py, num_threads)?;
-        let Numbers { ignore_index, label_smoothing, reduction, z_loss } = self.numbers;
+        let Numbers { ignore_index, label_smoothing, reduction, z_loss, is_divergence } = self.numbers;
         let (long, axis) = (self.logits.len() >= LONG, self.axis);
         let (logits, labels, losses) = (self.logits.place(long), self.labels.place(long), losses.place(long));
         let weight = self.weight.as_ref().map(|array| array.place(long));
@@ -239,6 +303,9 @@ impl<'py> Call<'py> {
             let axes = crate::layout::Axes::One(axis);
             let options = Options { axes, mask: mask.as_ref(), threads, keep_going, ..Options::default() };
             let Some((out, dloss)) = &gradients else {
+                if is_divergence {
+                    return ops::kl_divergence(&logits, &labels, reduction, &mut losses, &options);
+                }
                 return ops::cross_entropy(&logits, &labels, &labelling, &mut losses, &options);
             };
             // SAFETY: as above.
@@ -249,6 +316,17 @@ impl<'py> Call<'py> {
                 Err(array) => ops::Cotangent::Array(array),
             };
             let logits = Input::View(logits);
+            if is_divergence {
+                return ops::kl_divergence_value_and_grad(
+                    logits,
+                    &labels,
+                    reduction,
+                    cotangent,
+                    &mut losses,
+                    &mut out,
+                    &options,
+                );
+            }
             ops::cross_entropy_value_and_grad(
                 logits,
                 &labels,

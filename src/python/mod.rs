@@ -36,7 +36,9 @@ mod _core {
     #[pymodule_export]
     use super::binary::{binary_cross_entropy, binary_cross_entropy_value_and_grad};
     #[pymodule_export]
-    use super::cross_entropy::{cross_entropy, cross_entropy_value_and_grad};
+    use super::cross_entropy::{
+        cross_entropy, cross_entropy_value_and_grad, kl_divergence, kl_divergence_value_and_grad,
+    };
     #[pymodule_export]
     use super::functions::{
         log_sigmoid, log_softmax, logsumexp, show_config, sigmoid, softmax, softmax_jvp, softmax_vjp, softmin,
