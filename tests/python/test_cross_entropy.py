@@ -1,7 +1,7 @@
 """Cross-entropy and its gradient equal their twin and their peers: options, axes, layouts."""
 
 import itertools
-from typing import Any
+from typing import Any, Literal
 
 import mpmath
 import numpy as np
@@ -90,7 +90,7 @@ def test_layouts(dtype: np.dtype[Any], layout: Layout, axis: int) -> None:
 
 @pytest.mark.parametrize("integer", INTEGERS, ids=str)
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_dtypes_of_labels(integer: np.dtype[Any], order: str) -> None:
+def test_dtypes_of_labels(integer: np.dtype[Any], order: Literal["<", ">"]) -> None:
     for classes, dtype in itertools.product((3, 100), DTYPES):
         x = golden.values((20, classes), dtype)
         some = labels((20,), classes)
