@@ -48,6 +48,8 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     /// Whether a row has one result, not one for each element: [`finish`](Self::finish) is then called once, with the
     /// first chunk, and a panel's result is its first row.
     const REDUCES: bool = false;
+    /// Whether two strips of a panel side by side are worth their code.
+    const WIDE_PANELS: bool = true;
     /// What an element of the result is that a mask leaves out, in any row.
     const MASKED: E = E::ZERO;
     /// Whether each element of the result depends on one element alone: a row may then begin and end anywhere, and no

@@ -92,6 +92,7 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
     type Total = SoftTotal;
     type Partial = SoftPartial;
     const REDUCES: bool = !GRAD;
+    const WIDE_PANELS: bool = false;
 
     fn begin(&self, len: usize) -> SoftTotal {
         self.begin_lane(len, 0)

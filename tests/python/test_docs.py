@@ -96,6 +96,10 @@ def test_defaults_of_the_stub_are_those_of_the_signature() -> None:
     assert {name for name, _, _ in defaults} == {
         "binary_cross_entropy",
         "binary_cross_entropy_value_and_grad",
+        "cross_entropy",
+        "cross_entropy_value_and_grad",
+        "kl_divergence",
+        "kl_divergence_value_and_grad",
         "log_sigmoid",
         "log_softmax",
         "log_softmax_jvp",

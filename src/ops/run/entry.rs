@@ -41,7 +41,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K
                 (part.first, part.count) = (rest.start, rest.len());
                 while group < rows.groups() {
                     let first = lane + group * E::LANES;
-                    if S::FOUR_AT_ONCE && group + TILE_WIDTH <= rows.groups() {
+                    if O::WIDE_PANELS && S::FOUR_AT_ONCE && group + TILE_WIDTH <= rows.groups() {
                         let lanes = Lanes { first, step: 1, count: TILE_WIDTH * E::LANES };
                         let panel = rows.read::<S, TILE_WIDTH>(s, group, &mut tile).of(lanes);
                         if op.panel::<S, TILE_WIDTH>(s, panel) {
@@ -124,7 +124,8 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, E,
             let at = self.at.advance(&self.along, strip * E::LANES);
             let lanes = self.lanes.from(strip * E::LANES);
             // A wide panel that is refused is tried strip by strip, to find the one to blame.
-            if S::FOUR_AT_ONCE
+            if O::WIDE_PANELS
+                && S::FOUR_AT_ONCE
                 && strip + TILE_WIDTH <= self.count
                 && op.panel::<S, TILE_WIDTH>(s, panel_io(&src, &dst, at, self.step, TILE_WIDTH).of(lanes))
             {

@@ -2,12 +2,17 @@
 //! the loss after it. No array of log-probabilities or of labels as vectors is ever made.
 #![forbid(unsafe_code)]
 
+mod divergence;
+mod rows;
+
+pub use self::divergence::{kl_divergence, kl_divergence_value_and_grad};
+use self::rows::{Places, Rows, in_order, is_float, numbers, same_shape, sum};
 use super::chunks::{Machine, position};
 use super::losses::{Cotangent, Reduction};
 use super::run::{fill, run};
 use super::{Input, Options};
 use crate::dispatch::Dispatch;
-use crate::element::{DType, DoubleDouble, WideScalar};
+use crate::element::DType;
 use crate::error::Error;
 use crate::kernels::soft_targets::SoftTargets;
 use crate::kernels::softmax::{CrossEntropy, Found, Scale};
@@ -85,40 +90,6 @@ pub fn cross_entropy_value_and_grad(
     Call::new(logits, labels, labelling, losses, Some((gradients, cotangent)), options).typed()
 }
 
-/// The Kullback–Leibler divergence of [`softmax`](super::softmax) along one axis from targets of the logits' shape:
-/// `sum(t · (ln(t) - ln(softmax(x))))` for each row, where targets of 0 do not count.
-pub fn kl_divergence(
-    logits: &View<'_>,
-    targets: &View<'_>,
-    reduction: Reduction,
-    losses: &mut ViewMut<'_>,
-    options: &Options<'_>,
-) -> Result<(), Error> {
-    let labelling = Labelling { reduction, ..Labelling::default() };
-    let call = Call::new(logits, targets, &labelling, losses, None, options);
-    Call { is_relative: true, ..call }.typed()
-}
-
-/// [`kl_divergence`] and its gradient with respect to the logits, `sum(t) · softmax(x) - t` times the cotangent.
-pub fn kl_divergence_value_and_grad(
-    logits: Input<'_>,
-    targets: &View<'_>,
-    reduction: Reduction,
-    cotangent: Cotangent<'_>,
-    losses: &mut ViewMut<'_>,
-    gradients: &mut ViewMut<'_>,
-    options: &Options<'_>,
-) -> Result<(), Error> {
-    let labelling = Labelling { reduction, ..Labelling::default() };
-    let gradients = gradients.as_view();
-    let logits = match &logits {
-        Input::View(view) => view,
-        Input::InPlace => gradients,
-    };
-    let call = Call::new(logits, targets, &labelling, losses, Some((gradients, cotangent)), options);
-    Call { is_relative: true, ..call }.typed()
-}
-
 /// One call.
 struct Call<'a> {
     logits: &'a View<'a>,
@@ -129,24 +100,6 @@ struct Call<'a> {
     options: &'a Options<'a>,
     /// Whether labels are targets of a divergence: probabilities of any type.
     is_relative: bool,
-}
-
-/// What labels say of the rows, in C order.
-struct Rows {
-    /// The class of each row; empty for probabilities.
-    classes: Vec<usize>,
-    /// One for each class, or none.
-    weights: Vec<f64>,
-    /// What a mean divides by.
-    divisor: f64,
-}
-
-/// Where rows are.
-struct Places<'a> {
-    shape: &'a [usize],
-    /// Logits, row number in C order, mask; and where the kernel writes.
-    plan: Plan<3>,
-    mask: Option<View<'a>>,
 }
 
 impl<'a> Call<'a> {
@@ -333,13 +286,16 @@ impl Call<'_> {
     /// The logit of each lane's class; minus infinity where it is masked out.
     fn targets<E: Dispatch>(&self, places: &Places<'_>, rows: &Rows) -> Vec<E> {
         let memory = self.logits.memory();
-        let target = |lane| match places.class(lane, rows) {
-            Some(class) if places.keeps(lane, class) => {
-                let (at, step) = (places.plan.lane(lane), places.plan.step());
-                E::from_f64(memory.number(at.src[0] + step.src[0] * class as isize))
+        let step = places.plan.step().src[0];
+        let target = |lane| {
+            let at = places.plan.lane(lane);
+            match Places::class(&at, rows) {
+                Some(class) if places.keeps(&at, class) => {
+                    E::from_f64(memory.number(at.src[0] + step * class as isize))
+                }
+                Some(_) => E::NEG_INFINITY,
+                None => E::ZERO,
             }
-            Some(_) => E::NEG_INFINITY,
-            None => E::ZERO,
         };
         (0..places.plan.count).map(target).collect()
     }
@@ -349,9 +305,9 @@ impl Call<'_> {
         let sharp = 1.0 - self.labelling.label_smoothing;
         let divisor = if self.labelling.reduction == Reduction::Mean { rows.divisor } else { 1.0 };
         let of = |lane: usize| {
-            let row = places.row(lane);
-            let cotangent = cotangents[if cotangents.len() == 1 { 0 } else { row }] / divisor;
-            let weight = match places.class(lane, rows) {
+            let at = places.plan.lane(lane);
+            let cotangent = cotangents[if cotangents.len() == 1 { 0 } else { Places::row(&at) }] / divisor;
+            let weight = match Places::class(&at, rows) {
                 Some(class) if !rows.weights.is_empty() => rows.weights[class],
                 Some(_) => 1.0,
                 None => 0.0,
@@ -360,7 +316,8 @@ impl Call<'_> {
             Scale { cotangent, weight: weight * sharp, smooth: weight * even }
         };
         let is_uniform = rows.weights.is_empty() && cotangents.len() == 1 && even.len() == 1;
-        let first = (0..places.plan.count).find(|&lane| places.class(lane, rows).is_some());
+        let counts = |&lane: &usize| Places::class(&places.plan.lane(lane), rows).is_some();
+        let first = (0..places.plan.count).find(counts);
         match (is_uniform, first.unwrap_or(0)) {
             (true, lane) => vec![of(lane)],
             (false, _) => (0..places.plan.count).map(of).collect(),
@@ -419,14 +376,15 @@ impl Call<'_> {
         let mut losses = vec![0.0; plan.count];
         let mut zeros = Vec::new();
         for lane in 0..plan.count {
-            let class = places.class(lane, rows);
+            let at = plan.lane(lane);
+            let class = Places::class(&at, rows);
             let found = &found[lane];
             let is_counted = class.is_some() || rows.classes.is_empty();
             if is_counted {
                 let weight =
                     if is_soft { 1.0 } else { scale[if scale.len() == 1 { 0 } else { lane }].weight };
                 let mut loss = found.loss();
-                if loss.is_nan() && places.is_masked_out(lane) {
+                if loss.is_nan() && places.is_masked_out(&at) {
                     loss = if class.is_some() { f64::INFINITY } else { 0.0 };
                 }
                 // A class of no weight does not count, whatever its chance.
@@ -434,17 +392,17 @@ impl Call<'_> {
                 if self.labelling.z_loss != 0.0 {
                     loss = found.lse().mul_add(self.labelling.z_loss * found.lse(), loss);
                 }
-                losses[places.row(lane)] = loss;
+                losses[Places::row(&at)] = loss;
             }
             let Some((out, _)) = &self.gradients else { continue };
-            let (at, step) = (plan.lane(lane).dst, plan.step().dst);
+            let step = plan.step().dst;
             match class {
-                Some(class) if places.keeps(lane, class) => {
-                    out.memory().set_number(at + step * class as isize, E::from_f64(found.target()));
+                Some(class) if places.keeps(&at, class) => {
+                    out.memory().set_number(at.dst + step * class as isize, E::from_f64(found.target()));
                 }
                 None if !is_counted => {
                     zeros.resize(plan.len, E::ZERO);
-                    let block = Block { offset: at, rows: (1, 0), columns: (plan.len, step) };
+                    let block = Block { offset: at.dst, rows: (1, 0), columns: (plan.len, step) };
                     if let Some(isa) = isa {
                         E::dispatch(isa, Write { memory: out.memory(), block, buffer: &zeros, step: 0 });
                     }
@@ -473,105 +431,14 @@ impl Call<'_> {
             Reduction::Mean => {
                 let counts = rows.classes.is_empty() || rows.classes.iter().any(|&class| class != IGNORED);
                 let total = sum(losses.iter().copied());
-                if counts { (total.hi / rows.divisor) + total.lo / rows.divisor } else { 0.0 }
+                let mean = total.hi / rows.divisor;
+                match counts {
+                    true if mean.is_finite() => mean + total.lo / rows.divisor,
+                    true => mean,
+                    false => 0.0,
+                }
             }
         };
         fill(self.losses, isa, total);
-    }
-}
-
-impl Places<'_> {
-    /// The number of a lane's row in C order.
-    fn row(&self, lane: usize) -> usize {
-        self.plan.lane(lane).src[1] as usize
-    }
-
-    /// The class of a lane's row; `None` where it does not count, or has a distribution.
-    fn class(&self, lane: usize, rows: &Rows) -> Option<usize> {
-        let class = *rows.classes.get(self.row(lane))?;
-        (class != IGNORED).then_some(class)
-    }
-
-    /// Whether the mask has that class in that lane.
-    fn keeps(&self, lane: usize, class: usize) -> bool {
-        let Some(mask) = &self.mask else { return true };
-        mask.memory().is_true(self.plan.lane(lane).src[2] + self.plan.step().src[2] * class as isize)
-    }
-
-    /// Whether the mask leaves nothing of a lane.
-    fn is_masked_out(&self, lane: usize) -> bool {
-        self.mask.is_some() && (0..self.plan.len).all(|class| !self.keeps(lane, class))
-    }
-
-    /// The even share of each class: one for all lanes, or for each where a mask decides over how many it is spread.
-    fn even(&self, smoothing: f64, is_soft: bool) -> Vec<f64> {
-        if self.mask.is_none() || !is_soft || smoothing == 0.0 {
-            return vec![smoothing / self.plan.len as f64];
-        }
-        let kept = |lane| (0..self.plan.len).filter(|&class| self.keeps(lane, class)).count().max(1);
-        (0..self.plan.count).map(|lane| smoothing / kept(lane) as f64).collect()
-    }
-}
-
-/// Elements of a sum side by side.
-const LANES: usize = 8;
-
-/// A sum in twice the precision, by a fixed tree.
-fn sum(terms: impl Iterator<Item = f64>) -> DoubleDouble {
-    let mut lanes = [DoubleDouble::default(); LANES];
-    let mut plain = 0.0;
-    for (i, term) in terms.enumerate() {
-        lanes[i % LANES] = lanes[i % LANES].add(DoubleDouble::widened(term));
-        plain += term;
-    }
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = lanes[i].add(lanes[i + half]);
-        }
-        half /= 2;
-    }
-    // Infinite terms leave no error to keep.
-    if plain.is_finite() { lanes[0] } else { DoubleDouble::widened(plain) }
-}
-
-/// Strides that number rows in C order.
-fn in_order(shape: &[usize], reduced: &[bool]) -> Vec<isize> {
-    let (mut strides, mut step) = (vec![0; shape.len()], 1);
-    for axis in (0..shape.len()).rev() {
-        if !reduced[axis] {
-            strides[axis] = step;
-            step *= shape[axis] as isize;
-        }
-    }
-    strides
-}
-
-/// Whether labels of this type are probabilities.
-fn is_float(dtype: DType) -> bool {
-    matches!(dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
-}
-
-fn same_shape(argument: &'static str, view: &View<'_>, want: &[usize]) -> Result<(), Error> {
-    if view.shape() == want {
-        return Ok(());
-    }
-    Err(Error::ShapeMismatch { argument, got: view.shape().to_vec(), want: want.to_vec() })
-}
-
-/// The elements of an array, if all are from 0 to `high`.
-fn numbers(
-    view: &View<'_>,
-    argument: &'static str,
-    want: &'static str,
-    high: f64,
-) -> Result<Vec<f64>, Error> {
-    let numbers = view.numbers();
-    match numbers.iter().position(|x| !(0.0..=high).contains(x)) {
-        Some(index) => {
-            let position = position(index, view.shape());
-            Err(Error::Element { argument, want, got: numbers[index], position })
-        }
-        None => Ok(numbers),
     }
 }

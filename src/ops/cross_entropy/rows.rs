@@ -1,0 +1,125 @@
+//! Rows and their labels: where they are, what they count, and what they add up to.
+#![forbid(unsafe_code)]
+
+use crate::element::{DType, DoubleDouble, WideScalar};
+use crate::error::Error;
+use crate::layout::{Offsets, Plan};
+use crate::ops::chunks::position;
+use crate::view::{IGNORED, View};
+
+/// What labels say of the rows, in C order.
+pub(super) struct Rows {
+    /// The class of each row; empty for probabilities.
+    pub(super) classes: Vec<usize>,
+    /// One for each class, or none.
+    pub(super) weights: Vec<f64>,
+    /// What a mean divides by.
+    pub(super) divisor: f64,
+}
+
+/// Where rows are.
+pub(super) struct Places<'a> {
+    pub(super) shape: &'a [usize],
+    /// Logits, row number in C order, mask; and where the kernel writes.
+    pub(super) plan: Plan<3>,
+    pub(super) mask: Option<View<'a>>,
+}
+
+impl Places<'_> {
+    /// The number of a lane's row in C order.
+    #[inline]
+    pub(super) fn row(at: &Offsets<3>) -> usize {
+        at.src[1] as usize
+    }
+
+    /// The class of a lane's row; `None` where it does not count, or has a distribution.
+    #[inline]
+    pub(super) fn class(at: &Offsets<3>, rows: &Rows) -> Option<usize> {
+        let class = *rows.classes.get(Self::row(at))?;
+        (class != IGNORED).then_some(class)
+    }
+
+    /// Whether the mask has that class in that lane.
+    #[inline]
+    pub(super) fn keeps(&self, at: &Offsets<3>, class: usize) -> bool {
+        let Some(mask) = &self.mask else { return true };
+        mask.memory().is_true(at.src[2] + self.plan.step().src[2] * class as isize)
+    }
+
+    /// Whether the mask leaves nothing of a lane.
+    pub(super) fn is_masked_out(&self, at: &Offsets<3>) -> bool {
+        self.mask.is_some() && (0..self.plan.len).all(|class| !self.keeps(at, class))
+    }
+
+    /// The even share of each class: one for all lanes, or for each where a mask decides over how many it is spread.
+    pub(super) fn even(&self, smoothing: f64, is_soft: bool) -> Vec<f64> {
+        if self.mask.is_none() || !is_soft || smoothing == 0.0 {
+            return vec![smoothing / self.plan.len as f64];
+        }
+        let kept = |at: &_| (0..self.plan.len).filter(|&class| self.keeps(at, class)).count().max(1);
+        (0..self.plan.count).map(|lane| smoothing / kept(&self.plan.lane(lane)) as f64).collect()
+    }
+}
+
+/// Elements of a sum side by side.
+pub(super) const LANES: usize = 8;
+
+/// A sum in twice the precision, by a fixed tree.
+pub(super) fn sum(terms: impl Iterator<Item = f64>) -> DoubleDouble {
+    let mut lanes = [DoubleDouble::default(); LANES];
+    let mut plain = 0.0;
+    for (i, term) in terms.enumerate() {
+        lanes[i % LANES] = lanes[i % LANES].add(DoubleDouble::widened(term));
+        plain += term;
+    }
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = lanes[i].add(lanes[i + half]);
+        }
+        half /= 2;
+    }
+    // Infinite terms leave no error to keep.
+    if plain.is_finite() { lanes[0] } else { DoubleDouble::widened(plain) }
+}
+
+/// Strides that number rows in C order.
+pub(super) fn in_order(shape: &[usize], reduced: &[bool]) -> Vec<isize> {
+    let (mut strides, mut step) = (vec![0; shape.len()], 1);
+    for axis in (0..shape.len()).rev() {
+        if !reduced[axis] {
+            strides[axis] = step;
+            step *= shape[axis] as isize;
+        }
+    }
+    strides
+}
+
+/// Whether labels of this type are probabilities.
+pub(super) fn is_float(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
+}
+
+pub(super) fn same_shape(argument: &'static str, view: &View<'_>, want: &[usize]) -> Result<(), Error> {
+    if view.shape() == want {
+        return Ok(());
+    }
+    Err(Error::ShapeMismatch { argument, got: view.shape().to_vec(), want: want.to_vec() })
+}
+
+/// The elements of an array, if all are from 0 to `high`.
+pub(super) fn numbers(
+    view: &View<'_>,
+    argument: &'static str,
+    want: &'static str,
+    high: f64,
+) -> Result<Vec<f64>, Error> {
+    let numbers = view.numbers();
+    match numbers.iter().position(|x| !(0.0..=high).contains(x)) {
+        Some(index) => {
+            let position = position(index, view.shape());
+            Err(Error::Element { argument, want, got: numbers[index], position })
+        }
+        None => Ok(numbers),
+    }
+}
