@@ -25,8 +25,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 # fmt: off
 __all__ = [
     "__version__", "_array", "_output", "_state_empty", "_state_merge", "_state_normalise",
-    "_state_result", "_state_update", "binary_cross_entropy", "binary_cross_entropy_value_and_grad",
-    "cross_entropy", "cross_entropy_value_and_grad", "get_num_threads", "kl_divergence", "kl_divergence_value_and_grad", "log_sigmoid",
+    "_state_result", "_state_update", "binary_cross_entropy",
+    "binary_cross_entropy_value_and_grad", "cross_entropy", "cross_entropy_value_and_grad",
+    "get_num_threads", "kl_divergence", "kl_divergence_value_and_grad", "log_sigmoid",
     "log_softmax", "log_softmax_jvp", "log_softmax_vjp", "logsumexp", "logsumexp_vjp",
     "logsumexp_vjp_b", "set_num_threads", "show_config", "sigmoid", "softmax", "softmax_hvp",
     "softmax_jacobian", "softmax_jvp", "softmax_temperature_vjp", "softmax_vjp", "softmin",

@@ -23,7 +23,8 @@ use self::panel::{inverses, panel_max};
 use self::rows::{Piped, piped_rows};
 use super::{Next, Op, Rows, max_pass};
 use crate::element::{Compute, WideScalar};
-use crate::math::exp::{Exp, ExpConstants, Shift};
+pub use crate::math::exp::ExpConstants;
+use crate::math::exp::{Exp, Shift};
 use crate::math::sum::ScaledSum;
 use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
 

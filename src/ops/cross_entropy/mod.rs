@@ -15,9 +15,8 @@ use crate::dispatch::Dispatch;
 use crate::element::DType;
 use crate::error::Error;
 use crate::kernels::soft_targets::SoftTargets;
-use crate::kernels::softmax::{CrossEntropy, Found, Scale};
+use crate::kernels::softmax::{CrossEntropy, ExpConstants, Found, Scale};
 use crate::layout::{Axes, Offsets, Plan};
-use crate::math::exp::ExpConstants;
 use crate::parallel::Watch;
 use crate::view::{Block, IGNORED, View, ViewMut, Write};
 
@@ -303,7 +302,11 @@ impl Call<'_> {
     /// What each lane's gradient is multiplied by; one for all, where that is so.
     fn scale(&self, places: &Places<'_>, rows: &Rows, cotangents: &[f64], even: &[f64]) -> Vec<Scale> {
         let sharp = 1.0 - self.labelling.label_smoothing;
-        let divisor = if self.labelling.reduction == Reduction::Mean { rows.divisor } else { 1.0 };
+        let divisor = match self.labelling.reduction {
+            Reduction::Mean if rows.divisor == 0.0 => f64::NAN,
+            Reduction::Mean => rows.divisor,
+            _ => 1.0,
+        };
         let of = |lane: usize| {
             let at = places.plan.lane(lane);
             let cotangent = cotangents[if cotangents.len() == 1 { 0 } else { Places::row(&at) }] / divisor;
@@ -384,13 +387,13 @@ impl Call<'_> {
                 let weight =
                     if is_soft { 1.0 } else { scale[if scale.len() == 1 { 0 } else { lane }].weight };
                 let mut loss = found.loss();
-                if loss.is_nan() && places.is_masked_out(&at) {
-                    loss = if class.is_some() { f64::INFINITY } else { 0.0 };
-                }
                 // A class of no weight does not count, whatever its chance.
                 loss = if weight == 0.0 && !loss.is_nan() { 0.0 } else { loss * weight };
                 if self.labelling.z_loss != 0.0 {
                     loss = found.lse().mul_add(self.labelling.z_loss * found.lse(), loss);
+                }
+                if loss.is_nan() && places.is_masked_out(&at) {
+                    loss = f64::INFINITY;
                 }
                 losses[Places::row(&at)] = loss;
             }
