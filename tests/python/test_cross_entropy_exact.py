@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import mpmath
@@ -301,11 +302,12 @@ def test_no_array_of_the_logits_size_is_made() -> None:
     x = np.zeros((4096, 1000), np.float32)
     y = labels((4096,), 1000)
     out = np.empty_like(x)
-    for call in (
+    calls: list[Callable[[], Any]] = [
         lambda: cross_entropy(x, y),
         lambda: cross_entropy_value_and_grad(x, y, out=out),
         lambda: cross_entropy(x, y, label_smoothing=0.1),
-    ):
+    ]
+    for call in calls:
         tracemalloc.start()
         call()
         peak = tracemalloc.get_traced_memory()[1]
