@@ -7,7 +7,6 @@ from numpy.typing import ArrayLike
 from softlane._linear_blocks import run
 from softlane._linear_problem import Gradients, Problem
 
-_Reduction: TypeAlias = Literal["mean", "sum", "none"]
 _Real: TypeAlias = SupportsFloat | SupportsIndex
 
 _DEFAULT_BLOCK = 32 << 20
@@ -23,7 +22,7 @@ def linear_cross_entropy(
     weight: ArrayLike | None = None,
     ignore_index: SupportsIndex = -100,
     label_smoothing: _Real = 0.0,
-    reduction: _Reduction = "mean",
+    reduction: Literal["mean", "sum", "none"] = "mean",
     z_loss: _Real = 0.0,
     return_lse: bool = False,
     block_bytes: SupportsIndex = _DEFAULT_BLOCK,
@@ -132,7 +131,7 @@ def linear_cross_entropy_value_and_grad(
     weight: ArrayLike | None = None,
     ignore_index: SupportsIndex = -100,
     label_smoothing: _Real = 0.0,
-    reduction: _Reduction = "mean",
+    reduction: Literal["mean", "sum", "none"] = "mean",
     z_loss: _Real = 0.0,
     return_lse: bool = False,
     dloss: ArrayLike | None = None,

@@ -43,8 +43,8 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     type M: Copy;
     /// Whether there are registers enough to work on four vectors, or on two strips of a panel, side by side.
     const FOUR_AT_ONCE: bool = false;
-    /// Whether a single operation takes so many instructions that steps of the mathematics are called, not inlined:
-    /// nothing is lost in time, and much won in size.
+    /// Whether a single operation takes so many instructions that steps of the mathematics are called, not inlined, and
+    /// panels refused: little is lost in time, and much won in size.
     const BY_CALLS: bool = false;
 
     fn splat(self, x: E) -> Self::V;

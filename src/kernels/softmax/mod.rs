@@ -254,6 +254,9 @@ impl<E: ExpConstants> Op<E, 1> for Softmax<E> {
 
     #[inline(always)]
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
+        if S::BY_CALLS {
+            return false;
+        }
         let max = panel_max::<E, S, P>(s, panel, 0, panel.rows());
         for max in max {
             if !self.exp.all_ordinary(s, max) {

@@ -435,7 +435,6 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
 
     #[inline(always)]
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
-        // Where nothing is won by many rows at a time, they are not worth their code.
         !S::BY_CALLS && self.losses::<S, P>(s, panel)
     }
 }

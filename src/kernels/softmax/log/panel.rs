@@ -18,7 +18,7 @@ impl<E: ExpConstants> LogSum<E> {
         panel: PanelIo<'_, E, 1>,
         is_result: bool,
     ) -> Option<[Log<S::V>; P]> {
-        if panel.rows() > Softmax::<E>::STORED {
+        if S::BY_CALLS || panel.rows() > Softmax::<E>::STORED {
             return None;
         }
         let max = panel_max::<E, S, P>(s, panel, 0, panel.rows());
