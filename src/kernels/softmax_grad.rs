@@ -220,6 +220,9 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
 
     #[inline(always)]
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 2>) -> bool {
+        if S::BY_CALLS {
+            return false;
+        }
         let mut largest = [s.splat(E::NEG_INFINITY); P];
         let mut offset = [s.splat(E::NAN); P];
         for i in 0..panel.rows() {
