@@ -21,10 +21,6 @@ pub struct SoftTargets<'a, const GRAD: bool> {
     share: f64,
     /// The even share of each class: one for each row, or one for all.
     even: &'a [f64],
-    found: &'a [Found],
-    z_loss: f64,
-    scale: &'a [Scale],
-    class: &'a [f64],
     /// Whether the targets' own entropy is taken off the loss: the divergence.
     is_relative: bool,
 }
@@ -40,18 +36,13 @@ impl<'a, const GRAD: bool> SoftTargets<'a, GRAD> {
         is_relative: bool,
     ) -> Self {
         assert!(even.len() == 1 || even.len() == found.len());
-        let rows = CrossEntropy::new(targets, scale, 0.0, found);
-        Self { rows, share, even, found, z_loss, scale, class: targets, is_relative }
+        let rows = CrossEntropy::new(targets, scale, z_loss, found);
+        Self { rows, share, even, is_relative }
     }
 
     #[inline(always)]
     fn even(&self, lane: usize) -> f64 {
         if self.even.len() == 1 { self.even[0] } else { self.even[lane] }
-    }
-
-    #[inline(always)]
-    fn scale(&self, lane: usize) -> Scale {
-        if self.scale.len() == 1 { self.scale[0] } else { self.scale[lane] }
     }
 
     /// The targets of a vector of classes.
@@ -170,7 +161,7 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
     fn finish<S: Wide<f64>>(&self, s: S, total: &SoftTotal, chunk: RowIo<'_, f64, 3>) {
         let lane = total.row.lane();
         let Some((sums, shift)) = self.rows.parts(s, &total.row) else {
-            self.found[lane].set(f64::NAN, f64::NAN, f64::NAN);
+            self.rows.found[lane].set(f64::NAN, f64::NAN, f64::NAN);
             if GRAD {
                 chunk.fill(f64::NAN);
             }
@@ -178,20 +169,20 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
         };
         let (max, log) =
             (total.row.max(), DoubleDouble::widened(sums.high).add(DoubleDouble::widened(sums.low)));
-        let Scale { cotangent, weight: extra, smooth } = self.scale(lane);
+        let Scale { cotangent, weight: extra, smooth } = self.rows.scale(lane);
         let weighed = total.weighed;
         let mut all = weighed.sum.add(DoubleDouble::widened(extra));
         let spread = product(all, log);
         let mut loss = weighed.distance.add(spread).add(weighed.entropy).hi;
         if extra != 0.0 {
-            loss += extra * (max - self.class[lane]);
+            loss += extra * (max - self.rows.targets[lane]);
         }
         if weighed.is_infinite {
             loss = f64::INFINITY;
         }
         let lse = max + log.hi;
-        if self.z_loss != 0.0 {
-            all = all.add(DoubleDouble::widened(2.0 * self.z_loss * lse));
+        if self.rows.z_loss != 0.0 {
+            all = all.add(DoubleDouble::widened(2.0 * self.rows.z_loss * lse));
         }
         // What the exponentials are multiplied by, in two parts.
         let (p, rest) = WideScalar::<f64>::reciprocal(sums.sum);
@@ -199,7 +190,7 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
         let low = p.mul_add(all.hi, -high) + (rest * all.hi + p * all.lo);
         let at_target = sums.target.mul_add(high, sums.target * low);
         let entry = cotangent * ((at_target - smooth) - extra);
-        self.found[lane].set(loss, lse, entry);
+        self.rows.found[lane].set(loss, lse, entry);
         if !GRAD {
             return;
         }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::chunks::{Buffer, Machine, Source, span};
-use super::losses::{Cotangent, Reduction};
+use super::losses::{Cotangent, Reduction, same_shape};
 use super::run::{PARALLEL_ELEMENTS, fill};
 use super::{Input, Options};
 use crate::dispatch::{Dispatch, Isa};
@@ -74,10 +74,7 @@ pub fn binary_cross_entropy_value_and_grad(
     options: &Options<'_>,
 ) -> Result<(), Error> {
     let gradients = gradients.as_view();
-    let logits = match &logits {
-        Input::View(view) => view,
-        Input::InPlace => gradients,
-    };
+    let logits = logits.view(gradients);
     typed(logits, targets, weighting, losses.as_view(), Some((gradients, cotangent)), options)
 }
 
@@ -192,13 +189,6 @@ impl Call<'_> {
         }
         Ok(())
     }
-}
-
-fn same_shape(argument: &'static str, view: &View<'_>, want: &[usize]) -> Result<(), Error> {
-    if view.shape() == want {
-        return Ok(());
-    }
-    Err(Error::ShapeMismatch { argument, got: view.shape().to_vec(), want: want.to_vec() })
 }
 
 /// The one pass over the elements.

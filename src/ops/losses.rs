@@ -1,6 +1,9 @@
 //! What losses have in common.
 #![forbid(unsafe_code)]
 
+use crate::error::Error;
+use crate::view::View;
+
 /// What becomes of the losses of the single rows or entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reduction {
@@ -33,5 +36,13 @@ pub enum Cotangent<'a> {
     /// The same for all.
     Number(f64),
     /// One for each, of a shape that broadcasts to theirs.
-    Array(&'a crate::view::View<'a>),
+    Array(&'a View<'a>),
+}
+
+/// Fails where an array has another shape.
+pub(super) fn same_shape(argument: &'static str, view: &View<'_>, want: &[usize]) -> Result<(), Error> {
+    if view.shape() == want {
+        return Ok(());
+    }
+    Err(Error::ShapeMismatch { argument, got: view.shape().to_vec(), want: want.to_vec() })
 }

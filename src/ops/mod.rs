@@ -41,6 +41,16 @@ pub enum Input<'a> {
     InPlace,
 }
 
+impl Input<'_> {
+    /// The array that is read, given the output.
+    fn view<'b>(&'b self, out: &'b View<'_>) -> &'b View<'b> {
+        match self {
+            Self::View(view) => view,
+            Self::InPlace => out,
+        }
+    }
+}
+
 /// What all operations on rows take.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
@@ -88,6 +98,21 @@ impl Options<'_> {
             Some(isa) if isa.is_available() => Ok(isa),
             Some(isa) => Err(Error::Isa(format!("this machine lacks {}", isa.name()))),
         }
+    }
+
+    /// The mask, repeated to the shape of the inputs.
+    fn repeated_mask<'b>(&'b self, shape: &'b [usize]) -> Result<Option<View<'b>>, Error> {
+        let Some(mask) = self.mask else { return Ok(None) };
+        if mask.dtype() != DType::Bool {
+            return Err(Error::UnsupportedType(mask.dtype().name()));
+        }
+        let (argument, got, want) = ("where", mask.shape(), shape);
+        let repeated = mask.broadcast(shape).ok_or_else(|| Error::Broadcast {
+            argument,
+            got: got.to_vec(),
+            want: want.to_vec(),
+        })?;
+        Ok(Some(repeated))
     }
 
     /// `f32` where nothing asks for more.

@@ -82,10 +82,7 @@ pub fn log_softmax(x: Input<'_>, out: &mut ViewMut<'_>, options: &Options<'_>) -
 /// ```
 pub fn logsumexp(x: Input<'_>, out: &mut ViewMut<'_>, options: &Options<'_>) -> Result<(), Error> {
     let target = out.as_view();
-    let shape = match &x {
-        Input::View(view) => view.shape(),
-        Input::InPlace => target.shape(),
-    };
+    let shape = x.view(target).shape();
     let compute = options.compute_type([&x], out);
     let Some(repeated) = reduced(target, shape, options, f64::NEG_INFINITY)? else { return Ok(()) };
     match compute {

@@ -7,7 +7,7 @@ use pyo3::types::{PyFloat, PyInt, PyTuple};
 
 use super::arrays::{Array, Place, ResultType};
 use super::call::{LONG, worked};
-use super::losses::{Cotangent, cotangent, reduction};
+use super::losses::{Cotangent, cotangent, loss_type, reduction};
 use super::{inputs, outputs, threads};
 use crate::element::DType;
 use crate::ops::{self, Input, Options, Reduction, Weighting};
@@ -102,10 +102,9 @@ impl<'py> Arrays<'py> {
         Ok(Self { logits, targets, weights, is_wide, reduction })
     }
 
-    /// A new array for the losses: in half precision they would serve nobody.
+    /// A new array for the losses.
     fn losses(&self, py: Python<'py>) -> PyResult<Array<'py>> {
-        let is_wide = self.logits.dtype().result() == DType::F64;
-        let result = ResultType::new(if is_wide { DType::F64 } else { DType::F32 }, None)?;
+        let result = ResultType::new(loss_type(&self.logits), None)?;
         match self.reduction {
             Reduction::None => Array::new_like(&self.logits, result),
             _ => Array::empty(py, &[], result),

@@ -9,9 +9,8 @@ use pyo3::types::{PyBool, PyInt, PyString, PyTuple};
 use super::arguments::Axis;
 use super::arrays::{Array, Place, ResultType};
 use super::call::{Keywords, LONG, Shaped, call, worked};
-use super::losses::{Cotangent, cotangent, reduction};
+use super::losses::{Cotangent, cotangent, loss_type, reduction};
 use super::{errors, inputs, outputs, threads};
-use crate::element::DType;
 use crate::error::Error;
 use crate::ops::{self, Input, Labelling, Options, Reduction};
 use crate::view::View;
@@ -226,23 +225,16 @@ impl<'py> Call<'py> {
         Ok(Self { logits, labels, weight, mask, axis: index, rows, numbers })
     }
 
-    /// The type of the losses: in half precision they would serve nobody.
-    fn loss_type(&self) -> PyResult<ResultType<'py>> {
-        let is_wide = self.logits.dtype().result() == DType::F64;
-        ResultType::new(if is_wide { DType::F64 } else { DType::F32 }, None)
-    }
-
     /// A new array for the losses.
     fn losses(&self, py: Python<'py>) -> PyResult<Array<'py>> {
         let shape = if self.numbers.reduction == Reduction::None { &self.rows[..] } else { &[] };
-        Array::empty(py, shape, self.loss_type()?)
+        Array::empty(py, shape, ResultType::new(loss_type(&self.logits), None)?)
     }
 
     /// The logarithms of the rows' sums.
     fn lse(&self, py: Python<'py>, num_threads: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
         let (axis, mask) = (Axis::One(self.axis), self.mask.clone());
-        let is_wide = self.logits.dtype().result() == DType::F64;
-        let dtype = PyString::new(py, if is_wide { "float64" } else { "float32" }).into_any();
+        let dtype = PyString::new(py, loss_type(&self.logits).name()).into_any();
         let keywords = Keywords { axis, temperature: 1.0, mask, out: None, dtype: Some(&dtype), num_threads };
         let shaped = Shaped { shape: Some(self.rows.clone()), typed_by: 1 };
         let logits = [self.logits.clone()];

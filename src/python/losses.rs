@@ -7,6 +7,7 @@ use pyo3::types::PyString;
 use super::arrays::Array;
 use super::errors::to_python;
 use super::inputs;
+use crate::element::DType;
 use crate::error::Error;
 use crate::layout::broadcast_shape;
 use crate::ops::Reduction;
@@ -26,6 +27,11 @@ pub(super) fn reduction(object: &Bound<'_, PyAny>) -> PyResult<Reduction> {
             object.repr().map_or_else(|_| name.to_string(), |repr| repr.to_string())
         ))
     })
+}
+
+/// The type of the losses of logits: in half precision they would serve nobody.
+pub(super) fn loss_type(logits: &Array<'_>) -> DType {
+    if logits.dtype().result() == DType::F64 { DType::F64 } else { DType::F32 }
 }
 
 /// The cotangent of a loss.

@@ -33,10 +33,7 @@ pub fn kl_divergence_value_and_grad(
 ) -> Result<(), Error> {
     let labelling = Labelling { reduction, ..Labelling::default() };
     let gradients = gradients.as_view();
-    let logits = match &logits {
-        Input::View(view) => view,
-        Input::InPlace => gradients,
-    };
+    let logits = logits.view(gradients);
     let call = Call::new(logits, targets, &labelling, losses, Some((gradients, cotangent)), options);
     Call { is_relative: true, ..call }.typed()
 }

@@ -6,12 +6,12 @@ mod divergence;
 mod rows;
 
 pub use self::divergence::{kl_divergence, kl_divergence_value_and_grad};
-use self::rows::{Places, Rows, in_order, is_float, numbers, same_shape, sum};
+use self::rows::{Places, Rows, in_order, is_float, sum};
 use super::chunks::{Machine, position};
-use super::losses::{Cotangent, Reduction};
+use super::losses::{Cotangent, Reduction, same_shape};
 use super::run::{fill, run};
 use super::{Input, Options};
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, Isa};
 use crate::element::DType;
 use crate::error::Error;
 use crate::kernels::soft_targets::SoftTargets;
@@ -82,10 +82,7 @@ pub fn cross_entropy_value_and_grad(
     options: &Options<'_>,
 ) -> Result<(), Error> {
     let gradients = gradients.as_view();
-    let logits = match &logits {
-        Input::View(view) => view,
-        Input::InPlace => gradients,
-    };
+    let logits = logits.view(gradients);
     Call::new(logits, labels, labelling, losses, Some((gradients, cotangent)), options).typed()
 }
 
@@ -147,17 +144,7 @@ impl Call<'_> {
         let rows = self.checked(&rows_shape, class_count)?;
         let count: usize = rows_shape.iter().product();
         let cotangents = self.cotangents(&rows_shape)?;
-        let mask = match self.options.mask {
-            Some(mask) if mask.dtype() != DType::Bool => {
-                return Err(Error::UnsupportedType(mask.dtype().name()));
-            }
-            Some(mask) => Some(mask.broadcast(shape).ok_or_else(|| Error::Broadcast {
-                argument: "where",
-                got: mask.shape().to_vec(),
-                want: shape.to_vec(),
-            })?),
-            None => None,
-        };
+        let mask = self.options.repeated_mask(shape)?;
         // A mask that the gradient overwrites.
         let bools = match (&mask, &self.gradients) {
             (Some(mask), Some((out, _))) if mask.may_overlap(out) => mask.bools(),
@@ -211,7 +198,7 @@ impl Call<'_> {
                 }
             }
         }
-        let losses = self.settled::<E>(&places, &rows, (&found, &scale), is_soft);
+        let losses = self.settled::<E>(isa, &places, &rows, (&found, &scale), is_soft);
         self.write(isa, &rows, &losses);
         Ok(())
     }
@@ -234,19 +221,20 @@ impl Call<'_> {
         if let Some((gradients, _)) = &self.gradients {
             same_shape("out", gradients, self.logits.shape())?;
         }
+        let watch = Watch::new(self.options.keep_going);
+        let machine = Machine { isa: self.options.checked_isa()?, threads: 1, watch: &watch };
         let weights = match weight {
             None => Vec::new(),
             Some(weight) => {
                 same_shape("weight", weight, &[class_count])?;
-                numbers(weight, "weight", "finite and at least 0", f64::MAX)?
+                machine.check("weight", "finite and at least 0", weight, f64::MAX)?;
+                machine.copied(weight)?
             }
         };
         let count: usize = rows_shape.iter().product();
         if self.has_probabilities() {
             let argument = if self.is_relative { "targets" } else { "labels" };
             same_shape(argument, self.labels, self.logits.shape())?;
-            let watch = Watch::new(self.options.keep_going);
-            let machine = Machine { isa: self.options.checked_isa()?, threads: 1, watch: &watch };
             machine.check(argument, "probabilities, finite and at least 0", self.labels, f64::MAX)?;
             return Ok(Rows { classes: Vec::new(), weights, divisor: count as f64 });
         }
@@ -369,13 +357,13 @@ impl Call<'_> {
     /// in rows that do not count.
     fn settled<E: Dispatch>(
         &self,
+        isa: Isa,
         places: &Places<'_>,
         rows: &Rows,
         (found, scale): (&[Found], &[Scale]),
         is_soft: bool,
     ) -> Vec<f64> {
         let plan = &places.plan;
-        let isa = self.options.isa.or(crate::dispatch::Isa::current().ok());
         let mut losses = vec![0.0; plan.count];
         let mut zeros = Vec::new();
         for lane in 0..plan.count {
@@ -406,9 +394,7 @@ impl Call<'_> {
                 None if !is_counted => {
                     zeros.resize(plan.len, E::ZERO);
                     let block = Block { offset: at.dst, rows: (1, 0), columns: (plan.len, step) };
-                    if let Some(isa) = isa {
-                        E::dispatch(isa, Write { memory: out.memory(), block, buffer: &zeros, step: 0 });
-                    }
+                    E::dispatch(isa, Write { memory: out.memory(), block, buffer: &zeros, step: 0 });
                 }
                 _ => {}
             }
@@ -417,7 +403,7 @@ impl Call<'_> {
     }
 
     /// Reduces the losses and writes what is left.
-    fn write(&self, isa: crate::dispatch::Isa, rows: &Rows, losses: &[f64]) {
+    fn write(&self, isa: Isa, rows: &Rows, losses: &[f64]) {
         let total = match self.labelling.reduction {
             Reduction::None => {
                 let shape = self.losses.shape();

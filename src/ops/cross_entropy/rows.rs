@@ -2,9 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::element::{DType, DoubleDouble, WideScalar};
-use crate::error::Error;
 use crate::layout::{Offsets, Plan};
-use crate::ops::chunks::position;
 use crate::view::{IGNORED, View};
 
 /// What labels say of the rows, in C order.
@@ -98,28 +96,4 @@ pub(super) fn in_order(shape: &[usize], reduced: &[bool]) -> Vec<isize> {
 /// Whether labels of this type are probabilities.
 pub(super) fn is_float(dtype: DType) -> bool {
     matches!(dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
-}
-
-pub(super) fn same_shape(argument: &'static str, view: &View<'_>, want: &[usize]) -> Result<(), Error> {
-    if view.shape() == want {
-        return Ok(());
-    }
-    Err(Error::ShapeMismatch { argument, got: view.shape().to_vec(), want: want.to_vec() })
-}
-
-/// The elements of an array, if all are from 0 to `high`.
-pub(super) fn numbers(
-    view: &View<'_>,
-    argument: &'static str,
-    want: &'static str,
-    high: f64,
-) -> Result<Vec<f64>, Error> {
-    let numbers = view.numbers();
-    match numbers.iter().position(|x| !(0.0..=high).contains(x)) {
-        Some(index) => {
-            let position = position(index, view.shape());
-            Err(Error::Element { argument, want, got: numbers[index], position })
-        }
-        None => Ok(numbers),
-    }
 }

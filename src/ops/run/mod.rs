@@ -22,7 +22,6 @@ use self::entry::{ColumnStrips, FinishKernel, RowsKernel, SweepKernel, result_le
 use self::stage::{Columns, LONGEST_COLUMN};
 use super::{Input, Options};
 use crate::dispatch::{Dispatch, Isa};
-use crate::element::DType;
 use crate::error::Error;
 use crate::kernels::{Next, Op};
 use crate::layout::{Dim, Offsets, Plan};
@@ -95,15 +94,7 @@ pub(super) fn run<E: Dispatch, const K: usize, O: Op<E, K>>(
         (None, Input::InPlace) => out,
     });
     let plan = Plan::new(shape, &reduced, sources.map(View::strides), out.strides());
-    let repeated_mask = match options.mask {
-        Some(mask) if mask.dtype() != DType::Bool => return Err(Error::UnsupportedType(mask.dtype().name())),
-        Some(mask) => Some(mask.broadcast(shape).ok_or_else(|| Error::Broadcast {
-            argument: "where",
-            got: mask.shape().to_vec(),
-            want: shape.to_vec(),
-        })?),
-        None => None,
-    };
+    let repeated_mask = options.repeated_mask(shape)?;
     let kept;
     let repeated_mask = match repeated_mask {
         Some(mask) if mask.may_overlap(out) => {

@@ -15,15 +15,13 @@ mod panel;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::log::APART;
 use super::rows::{Piped, piped_rows};
 use super::{Partial, Softmax, Sweep, Total, first, rescaled, scaled};
-use crate::element::{Compute, DoubleDouble, WideScalar};
-use crate::kernels::{Next, Op, Rows};
+use crate::element::{Compute, DoubleDouble, WideScalar, two_sum};
+use crate::kernels::{Next, Op, Rows, row_by_sweeps};
 use crate::math::exp::{ExpConstants, RowShift, Shift};
 use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
-
-/// Below this the ratio R is not taken from the whole sum.
-const APART: f64 = 0.125;
 
 /// What is found of a row.
 #[derive(Debug, Default)]
@@ -72,11 +70,11 @@ pub struct Scale {
 pub struct CrossEntropy<'a, E, const GRAD: bool> {
     softmax: Softmax<E>,
     /// The logit of each row's class, as the row has it.
-    targets: &'a [E],
+    pub(in crate::kernels) targets: &'a [E],
     /// One for each row, or one for all.
     scale: &'a [Scale],
-    z_loss: f64,
-    found: &'a [Found],
+    pub(in crate::kernels) z_loss: f64,
+    pub(in crate::kernels) found: &'a [Found],
 }
 
 impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
@@ -87,7 +85,7 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
     }
 
     #[inline(always)]
-    fn scale(&self, lane: usize) -> Scale {
+    pub(in crate::kernels) fn scale(&self, lane: usize) -> Scale {
         if self.scale.len() == 1 { self.scale[0] } else { self.scale[lane] }
     }
 
@@ -227,12 +225,6 @@ pub(in crate::kernels) struct Sums<E: Compute> {
     pub(in crate::kernels) low: E,
     /// The exponential of the class.
     pub(in crate::kernels) target: E,
-}
-
-/// Knuth's two-sum.
-#[inline(always)]
-fn two_sum(a: f64, b: f64) -> (f64, f64) {
-    crate::element::two_sum(a, b)
 }
 
 /// 1 / sum in two parts.
@@ -429,7 +421,7 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
             return piped_rows(self, s, rows);
         }
         for i in 0..rows.count() {
-            crate::kernels::row_by_sweeps(self, s, rows.get(i), rows.lane(i));
+            row_by_sweeps(self, s, rows.get(i), rows.lane(i));
         }
     }
 

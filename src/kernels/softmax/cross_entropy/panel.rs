@@ -1,9 +1,10 @@
 //! Losses and gradients down the columns of a panel.
 #![forbid(unsafe_code)]
 
+use super::super::log::APART;
 use super::super::panel::panel_max;
 use super::super::{Softmax, scaled};
-use super::{APART, CrossEntropy, Sums, other};
+use super::{CrossEntropy, Sums, other};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{LaneTerms, fold_lanes};
 use crate::math::exp::{Exp, ExpConstants, Shift};

@@ -13,7 +13,8 @@ mod sums;
 
 pub use self::seen::{Seen, Share, Whole, exceeds, seen, share};
 
-use self::sums::{APART, Log, LogPartial, LogSum, LogTotal, Stage, ratio};
+pub(super) use self::sums::APART;
+use self::sums::{Log, LogPartial, LogSum, LogTotal, Stage, ratio};
 use super::rows::{Piped, piped_rows};
 use super::{Softmax, Sweep, first};
 use crate::element::Compute;

@@ -10,7 +10,7 @@ use crate::math::ln::rough_ln_1p;
 use crate::simd::{Row, Wide};
 
 /// Below this the ratio R is not taken from the whole sum, of which it would be a small difference.
-pub(super) const APART: f64 = 0.125;
+pub(in crate::kernels::softmax) const APART: f64 = 0.125;
 
 /// The sums behind both operations.
 #[derive(Clone, Copy, Debug)]
