@@ -38,8 +38,8 @@ const LARGEST_TASK: usize = 1 << 19;
 /// Elements below which a second thread costs more than it brings.
 pub(super) const PARALLEL_ELEMENTS: usize = 1 << 17;
 
-/// Arrays from this size on are not expected in a cache.
-const FAR_BYTES: usize = 16 << 20;
+/// Operands that take this much together are not expected in a cache.
+const FAR_BYTES: usize = 32 << 20;
 
 /// Rows from this length on go by sweeps even on one thread, so that they can be interrupted.
 const LONG_ROW: usize = 1 << 22;
@@ -232,7 +232,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
     fn rows(&self, lanes: Range<usize>) {
         let one = Dim { size: 1, src: [0; K], dst: 0 };
         let along = self.plan.outer.last().unwrap_or(&one);
-        let are_far = self.plan.len * self.plan.count >= FAR_BYTES / size_of::<E>();
+        let are_far = self.plan.len * self.plan.count >= FAR_BYTES / ((K + 1) * size_of::<E>());
         let mut lane = lanes.start;
         while lane < lanes.end {
             // As many as follow each other along the fastest of the axes that count lanes.

@@ -6,7 +6,9 @@
 //! products is taken in twice the precision.
 #![forbid(unsafe_code)]
 
-use super::{LaneTerms, Next, Op, PANEL_PREFETCH, fold_lanes, max_pass};
+mod rows;
+
+use super::{LaneTerms, Next, Op, PANEL_PREFETCH, Rows, fold_lanes, max_pass};
 use crate::element::{Compute, WideScalar};
 use crate::math::exp::power_of_two;
 use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
@@ -83,7 +85,7 @@ impl<E: Compute> SoftmaxGrad<E> {
     fn entry<S: Wide<E>>(&self, s: S, y: S::V, d: S::V, offset: S::V, dot: (S::V, S::V)) -> S::V {
         let difference = s.sub(d, offset);
         match self.scale {
-            None => s.mul(y, s.sub(s.sub(difference, dot.0), dot.1)),
+            None => Self::plain_entry(s, y, d, offset, dot),
             Some(Scale { high, low, centred, y: enlarged, last }) => {
                 let centred = s.sub(s.sub(s.mul(difference, s.splat(centred)), dot.0), dot.1);
                 let divided = s.mul_add(centred, s.splat(high), s.mul(centred, s.splat(low)));
@@ -91,6 +93,12 @@ impl<E: Compute> SoftmaxGrad<E> {
                 s.mul(s.mul(product, s.splat(last[0])), s.splat(last[1]))
             }
         }
+    }
+
+    /// The same at temperature 1.
+    #[inline(always)]
+    fn plain_entry<S: Wide<E>>(s: S, y: S::V, d: S::V, offset: S::V, dot: (S::V, S::V)) -> S::V {
+        s.mul(y, s.sub(s.sub(s.sub(d, offset), dot.0), dot.1))
     }
 
     /// What the dot product must still be multiplied by for [`entry`](Self::entry), summed with this product power.
@@ -109,10 +117,21 @@ impl<E: Compute> SoftmaxGrad<E> {
     /// sum(y · (d - offset)) over a chunk, times `factor`.
     #[inline(always)]
     fn dot_pass<S: Wide<E>>(s: S, y: Row<'_, E>, d: Row<'_, E>, offset: E, factor: E) -> E::Wide {
-        let (offset, factor) = (s.splat(offset), s.splat(factor));
-        let mut dot = s.wide_zero();
-        for i in 0..y.vectors() {
+        Self::dot_from(s, (y, d), 0, (s.splat(offset), s.splat(factor)), s.wide_zero())
+    }
+
+    /// The same from vector `i` on, added to `dot`.
+    #[inline(always)]
+    fn dot_from<S: Wide<E>>(
+        s: S,
+        (y, d): (Row<'_, E>, Row<'_, E>),
+        mut i: usize,
+        (offset, factor): (S::V, S::V),
+        mut dot: S::W,
+    ) -> E::Wide {
+        while i < y.vectors() {
             dot = s.wide_dot(dot, enlarged(s, y.load(s, i), factor), d.load(s, i), offset);
+            i += 1;
         }
         if y.rest() > 0 {
             let y = enlarged(s, y.load_rest(s, E::ZERO), factor);
@@ -126,24 +145,31 @@ impl<E: Compute> SoftmaxGrad<E> {
 #[inline(always)]
 pub(super) fn largest_pass<E: Compute, S: Wide<E>>(s: S, y: Row<'_, E>) -> (E, usize) {
     let largest = max_pass(s, y);
+    (largest, first_of(s, y, largest))
+}
+
+/// Where the largest element is, the first of equals. With a NaN anywhere any element serves, for the result is NaN.
+#[inline(always)]
+fn first_of<E: Compute, S: Wide<E>>(s: S, y: Row<'_, E>, largest: E) -> usize {
     let wanted = s.splat(largest);
-    let mut at = 0;
     let mut i = 0;
-    loop {
-        if i == y.vectors() {
-            let lanes = if y.rest() > 0 { s.equal(y.load_rest(s, E::NAN), wanted) } else { 0 };
-            // All NaN: any element serves, for the result is NaN.
-            at = if lanes != 0 { i * E::LANES + lanes.trailing_zeros() as usize } else { at };
+    // One comparison for four vectors, then one for each.
+    while i + 4 <= y.vectors() {
+        let y = y.load4(s, i);
+        if s.equal(s.max(s.max(y[0], y[1]), s.max(y[2], y[3])), wanted) != 0 {
             break;
         }
+        i += 4;
+    }
+    while i < y.vectors() {
         let lanes = s.equal(y.load(s, i), wanted);
         if lanes != 0 {
-            at = i * E::LANES + lanes.trailing_zeros() as usize;
-            break;
+            return i * E::LANES + lanes.trailing_zeros() as usize;
         }
         i += 1;
     }
-    (largest, at)
+    let lanes = if y.rest() > 0 { s.equal(y.load_rest(s, E::NAN), wanted) } else { 0 };
+    if lanes != 0 { i * E::LANES + lanes.trailing_zeros() as usize } else { 0 }
 }
 
 /// `y · factor`, where the type has one.
@@ -216,6 +242,11 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
             let (y, d) = (y.load_rest(s, E::ZERO), d.load_rest(s, E::ZERO));
             chunk.store_rest(s, self.entry(s, y, d, offset, dot));
         }
+    }
+
+    #[inline(always)]
+    fn rows<S: Wide<E>, R: Rows<E, 2>>(&self, s: S, rows: &R) {
+        rows::piped_rows(self, s, rows);
     }
 
     #[inline(always)]
