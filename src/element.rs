@@ -141,10 +141,14 @@ pub trait WideScalar<E>: Copy + Default + Send + Sync {
     fn reciprocal(self) -> (E, E);
     /// The value as an unevaluated sum of two.
     fn split(self) -> (E, E);
+    /// `by + self` as an unevaluated sum of two, the second with the digits that the first has no place for.
+    fn shifted(self, by: E) -> (E, E);
     /// The leading part.
     fn to_f64(self) -> f64;
     /// What the leading part lacks.
     fn rest(self) -> f64;
+    /// The nearest number. What is infinite may have a rest that is none.
+    fn rounded(self) -> f64;
     /// Exact widening.
     fn to_double_double(self) -> DoubleDouble;
     /// The nearest, or almost.
@@ -178,12 +182,21 @@ impl WideScalar<f32> for f64 {
         (hi, (self - hi as f64) as f32)
     }
     #[inline(always)]
+    fn shifted(self, by: f32) -> (f32, f32) {
+        let hi = (by as f64 + self) as f32;
+        (hi, (self - (hi as f64 - by as f64)) as f32)
+    }
+    #[inline(always)]
     fn to_f64(self) -> f64 {
         self
     }
     #[inline(always)]
     fn rest(self) -> f64 {
         0.0
+    }
+    #[inline(always)]
+    fn rounded(self) -> f64 {
+        self
     }
     #[inline(always)]
     fn to_double_double(self) -> DoubleDouble {
@@ -263,12 +276,20 @@ impl WideScalar<f64> for DoubleDouble {
         (self.hi, self.lo)
     }
     #[inline(always)]
+    fn shifted(self, by: f64) -> (f64, f64) {
+        WideScalar::<f64>::add(Self::widened(by), self).split()
+    }
+    #[inline(always)]
     fn to_f64(self) -> f64 {
         self.hi
     }
     #[inline(always)]
     fn rest(self) -> f64 {
         self.lo
+    }
+    #[inline(always)]
+    fn rounded(self) -> f64 {
+        if self.hi.is_finite() { self.hi + self.lo } else { self.hi }
     }
     #[inline(always)]
     fn to_double_double(self) -> DoubleDouble {

@@ -148,6 +148,20 @@ impl<const K: usize> Plan<K> {
         }
     }
 
+    /// Calls `lane(index, offsets)` for every lane, in their order.
+    #[inline]
+    pub fn each_lane(&self, mut lane: impl FnMut(usize, Offsets<K>)) {
+        let one = Dim { size: 1, src: [0; K], dst: 0 };
+        let along = self.outer.last().unwrap_or(&one);
+        for start in (0..self.count).step_by(along.size.max(1)) {
+            let mut at = self.lane(start);
+            for index in start..start + along.size {
+                lane(index, at);
+                at = at.advance(along, 1);
+            }
+        }
+    }
+
     /// Calls `segment(offsets, first, size)` for each run of evenly spaced elements among the elements
     /// `start..end` of the lane that begins at `lane`: `size` elements from the `first`th on, along
     /// [`step`](Self::step).

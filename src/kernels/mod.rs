@@ -13,6 +13,7 @@ pub mod soft_targets;
 pub mod softmax;
 pub mod softmax_covariance;
 pub mod softmax_grad;
+pub mod sum;
 pub mod weighted;
 
 use crate::element::Compute;

@@ -116,6 +116,16 @@ impl<S: Token> Wide<f32> for S {
         (high, self.to_f32([Simd::<f64>::sub(self, w[0], back[0]), Simd::<f64>::sub(self, w[1], back[1])]))
     }
     #[inline(always)]
+    fn wide_shifted(self, w: Self::W, by: <S as Simd<f32>>::V) -> (<S as Simd<f32>>::V, <S as Simd<f32>>::V) {
+        let by = self.to_f64(by);
+        let high = self.to_f32(Wide::<f32>::wide_add(self, by, w));
+        let mut low = self.to_f64(high);
+        for i in 0..2 {
+            low[i] = Simd::<f64>::sub(self, w[i], Simd::<f64>::sub(self, low[i], by[i]));
+        }
+        (high, self.to_f32(low))
+    }
+    #[inline(always)]
     fn wide_splat(self, w: f64) -> Self::W {
         [Simd::<f64>::splat(self, w); 2]
     }
@@ -252,6 +262,11 @@ impl<S: Token> Wide<f64> for S {
     #[inline(always)]
     fn wide_split(self, w: Self::W) -> (<S as Simd<f64>>::V, <S as Simd<f64>>::V) {
         (w[0], w[1])
+    }
+    #[inline(always)]
+    fn wide_shifted(self, w: Self::W, by: <S as Simd<f64>>::V) -> (<S as Simd<f64>>::V, <S as Simd<f64>>::V) {
+        let [high, low] = Wide::<f64>::wide_add(self, Wide::<f64>::widen(self, by), w);
+        (high, low)
     }
     #[inline(always)]
     fn wide_splat(self, w: DoubleDouble) -> Self::W {

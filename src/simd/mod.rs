@@ -249,6 +249,8 @@ pub trait Wide<E: Compute>: Simd<E> {
     fn wide_scale(self, w: Self::W, power_of_two: f64) -> Self::W;
     /// [`WideScalar::reciprocal`] in each lane.
     fn wide_reciprocal(self, w: Self::W) -> (Self::V, Self::V);
+    /// [`WideScalar::shifted`] in each lane.
+    fn wide_shifted(self, w: Self::W, by: Self::V) -> (Self::V, Self::V);
     /// [`WideScalar::split`] in each lane.
     fn wide_split(self, w: Self::W) -> (Self::V, Self::V);
     /// The same sum in each lane.

@@ -70,9 +70,9 @@ impl<'a, E: Compute> Row<'a, E> {
     /// The row in two parts, the second beginning at a cache line: see [`RowIo::split_at_line`].
     #[inline(always)]
     pub fn split_at_line(&self) -> [Self; 2] {
-        let line = size_of::<E::Array>();
-        let head = (self.ptr.addr().wrapping_neg() % line) / size_of::<E>();
-        [self.part(0, head), self.part(head, self.len)]
+        let head = to_line(self.ptr).min(self.len);
+        // SAFETY: inside the row.
+        unsafe { [Self::from_raw(self.ptr, head), Self::from_raw(self.ptr.add(head), self.len - head)] }
     }
 
     /// Four whole vectors, from the `i`th on.
@@ -108,6 +108,12 @@ impl<'a, E: Compute> Row<'a, E> {
         // SAFETY: inside the row.
         unsafe { *self.ptr.add(i) }
     }
+}
+
+/// How many elements there are before the next cache line: less than a vector.
+#[inline(always)]
+fn to_line<E: Compute>(p: *const E) -> usize {
+    (p.addr().wrapping_neg() % size_of::<E::Array>()) / size_of::<E>()
 }
 
 /// `K` contiguous input rows and a contiguous output row of the same length, which may be one of the inputs.
@@ -248,9 +254,17 @@ impl<'a, E: Compute, const K: usize> RowIo<'a, E, K> {
     /// do not depend on where vectors begin. A vector that crosses a line costs twice.
     #[inline(always)]
     pub fn split_at_line(&self) -> [Self; 2] {
-        let line = size_of::<E::Array>();
-        let head = (self.dst.addr().wrapping_neg() % line) / size_of::<E>();
-        [self.part(0, head), self.part(head, self.len)]
+        let head = to_line(self.dst).min(self.len);
+        let mut src = self.src;
+        for p in &mut src {
+            // SAFETY: inside the row.
+            *p = unsafe { p.add(head) };
+        }
+        // SAFETY: parts of what was promised.
+        unsafe {
+            let body = Self::from_raw(src, self.dst.add(head), self.len - head);
+            [Self::from_raw(self.src, self.dst, head), body]
+        }
     }
 
     /// Writes the one result of a row that is reduced.

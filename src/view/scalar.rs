@@ -65,8 +65,12 @@ macro_rules! with_type {
 /// A number in memory.
 trait Number: Copy {
     fn from_bytes(bytes: &[u8]) -> Self;
+    /// The same bytes, the other way round.
+    fn swapped(self) -> Self;
     fn float(self) -> f64;
     fn to_i128(self) -> i128;
+    /// As a class: out of any range if it is negative.
+    fn index(self) -> u64;
 }
 
 macro_rules! number {
@@ -79,9 +83,17 @@ macro_rules! number {
                 Self::from_ne_bytes(own)
             }
             #[inline(always)]
+            fn swapped(self) -> Self {
+                let mut bytes = self.to_ne_bytes();
+                bytes.reverse();
+                Self::from_ne_bytes(bytes)
+            }
+            #[inline(always)]
             fn float(self) -> f64 { $float(self) }
             #[inline(always)]
             fn to_i128(self) -> i128 { $integer(self) }
+            #[inline(always)]
+            fn index(self) -> u64 { $integer(self) as u64 }
         }
     )*};
 }
@@ -108,6 +120,23 @@ impl Memory<'_> {
         bytes
     }
 
+    /// Whether elements lie there as `E` has them, aligned or not.
+    #[inline(always)]
+    fn holds<E: Compute>(&self) -> bool {
+        self.dtype == E::DTYPE && !self.swapped
+    }
+
+    /// The element `offset` bytes from the first.
+    #[inline(always)]
+    pub(crate) fn get<E: Compute>(&self, offset: isize) -> E {
+        if !self.holds::<E>() {
+            return E::from_f64(self.number(offset));
+        }
+        let from: *const E = self.at(offset, 0, 1).cast_const().cast();
+        // SAFETY: `at` checked that the element lies inside the array.
+        unsafe { from.read_unaligned() }
+    }
+
     /// The element `offset` bytes from the first, as a number.
     #[inline]
     pub(crate) fn number(&self, offset: isize) -> f64 {
@@ -115,8 +144,18 @@ impl Memory<'_> {
     }
 
     /// Writes the element `offset` bytes from the first: a float.
+    #[inline(always)]
+    pub(crate) fn set<E: Compute>(&self, offset: isize, x: E) {
+        if !self.holds::<E>() {
+            return self.set_converted(offset, x);
+        }
+        let to: *mut E = self.at(offset, 0, 1).cast();
+        // SAFETY: `at` checked that the element lies inside the array, which is an output.
+        unsafe { to.write_unaligned(x) };
+    }
+
     #[inline]
-    pub(crate) fn set_number<E: Compute>(&self, offset: isize, x: E) {
+    fn set_converted<E: Compute>(&self, offset: isize, x: E) {
         let mut bytes = [0; 8];
         let size = self.dtype.size();
         match self.dtype {
@@ -157,19 +196,26 @@ impl View<'_> {
         if self.is_empty() {
             return Ok(found);
         }
+        // The class that is to be ignored, if it is one.
+        let ignored =
+            if (0..classes as i128).contains(&ignore_index) { ignore_index as u64 } else { u64::MAX };
         plan.segments(Offsets::ORIGIN, 0, plan.len, |at, first, size| {
+            if bad.is_some() {
+                return;
+            }
+            let labels = self.memory.at(at.src[0], step, size).cast_const();
+            let swapped = self.memory.swapped;
             with_type!(self.memory.dtype, T => for i in 0..size {
-                if bad.is_some() {
-                    return;
-                }
-                let bytes = self.memory.bytes_of::<T>(at.src[0] + step * i as isize);
-                let label = T::from_bytes(&bytes[..size_of::<T>()]).to_i128();
-                if label == ignore_index {
+                // SAFETY: `at` checked that the run lies inside the array.
+                let label = unsafe { labels.wrapping_offset(step * i as isize).cast::<T>().read_unaligned() };
+                let label = if swapped { label.swapped() } else { label };
+                if label.index() < classes as u64 && label.index() != ignored {
+                    found.push(label.index() as usize);
+                } else if label.to_i128() == ignore_index {
                     found.push(IGNORED);
-                } else if label >= 0 && label < classes as i128 {
-                    found.push(label as usize);
                 } else {
-                    bad = Some((label, first + i));
+                    bad = Some((label.to_i128(), first + i));
+                    return;
                 }
             });
         });

@@ -132,7 +132,79 @@ def weighted(length: int, dtype: Any) -> Iterator[Call]:
         yield (x,), {"b": b, "return_sign": True, "where": mask(length)}
 
 
+def scores(length: int, dtype: Any) -> Any:
+    """Return rows of logits, one of them nearly certain, one with a NaN."""
+    x = values((ROWS, length), dtype, spread=8.0, seed=length)
+    x[1, length // 2] = 64
+    x[2, length // 3] = np.nan
+    return x
+
+
+def classified(length: int, dtype: Any) -> Iterator[Call]:
+    """Yield logits with classes, and everything that changes what a class counts."""
+    x, labels = scores(length, dtype), (np.arange(ROWS) * 7 + length // 2) % length
+    weight = np.abs(values((length,), np.float64, spread=2.0, seed=length + 4)) + 0.125
+    ignored = np.where(np.arange(ROWS) == 3, -100, labels)
+    plain = {"reduction": "none"}
+    yield (x, labels), plain
+    yield (x, ignored), {"weight": weight, "z_loss": 0.5, "reduction": "none"}
+    yield (x, labels), {"label_smoothing": 0.125, "weight": weight, "reduction": "none"}
+    yield (x, labels), {"where": mask(length), "reduction": "none"}
+    yield (x[[0, 1, 3]], ignored[[0, 1, 3]]), {"reduction": "mean"}
+
+
+def distributed(length: int, dtype: Any) -> Iterator[Call]:
+    """Yield logits with probabilities over the classes, zeros among them."""
+    targets = np.abs(values((ROWS, length), np.float64, spread=2.0, seed=length + 5)) / length
+    targets[0, ::3] = 0
+    yield (scores(length, dtype), targets), {"reduction": "none"}
+
+
+def independent(length: int, dtype: Any) -> Iterator[Call]:
+    """Yield logits with labels that do not exclude each other, and weights."""
+    t = np.abs(values((ROWS, length), dtype, spread=1.0, seed=length + 6))
+    t[0], t[1] = 0, 1
+    w = np.abs(values((length,), dtype, spread=2.0, seed=length + 7))
+    yield (scores(length, dtype), t), {"reduction": "none"}
+    yield (scores(length, dtype), t), {"weight": w, "pos_weight": w + 1, "reduction": "none"}
+
+
+def elements(length: int, dtype: Any) -> Iterator[Call]:
+    """Yield logits one by one."""
+    for (x,), _ in logits(length, dtype):
+        yield (x,), {}
+
+
+def log_gradients(length: int, dtype: Any) -> Iterator[Call]:
+    """Yield log-probabilities, even and with one near 0, and cotangents for them."""
+    x = -np.abs(values((ROWS, length), dtype, spread=8.0, seed=length)) - 1
+    d = values((ROWS, length), dtype, spread=4.0, seed=length + 1)
+    x[1, length // 2] = -(2.0**-14)
+    yield (x, d), {}
+
+
+def sum_gradients(length: int, dtype: Any) -> Iterator[Call]:
+    """Yield logits, what may be the logarithms of their sums, and cotangents for those."""
+    x = values((ROWS, length), dtype, spread=8.0, seed=length)
+    lse = values((ROWS, 1), dtype, spread=4.0, seed=length + 1) + 6
+    yield (x, lse, values((ROWS, 1), dtype, spread=4.0, seed=length + 2)), {}
+
+
+def second_gradients(length: int, dtype: Any) -> Iterator[Call]:
+    """Yield probabilities with cotangents and tangents."""
+    for (y, dy), _ in gradients(length, dtype):
+        yield (y, dy, values((ROWS, length), dtype, spread=4.0, seed=length + 8)), {}
+
+
+def temperature_gradients(length: int, dtype: Any) -> Iterator[Call]:
+    """Yield logits with probabilities and cotangents for them."""
+    for (y, dy), _ in gradients(length, dtype):
+        yield (values((ROWS, length), dtype, spread=8.0, seed=length + 8), y, dy), {}
+
+
 REDUCED = {"axis": -1, "keepdims": True}
+# Without temperatures.
+PLAIN: dict[str, Any] = {"temperatures": (None,)}
 
 CORPORA = {
     "softmax": Corpus("softmax", logits, FLOATS, LENGTHS),
@@ -149,6 +221,18 @@ CORPORA = {
     "softmin where": Corpus("softmin", masked),
     "logsumexp where": Corpus("logsumexp", masked, options=REDUCED, temperatures=(None,)),
     "logsumexp b": Corpus("logsumexp", weighted, options=REDUCED, temperatures=(None,)),
+    "sigmoid": Corpus("sigmoid", elements, **PLAIN),
+    "log_sigmoid": Corpus("log_sigmoid", elements, **PLAIN),
+    "cross_entropy": Corpus("cross_entropy", classified, **PLAIN),
+    "cross_entropy grad": Corpus("cross_entropy_value_and_grad", classified, **PLAIN),
+    "cross_entropy soft": Corpus("cross_entropy_value_and_grad", distributed, **PLAIN),
+    "kl_divergence": Corpus("kl_divergence_value_and_grad", distributed, **PLAIN),
+    "binary_cross_entropy": Corpus("binary_cross_entropy_value_and_grad", independent, **PLAIN),
+    "log_softmax_vjp": Corpus("log_softmax_vjp", log_gradients),
+    "log_softmax_jvp": Corpus("log_softmax_jvp", log_gradients),
+    "logsumexp_vjp": Corpus("logsumexp_vjp", sum_gradients, options={"axis": -1}, **PLAIN),
+    "softmax_hvp": Corpus("softmax_hvp", second_gradients),
+    "softmax_temperature_vjp": Corpus("softmax_temperature_vjp", temperature_gradients),
 }
 
 
@@ -167,7 +251,7 @@ def digests(name: str, dtype: str) -> Iterator[tuple[str, str]]:
                 results = function(*arrays, **corpus.options, **options, **softened)
                 for result in results if isinstance(results, tuple) else (results,):
                     # The sign and payload of NaN are free by IEEE 754; every other bit counts.
-                    result[np.isnan(result)] = np.nan
+                    result = np.where(np.isnan(result), result.dtype.type(np.nan), result)
                     bits = result.view(f"u{result.itemsize}")
                     digest.update(bits.astype(bits.dtype.newbyteorder("<")).tobytes())
         yield f"{name} {dtype} {length}", digest.hexdigest()

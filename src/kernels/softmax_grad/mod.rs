@@ -80,25 +80,31 @@ pub struct Total<E: Compute> {
 }
 
 impl<E: Compute> SoftmaxGrad<E> {
-    /// One vector of the result. `dot` is enlarged as [`Scale::centred`] says.
+    /// One vector of the result. At temperature 1 `sums` is what [`WideScalar::shifted`] makes of the dot product and the
+    /// offset; at others the dot product, enlarged as [`Scale::centred`] says.
     #[inline(always)]
-    fn entry<S: Wide<E>>(&self, s: S, y: S::V, d: S::V, offset: S::V, dot: (S::V, S::V)) -> S::V {
-        let difference = s.sub(d, offset);
-        match self.scale {
-            None => Self::plain_entry(s, y, d, offset, dot),
-            Some(Scale { high, low, centred, y: enlarged, last }) => {
-                let centred = s.sub(s.sub(s.mul(difference, s.splat(centred)), dot.0), dot.1);
-                let divided = s.mul_add(centred, s.splat(high), s.mul(centred, s.splat(low)));
-                let product = s.mul(s.mul(y, s.splat(enlarged)), divided);
-                s.mul(s.mul(product, s.splat(last[0])), s.splat(last[1]))
-            }
-        }
+    fn entry<S: Wide<E>>(&self, s: S, y: S::V, d: S::V, offset: S::V, sums: (S::V, S::V)) -> S::V {
+        let Some(Scale { high, low, centred, y: enlarged, last }) = self.scale else {
+            return Self::plain_entry(s, y, d, sums);
+        };
+        let difference = s.mul(s.sub(d, offset), s.splat(centred));
+        let centred = s.sub(s.sub(difference, sums.0), sums.1);
+        let divided = s.mul_add(centred, s.splat(high), s.mul(centred, s.splat(low)));
+        let product = s.mul(s.mul(y, s.splat(enlarged)), divided);
+        s.mul(s.mul(product, s.splat(last[0])), s.splat(last[1]))
     }
 
     /// The same at temperature 1.
     #[inline(always)]
-    fn plain_entry<S: Wide<E>>(s: S, y: S::V, d: S::V, offset: S::V, dot: (S::V, S::V)) -> S::V {
-        s.mul(y, s.sub(s.sub(s.sub(d, offset), dot.0), dot.1))
+    fn plain_entry<S: Wide<E>>(s: S, y: S::V, d: S::V, sums: (S::V, S::V)) -> S::V {
+        s.mul(y, s.sub(s.sub(d, sums.0), sums.1))
+    }
+
+    /// The sums that [`entry`](Self::entry) takes, of a dot product enlarged by this power.
+    #[inline(always)]
+    fn sums(&self, dot: E::Wide, offset: E, product_power: f64) -> (E, E) {
+        let dot = dot.scale(self.dot_factor(product_power));
+        if self.scale.is_none() { dot.shifted(offset) } else { dot.split() }
     }
 
     /// What the dot product must still be multiplied by for [`entry`](Self::entry), summed with this product power.
@@ -152,24 +158,29 @@ pub(super) fn largest_pass<E: Compute, S: Wide<E>>(s: S, y: Row<'_, E>) -> (E, u
 #[inline(always)]
 fn first_of<E: Compute, S: Wide<E>>(s: S, y: Row<'_, E>, largest: E) -> usize {
     let wanted = s.splat(largest);
+    let [head, body] = y.split_at_line();
+    let lanes = s.equal(head.load_rest(s, E::NAN), wanted);
+    if lanes != 0 {
+        return lanes.trailing_zeros() as usize;
+    }
     let mut i = 0;
     // One comparison for four vectors, then one for each.
-    while i + 4 <= y.vectors() {
-        let y = y.load4(s, i);
+    while i + 4 <= body.vectors() {
+        let y = body.load4(s, i);
         if s.equal(s.max(s.max(y[0], y[1]), s.max(y[2], y[3])), wanted) != 0 {
             break;
         }
         i += 4;
     }
-    while i < y.vectors() {
-        let lanes = s.equal(y.load(s, i), wanted);
+    while i < body.vectors() {
+        let lanes = s.equal(body.load(s, i), wanted);
         if lanes != 0 {
-            return i * E::LANES + lanes.trailing_zeros() as usize;
+            return head.len() + i * E::LANES + lanes.trailing_zeros() as usize;
         }
         i += 1;
     }
-    let lanes = if y.rest() > 0 { s.equal(y.load_rest(s, E::NAN), wanted) } else { 0 };
-    if lanes != 0 { i * E::LANES + lanes.trailing_zeros() as usize } else { 0 }
+    let lanes = s.equal(body.load_rest(s, E::NAN), wanted);
+    if lanes != 0 { head.len() + i * E::LANES + lanes.trailing_zeros() as usize } else { 0 }
 }
 
 /// `y · factor`, where the type has one.
@@ -231,16 +242,15 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
             chunk.fill(E::NAN);
             return;
         }
-        let offset = s.splat(total.offset);
-        let (high, low) = total.dot.scale(self.dot_factor(total.product_power)).split();
-        let dot = (s.splat(high), s.splat(low));
+        let (high, low) = self.sums(total.dot, total.offset, total.product_power);
+        let (offset, sums) = (s.splat(total.offset), (s.splat(high), s.splat(low)));
         let (y, d) = (chunk.input(0), chunk.input(1));
         for i in 0..y.vectors() {
-            chunk.store(s, i, self.entry(s, y.load(s, i), d.load(s, i), offset, dot));
+            chunk.store(s, i, self.entry(s, y.load(s, i), d.load(s, i), offset, sums));
         }
         if y.rest() > 0 {
             let (y, d) = (y.load_rest(s, E::ZERO), d.load_rest(s, E::ZERO));
-            chunk.store_rest(s, self.entry(s, y, d, offset, dot));
+            chunk.store_rest(s, self.entry(s, y, d, offset, sums));
         }
     }
 
@@ -277,21 +287,22 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
             start = end;
         }
         let factor = self.dot_factor(E::PRODUCT_POWER);
-        let mut parts = [s.wide_split(s.wide_scale(dot[0], factor)); P];
+        let mut sums = [s.wide_split(dot[0]); P];
         for p in 0..P {
-            parts[p] = s.wide_split(s.wide_scale(dot[p], factor));
+            let dot = s.wide_scale(dot[p], factor);
             // An overflow may be owed to the enlargement: by rows, which try again without.
-            if E::PRODUCT_POWER > 0.0 && !Self::all_finite(s, parts[p].0) {
+            if E::PRODUCT_POWER > 0.0 && !Self::all_finite(s, s.wide_split(dot).0) {
                 return false;
             }
+            sums[p] = if self.scale.is_none() { s.wide_shifted(dot, offset[p]) } else { s.wide_split(dot) };
         }
         for i in 0..panel.rows() {
             for p in 0..P {
                 let (y, d) = (panel.load(s, 0, i, p), panel.load(s, 1, i, p));
-                panel.store(s, i, p, self.entry(s, y, d, offset[p], parts[p]));
+                panel.store(s, i, p, self.entry(s, y, d, offset[p], sums[p]));
             }
         }
-        for (p, (high, _)) in parts.into_iter().enumerate() {
+        for (p, (high, _)) in sums.into_iter().enumerate() {
             panel.fill_nan(s, p, high);
         }
         true

@@ -1,23 +1,16 @@
 //! The gradient along rows in memory: a loop that runs the passes of three rows at once.
 #![forbid(unsafe_code)]
 
-use super::{SoftmaxGrad, Total, enlarged, first_of};
+use super::{SoftmaxGrad, Total, enlarged, first_of, largest_pass};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{Next, Op, Rows, fold_max, max_from, max_pass, row_by_sweeps};
 use crate::math::exp::power_of_two;
 use crate::simd::{Row, RowIo, Wide};
 
-/// What the results of a row are made with: the offset and the dot product.
-#[derive(Clone, Copy)]
-struct Settled<V> {
-    offset: V,
-    dot: (V, V),
-}
-
 /// Rows at temperature 1 that fit the nearest caches; others by sweeps.
 ///
 /// One loop takes the dot product of a row, whose steps wait for one another, writes the results of the row before and
-/// seeks the largest `y` of the row after.
+/// seeks the largest `y` of the row after the next.
 #[inline(always)]
 pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad<E>, s: S, rows: &R) {
     let (count, are_far) = (rows.count(), rows.are_far());
@@ -31,27 +24,32 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
         }
         return;
     }
-    let mut max = max_pass(s, row.input(0));
+    let last = count - 1;
+    let mut next = rows.get(last.min(1));
+    let mut max = max_pass(s, next.input(0));
+    let mut offset = row.input(1).get(largest_pass(s, row.input(0)).1);
     // The row before, whose results are still to be written.
-    let mut before: Option<(RowIo<'_, E, 2>, Settled<S::V>)> = None;
-    for i in 1..=count {
+    let mut before: Option<(RowIo<'_, E, 2>, (S::V, S::V))> = None;
+    for i in 0..count {
         // After the last row the loop seeks in vain, in that row.
-        let after = if i < count { rows.get(i) } else { row };
-        let (largest, offset) = (max, row.input(1).get(first_of(s, row.input(0), max)));
+        let after = rows.get(last.min(i + 2));
+        let next_max = max;
         let dot;
         (dot, max) = fused_pass(s, (row, offset), before, after.input(0), are_far);
         let product_power = E::PRODUCT_POWER;
-        let mut total = Total { largest, offset, found: true, product_power, dot };
+        let mut total = Total { largest: E::ONE, offset, found: true, product_power, dot };
         before = None;
         if op.next(&mut total) == Next::Sweep {
-            row_by_sweeps(op, s, row, rows.lane(i - 1));
+            row_by_sweeps(op, s, row, rows.lane(i));
         } else if dot.to_f64().is_nan() {
             row.fill(E::NAN);
         } else {
-            let (high, low) = dot.scale(op.dot_factor(product_power)).split();
-            before = Some((row, Settled { offset: s.splat(offset), dot: (s.splat(high), s.splat(low)) }));
+            let (high, low) = op.sums(dot, offset, product_power);
+            before = Some((row, (s.splat(high), s.splat(low))));
         }
-        row = after;
+        // The maximum is known for long: this search waits for nothing.
+        offset = next.input(1).get(first_of(s, next.input(0), next_max));
+        (row, next) = (next, after);
     }
     if let Some((before, with)) = before {
         result_from(s, before, 0, with);
@@ -61,12 +59,12 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
 /// Rows of at most so many chunks go through the loop.
 const STORED_CHUNKS: usize = 32;
 
-/// The dot product of a row, and the largest `y` of the row `after`; the results of the row `before` are written.
+/// The dot product of a row, and the largest `y` of a row `after`; the results of the row `before` are written.
 #[inline(always)]
 fn fused_pass<E: Compute, S: Wide<E>>(
     s: S,
     (row, offset): (RowIo<'_, E, 2>, E),
-    before: Option<(RowIo<'_, E, 2>, Settled<S::V>)>,
+    before: Option<(RowIo<'_, E, 2>, (S::V, S::V))>,
     after: Row<'_, E>,
     are_far: bool,
 ) -> (E::Wide, E) {
@@ -83,6 +81,10 @@ fn fused_pass<E: Compute, S: Wide<E>>(
         max_from(s, after, 0, &mut max);
         return (dot, fold_max(s, max));
     };
+    if row.len() <= E::CHUNK {
+        let dot = fused_chunk(s, (row, offset), (before, with), (after, &mut max), are_far);
+        return (dot, fold_max(s, max));
+    }
     let mut start = 0;
     while start < row.len() {
         let [chunk, before] = [row.part(start, E::CHUNK), before.part(start, E::CHUNK)];
@@ -98,7 +100,7 @@ fn fused_pass<E: Compute, S: Wide<E>>(
 fn fused_chunk<E: Compute, S: Wide<E>>(
     s: S,
     (row, offset): (RowIo<'_, E, 2>, E),
-    (before, with): (RowIo<'_, E, 2>, Settled<S::V>),
+    (before, with): (RowIo<'_, E, 2>, (S::V, S::V)),
     (after, max): (Row<'_, E>, &mut [S::V; 4]),
     are_far: bool,
 ) -> E::Wide {
@@ -122,7 +124,7 @@ fn fused_chunk<E: Compute, S: Wide<E>>(
         let (y4, d4) = (before_y.load4(s, i), before_d.load4(s, i));
         let mut results = y4;
         for k in 0..4 {
-            results[k] = SoftmaxGrad::plain_entry(s, y4[k], d4[k], with.offset, with.dot);
+            results[k] = SoftmaxGrad::plain_entry(s, y4[k], d4[k], with);
         }
         before.store4(s, i, results);
         let next = after.load4(s, i);
@@ -142,14 +144,14 @@ fn fused_chunk<E: Compute, S: Wide<E>>(
 
 /// The results from vector `i` on.
 #[inline(always)]
-fn result_from<E: Compute, S: Wide<E>>(s: S, row: RowIo<'_, E, 2>, mut i: usize, with: Settled<S::V>) {
+fn result_from<E: Compute, S: Wide<E>>(s: S, row: RowIo<'_, E, 2>, mut i: usize, with: (S::V, S::V)) {
     let (y, d) = (row.input(0), row.input(1));
     while i < row.vectors() {
-        row.store(s, i, SoftmaxGrad::plain_entry(s, y.load(s, i), d.load(s, i), with.offset, with.dot));
+        row.store(s, i, SoftmaxGrad::plain_entry(s, y.load(s, i), d.load(s, i), with));
         i += 1;
     }
     if row.rest() > 0 {
         let (y, d) = (y.load_rest(s, E::ZERO), d.load_rest(s, E::ZERO));
-        row.store_rest(s, SoftmaxGrad::plain_entry(s, y, d, with.offset, with.dot));
+        row.store_rest(s, SoftmaxGrad::plain_entry(s, y, d, with));
     }
 }

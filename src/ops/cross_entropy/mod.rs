@@ -198,7 +198,10 @@ impl Call<'_> {
                 }
             }
         }
-        let losses = self.settled::<E>(isa, &places, &rows, (&found, &scale), is_soft);
+        if let Some((gradients, _)) = &self.gradients {
+            self.complete::<E>(gradients, isa, &places, &rows, &found);
+        }
+        let losses = self.row_losses(&places, &rows, (&found, &scale), is_soft);
         self.write(isa, &rows, &losses);
         Ok(())
     }
@@ -249,7 +252,7 @@ impl Call<'_> {
         let counted = classes.iter().filter(|&&class| class != IGNORED);
         let divisor = match weights.is_empty() {
             true => counted.count() as f64,
-            false => sum(counted.map(|&class| weights[class])).hi,
+            false => sum(machine.isa, &counted.map(|&class| weights[class]).collect::<Vec<_>>()).hi,
         };
         Ok(Rows { classes, weights, divisor })
     }
@@ -274,17 +277,15 @@ impl Call<'_> {
     fn targets<E: Dispatch>(&self, places: &Places<'_>, rows: &Rows) -> Vec<E> {
         let memory = self.logits.memory();
         let step = places.plan.step().src[0];
-        let target = |lane| {
-            let at = places.plan.lane(lane);
-            match Places::class(&at, rows) {
-                Some(class) if places.keeps(&at, class) => {
-                    E::from_f64(memory.number(at.src[0] + step * class as isize))
-                }
+        let mut targets = Vec::with_capacity(places.plan.count);
+        places.plan.each_lane(|_, at| {
+            targets.push(match Places::class(&at, rows) {
+                Some(class) if places.keeps(&at, class) => memory.get(at.src[0] + step * class as isize),
                 Some(_) => E::NEG_INFINITY,
                 None => E::ZERO,
-            }
-        };
-        (0..places.plan.count).map(target).collect()
+            });
+        });
+        targets
     }
 
     /// What each lane's gradient is multiplied by; one for all, where that is so.
@@ -353,53 +354,59 @@ impl Call<'_> {
         }
     }
 
-    /// The losses of the rows, in C order. Gradients get what kernels do not write: the entries at the classes, and zeros
-    /// in rows that do not count.
-    fn settled<E: Dispatch>(
+    /// The losses of the rows, in C order.
+    fn row_losses(
         &self,
-        isa: Isa,
         places: &Places<'_>,
         rows: &Rows,
         (found, scale): (&[Found], &[Scale]),
         is_soft: bool,
     ) -> Vec<f64> {
-        let plan = &places.plan;
-        let mut losses = vec![0.0; plan.count];
-        let mut zeros = Vec::new();
-        for lane in 0..plan.count {
-            let at = plan.lane(lane);
-            let class = Places::class(&at, rows);
-            let found = &found[lane];
-            let is_counted = class.is_some() || rows.classes.is_empty();
-            if is_counted {
-                let weight =
-                    if is_soft { 1.0 } else { scale[if scale.len() == 1 { 0 } else { lane }].weight };
-                let mut loss = found.loss();
-                // A class of no weight does not count, whatever its chance.
-                loss = if weight == 0.0 && !loss.is_nan() { 0.0 } else { loss * weight };
-                if self.labelling.z_loss != 0.0 {
-                    loss = found.lse().mul_add(self.labelling.z_loss * found.lse(), loss);
-                }
-                if loss.is_nan() && places.is_masked_out(&at) {
-                    loss = f64::INFINITY;
-                }
-                losses[Places::row(&at)] = loss;
+        let mut losses = vec![0.0; places.plan.count];
+        let z_loss = self.labelling.z_loss;
+        let is_even = is_soft || scale.len() == 1;
+        let weight = if is_soft { 1.0 } else { scale[0].weight };
+        places.plan.each_lane(|lane, at| {
+            let row = Places::row(&at);
+            if !rows.counts(row) {
+                return;
             }
-            let Some((out, _)) = &self.gradients else { continue };
-            let step = plan.step().dst;
-            match class {
-                Some(class) if places.keeps(&at, class) => {
-                    out.memory().set_number(at.dst + step * class as isize, E::from_f64(found.target()));
-                }
-                None if !is_counted => {
-                    zeros.resize(plan.len, E::ZERO);
-                    let block = Block { offset: at.dst, rows: (1, 0), columns: (plan.len, step) };
-                    E::dispatch(isa, Write { memory: out.memory(), block, buffer: &zeros, step: 0 });
-                }
-                _ => {}
+            let (found, weight) = (&found[lane], if is_even { weight } else { scale[lane].weight });
+            let loss = found.loss();
+            // A class of no weight does not count, whatever its chance.
+            let mut loss = if weight == 0.0 && !loss.is_nan() { 0.0 } else { loss * weight };
+            if z_loss != 0.0 {
+                loss = found.lse().mul_add(z_loss * found.lse(), loss);
             }
-        }
+            if loss.is_nan() && places.is_masked_out(&at) {
+                loss = f64::INFINITY;
+            }
+            losses[row] = loss;
+        });
         losses
+    }
+
+    /// Writes what kernels do not: the gradient's entries at the classes, and zeros in rows that do not count.
+    fn complete<E: Dispatch>(
+        &self,
+        out: &View<'_>,
+        isa: Isa,
+        places: &Places<'_>,
+        rows: &Rows,
+        found: &[Found],
+    ) {
+        let (memory, step) = (out.memory(), places.plan.step().dst);
+        let zeros = vec![E::ZERO; if rows.classes.contains(&IGNORED) { places.plan.len } else { 0 }];
+        places.plan.each_lane(|lane, at| match rows.classes.get(Places::row(&at)) {
+            Some(&IGNORED) => {
+                let block = Block { offset: at.dst, rows: (1, 0), columns: (places.plan.len, step) };
+                E::dispatch(isa, Write { memory, block, buffer: &zeros, step: 0 });
+            }
+            Some(&class) if places.keeps(&at, class) => {
+                memory.set(at.dst + step * class as isize, E::from_f64(found[lane].target()));
+            }
+            _ => {}
+        });
     }
 
     /// Reduces the losses and writes what is left.
@@ -416,10 +423,10 @@ impl Call<'_> {
                 });
                 return;
             }
-            Reduction::Sum => sum(losses.iter().copied()).hi,
+            Reduction::Sum => sum(isa, losses).hi,
             Reduction::Mean => {
                 let counts = rows.classes.is_empty() || rows.classes.iter().any(|&class| class != IGNORED);
-                let total = sum(losses.iter().copied());
+                let total = sum(isa, losses);
                 let mean = total.hi / rows.divisor;
                 match counts {
                     true if mean.is_finite() => mean + total.lo / rows.divisor,

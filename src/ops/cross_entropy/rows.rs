@@ -1,7 +1,9 @@
 //! Rows and their labels: where they are, what they count, and what they add up to.
 #![forbid(unsafe_code)]
 
+use crate::dispatch::{Dispatch, Isa};
 use crate::element::{DType, DoubleDouble, WideScalar};
+use crate::kernels::sum::SumKernel;
 use crate::layout::{Offsets, Plan};
 use crate::view::{IGNORED, View};
 
@@ -13,6 +15,14 @@ pub(super) struct Rows {
     pub(super) weights: Vec<f64>,
     /// What a mean divides by.
     pub(super) divisor: f64,
+}
+
+impl Rows {
+    /// Whether a row counts, by its number in C order.
+    #[inline]
+    pub(super) fn counts(&self, row: usize) -> bool {
+        self.classes.get(row) != Some(&IGNORED)
+    }
 }
 
 /// Where rows are.
@@ -59,26 +69,11 @@ impl Places<'_> {
     }
 }
 
-/// Elements of a sum side by side.
-pub(super) const LANES: usize = 8;
-
 /// A sum in twice the precision, by a fixed tree.
-pub(super) fn sum(terms: impl Iterator<Item = f64>) -> DoubleDouble {
-    let mut lanes = [DoubleDouble::default(); LANES];
-    let mut plain = 0.0;
-    for (i, term) in terms.enumerate() {
-        lanes[i % LANES] = lanes[i % LANES].add(DoubleDouble::widened(term));
-        plain += term;
-    }
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = lanes[i].add(lanes[i + half]);
-        }
-        half /= 2;
-    }
+pub(super) fn sum(isa: Isa, terms: &[f64]) -> DoubleDouble {
+    let sum = f64::dispatch(isa, SumKernel { terms });
     // Infinite terms leave no error to keep.
-    if plain.is_finite() { lanes[0] } else { DoubleDouble::widened(plain) }
+    if sum.hi.is_finite() { sum } else { DoubleDouble::widened(terms.iter().sum()) }
 }
 
 /// Strides that number rows in C order.

@@ -39,7 +39,7 @@ const LARGEST_TASK: usize = 1 << 19;
 pub(super) const PARALLEL_ELEMENTS: usize = 1 << 17;
 
 /// Operands that take this much together are not expected in a cache.
-const FAR_BYTES: usize = 32 << 20;
+const FAR_BYTES: usize = 8 << 20;
 
 /// Rows from this length on go by sweeps even on one thread, so that they can be interrupted.
 const LONG_ROW: usize = 1 << 22;

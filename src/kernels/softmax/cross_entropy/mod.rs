@@ -18,10 +18,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::log::APART;
 use super::rows::{Piped, piped_rows};
 use super::{Partial, Softmax, Sweep, Total, first, rescaled, scaled};
-use crate::element::{Compute, DoubleDouble, WideScalar, two_sum};
+use crate::element::{Compute, DoubleDouble, WideScalar};
 use crate::kernels::{Next, Op, Rows, row_by_sweeps};
 use crate::math::exp::{ExpConstants, RowShift, Shift};
-use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
+use crate::simd::{Lanes, PanelIo, Row, RowIo, Simd, Wide};
 
 /// What is found of a row.
 #[derive(Debug, Default)]
@@ -89,49 +89,69 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
         if self.scale.len() == 1 { self.scale[0] } else { self.scale[lane] }
     }
 
-    /// Writes what is found of a row, and gives what its exponentials are to be multiplied by, in two parts: NaN where
-    /// the row is.
+    /// Writes what is found of rows, one a lane, and gives what their exponentials are to be multiplied by, in two
+    /// parts: NaN where a row is. Their maxima are finite; `logit` and `e` are those of their classes.
     #[inline(always)]
-    fn settle_row(&self, lane: usize, row: Sums<E>) -> [E; 2] {
-        let (target, found) = (self.targets[lane], &self.found[lane]);
-        let (max, at) = (row.max.to_f64(), target.to_f64());
-        let sum = row.sum.to_double_double();
-        if !(sum.hi > 0.0) || !max.is_finite() {
-            found.set(f64::NAN, f64::NAN, f64::NAN);
-            return [E::NAN; 2];
-        }
-        let (high, low) = (row.high.to_f64(), row.low.to_f64());
-        let mut loss = high;
-        if target != row.max {
-            let (difference, error) = two_sum(max, -at);
-            let (sum, rest) = two_sum(difference, high);
-            // Minus infinity leaves no error.
-            loss = if difference.is_finite() { sum + (rest + (error + low)) } else { difference };
-        }
-        let lse = max + high;
-        if !GRAD {
-            found.set(loss, lse, 0.0);
-            return [E::NAN; 2];
-        }
-        let Scale { cotangent, weight, .. } = self.scale(lane);
-        let inverse = reciprocal(sum);
-        let (p, q) = times(inverse, cotangent * weight);
-        let rest = match row.target.to_f64() == row.top.to_f64() {
-            true => row.others.to_double_double(),
-            false => sum.add(DoubleDouble::widened(-row.target.to_f64())),
-        };
-        let mut entry = -rest.hi.mul_add(p, rest.hi.mul_add(q, rest.lo * p));
-        let (mut high, mut low) = (p, q);
+    fn settle_lanes<S: Wide<E>>(
+        &self,
+        s: S,
+        lanes: Lanes,
+        rows: Sums<S::V, S::W>,
+        (logit, e): (S::V, S::V),
+    ) -> (S::V, S::V) {
+        let zero = s.splat(E::ZERO);
+        let (high, low) = s.wide_ln_1p(rows.others, rows.top, zero);
+        let log = s.widen_sum(high, low);
+        let loss = s.pair_add(s.widen_sum(rows.max, s.sub(zero, logit)), log);
+        let mut lse = s.wide_zero();
         if self.z_loss != 0.0 {
-            let more = 2.0 * self.z_loss * lse;
-            let (z, _) = times(inverse, cotangent * more);
-            entry = row.target.to_f64().mul_add(z, entry);
-            (high, low) = times(inverse, cotangent * (weight + more));
+            lse = s.pair_add(s.widen(rows.max), log);
         }
-        found.set(loss, lse, entry);
-        let rounded = E::from_f64(high);
-        low += high - rounded.to_f64();
-        [rounded, E::from_f64(low)]
+        if !GRAD {
+            self.store(s, lanes, [loss, lse, s.wide_zero()]);
+            return (zero, zero);
+        }
+        let [cotangent, factor] = self.factors(s, lanes);
+        let mut scale = s.pair_div(factor, rows.sum);
+        // What the gradient is less than zero by: from all terms but the class's own, which may be the largest.
+        let negative = s.sub(zero, e);
+        let is_smaller = s.widen_sum(rows.top, negative);
+        let rest = s.pair_choose(is_smaller, s.wide_add(rows.sum, s.widen(negative)), rows.others);
+        let mut entry = s.pair_mul(rest, scale);
+        if self.z_loss != 0.0 {
+            let more = s.pair_mul(s.wide_splat(wide::<E>(2.0 * self.z_loss)), s.pair_mul(lse, cotangent));
+            let more = s.pair_div(more, rows.sum);
+            entry = s.pair_add(entry, s.pair_mul(s.widen(negative), more));
+            scale = s.pair_add(scale, more);
+        }
+        self.store(s, lanes, [loss, lse, entry]);
+        s.wide_split(scale)
+    }
+
+    /// The cotangents of rows, one a lane, and their products with the weights.
+    #[inline(always)]
+    fn factors<S: Wide<E>>(&self, s: S, lanes: Lanes) -> [S::W; 2] {
+        if let [Scale { cotangent, weight, .. }] = self.scale {
+            return [s.wide_splat(wide::<E>(*cotangent)), s.wide_splat(wide::<E>(cotangent * weight))];
+        }
+        let mut factors = [[E::Wide::default(); 16]; 2];
+        for lane in 0..E::LANES {
+            let Some(number) = lanes.get(lane) else { break };
+            let Scale { cotangent, weight, .. } = self.scale[number];
+            (factors[0][lane], factors[1][lane]) = (wide::<E>(cotangent), wide::<E>(cotangent * weight));
+        }
+        [s.wide_from_lanes(&factors[0]), s.wide_from_lanes(&factors[1])]
+    }
+
+    /// Writes what is found: the losses, the logarithms of the sums, and minus the entries of the gradient.
+    #[inline(always)]
+    fn store<S: Wide<E>>(&self, s: S, lanes: Lanes, [loss, lse, entry]: [S::W; 3]) {
+        let (loss, lse, entry) = (s.wide_lanes(loss), s.wide_lanes(lse), s.wide_lanes(entry));
+        for lane in 0..E::LANES {
+            let Some(number) = lanes.get(lane) else { break };
+            let [loss, lse, entry] = [loss.as_ref()[lane], lse.as_ref()[lane], entry.as_ref()[lane]];
+            self.found[number].set(loss.rounded(), lse.rounded(), -entry.rounded());
+        }
     }
 
     /// As above, of a row by itself, with the shift of its maximum at hand.
@@ -145,15 +165,20 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
         sum: E::Wide,
         others: E::Wide,
     ) -> [E; 2] {
-        let (high, low) = s.wide_ln_1p(s.wide_splat(others), shift.top, s.splat(E::ZERO));
-        let target = if GRAD {
-            let x = rescaled(s, rescale, s.splat(self.targets[lane]));
-            first(s, self.softmax.exp.exp(s, shift, x).value)
-        } else {
-            E::ZERO
+        if !(sum.to_f64() > 0.0) || !max.to_f64().is_finite() {
+            self.found[lane].set(f64::NAN, f64::NAN, f64::NAN);
+            return [E::NAN; 2];
+        }
+        let logit = s.splat(self.targets[lane]);
+        let e = match GRAD {
+            true => self.softmax.exp.exp(s, shift, rescaled(s, rescale, logit)).value,
+            false => logit,
         };
-        let (high, low, top) = (first(s, high), first(s, low), first(s, shift.top));
-        self.settle_row(lane, Sums { max, top, sum, others, high, low, target })
+        let (sum, others) = (s.wide_splat(sum), s.wide_splat(others));
+        let rows = Sums { max: s.splat(max), top: shift.top, sum, others };
+        let lanes = Lanes { first: lane, step: 0, count: 1 };
+        let (high, low) = self.settle_lanes(s, lanes, rows, (logit, e));
+        [first(s, high), first(s, low)]
     }
 
     /// The sum of a row, and the part of it that is not the maximum's own; `None` if that must be summed apart.
@@ -177,7 +202,7 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
         &self,
         s: S,
         total: &LossTotal<E>,
-    ) -> Option<(Sums<E>, RowShift<S::V>)> {
+    ) -> Option<(Parts<E>, RowShift<S::V>)> {
         let shift = self.shift(s, &total.sums);
         let (sum, others) = self.sums(s, total, &shift);
         if !(sum.to_f64() > 0.0) || !total.sums.max.to_f64().is_finite() {
@@ -188,8 +213,7 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
         let row_shift = self.softmax.exp.row_shift(s, &shift);
         let target = self.exponential(s, total, &row_shift, s.splat(self.targets[total.lane]));
         let (high, low, target) = (first(s, high), first(s, low), first(s, target));
-        let top = first(s, shift.top);
-        Some((Sums { max: total.sums.max, top, sum, others, high, low, target }, row_shift))
+        Some((Parts { sum, high, low, target }, row_shift))
     }
 
     /// The exponentials of some entries of a row.
@@ -210,41 +234,41 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
     }
 }
 
-/// What the terms of a row add up to.
+/// What the terms of rows add up to, one a lane.
 #[derive(Clone, Copy)]
-pub(in crate::kernels) struct Sums<E: Compute> {
-    max: E,
+struct Sums<V, W> {
+    max: V,
     /// The exponential of the maximum.
-    top: E,
+    top: V,
     /// Of all.
-    pub(in crate::kernels) sum: E::Wide,
+    sum: W,
     /// Of all but the maximum.
-    others: E::Wide,
-    /// ln(1 + R), in two parts.
+    others: W,
+}
+
+/// What the terms of a row add up to, for targets that are spread over the classes.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Parts<E: Compute> {
+    pub(in crate::kernels) sum: E::Wide,
+    /// The logarithm of the sum over the largest term, in two parts.
     pub(in crate::kernels) high: E,
     pub(in crate::kernels) low: E,
     /// The exponential of the class.
     pub(in crate::kernels) target: E,
 }
 
-/// 1 / sum in two parts.
+/// A number as a sum.
 #[inline(always)]
-fn reciprocal(sum: DoubleDouble) -> (f64, f64) {
-    WideScalar::<f64>::reciprocal(sum)
-}
-
-/// A number in two parts times another.
-#[inline(always)]
-fn times((high, low): (f64, f64), factor: f64) -> (f64, f64) {
-    let product = high * factor;
-    (product, high.mul_add(factor, -product) + low * factor)
+fn wide<E: Compute>(x: f64) -> E::Wide {
+    E::Wide::from_double_double(DoubleDouble::widened(x))
 }
 
 /// The sum less the largest term, unless that would be a small difference.
 #[inline(always)]
 fn others_of<E: Compute>(sum: E::Wide, top: E) -> Option<E::Wide> {
     let others = sum.add(E::Wide::widened(E::ZERO - top));
-    (others.to_f64() / top.to_f64() >= APART).then_some(others)
+    let least = E::from_f64(APART * top.to_f64());
+    (!(least > others.split().0)).then_some(others)
 }
 
 /// The terms of a row but the largest, as they are rounded.

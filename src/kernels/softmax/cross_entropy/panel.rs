@@ -5,10 +5,10 @@ use super::super::log::APART;
 use super::super::panel::panel_max;
 use super::super::{Softmax, scaled};
 use super::{CrossEntropy, Sums, other};
-use crate::element::{Compute, WideScalar};
+use crate::element::Compute;
 use crate::kernels::{LaneTerms, fold_lanes};
 use crate::math::exp::{Exp, ExpConstants, Shift};
-use crate::simd::{PanelIo, Simd, Wide};
+use crate::simd::{Lanes, PanelIo, Simd, Wide};
 
 impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
     /// As [`Op::panel`](crate::kernels::Op::panel).
@@ -36,17 +36,15 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
             start = end;
         }
         let zero = s.splat(E::ZERO);
-        let mut is_apart = false;
-        let mut apart = [[false; 16]; P];
+        let mut is_apart = 0;
+        // Above zero where what is left of a sum is a small difference.
+        let mut lack = [zero; P];
         for p in 0..P {
             others[p] = s.wide_add(sum[p], s.widen_sum(s.sub(zero, shift[p].top), zero));
-            let (lanes, top) = (s.wide_lanes(others[p]), s.to_array(shift[p].top));
-            for lane in 0..E::LANES {
-                apart[p][lane] = !(lanes.as_ref()[lane].to_f64() / top.as_ref()[lane].to_f64() >= APART);
-                is_apart |= apart[p][lane];
-            }
+            lack[p] = s.sub(s.mul(shift[p].top, s.splat(E::from_f64(APART))), s.wide_split(others[p]).0);
+            is_apart |= s.bits(s.greater(lack[p], zero));
         }
-        if is_apart {
+        if is_apart != 0 {
             let mut alone = [s.wide_zero(); P];
             let mut start = 0;
             while start < panel.rows() {
@@ -61,51 +59,39 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
                 start = end;
             }
             for p in 0..P {
-                let (whole, alone) = (s.wide_lanes(others[p]), s.wide_lanes(alone[p]));
-                let mut chosen = [E::Wide::default(); 16];
-                for lane in 0..E::LANES {
-                    chosen[lane] = if apart[p][lane] { alone.as_ref()[lane] } else { whole.as_ref()[lane] };
-                }
-                others[p] = s.wide_from_lanes(&chosen);
+                others[p] = s.pair_choose(s.widen(lack[p]), alone[p], others[p]);
             }
         }
         for p in 0..P {
             let lanes = panel.lanes().from(p * E::LANES);
-            let (high, low) = s.wide_ln_1p(others[p], shift[p].top, zero);
-            let mut targets = E::ZERO.array();
-            for lane in 0..E::LANES {
-                if let (Some(lane_of), true) = (lanes.get(lane), GRAD) {
-                    targets.as_mut()[lane] = self.targets[lane_of];
-                }
-            }
-            let e = softmax.exp.exp(s, &shift[p], s.from_array(targets)).value;
-            let (sums, parts) = (s.wide_lanes(sum[p]), s.wide_lanes(others[p]));
-            let (max, top, target) = (s.to_array(max[p]), s.to_array(shift[p].top), s.to_array(e));
-            let (high, low) = (s.to_array(high), s.to_array(low));
-            let (mut first, mut second) = (E::NAN.array(), E::NAN.array());
-            for lane in 0..E::LANES {
-                let Some(number) = lanes.get(lane) else { break };
-                let row = Sums {
-                    max: max.as_ref()[lane],
-                    top: top.as_ref()[lane],
-                    sum: sums.as_ref()[lane],
-                    others: parts.as_ref()[lane],
-                    high: high.as_ref()[lane],
-                    low: low.as_ref()[lane],
-                    target: target.as_ref()[lane],
-                };
-                [first.as_mut()[lane], second.as_mut()[lane]] = self.settle_row(number, row);
-            }
+            let logit = self.logits(s, lanes);
+            let e = if GRAD { softmax.exp.exp(s, &shift[p], logit).value } else { logit };
+            let rows = Sums { max: max[p], top: shift[p].top, sum: sum[p], others: others[p] };
+            let (high, low) = self.settle_lanes(s, lanes, rows, (logit, e));
             if !GRAD {
                 continue;
             }
-            let (high, low) = (s.from_array(first), s.from_array(second));
             for i in 0..panel.rows() {
                 panel.store(s, i, p, scaled(s, panel.load_output(s, i, p), high, low));
             }
             panel.fill_nan(s, p, high);
         }
         true
+    }
+
+    /// The logits of the classes of rows, one a lane.
+    #[inline(always)]
+    fn logits<S: Wide<E>>(&self, s: S, lanes: Lanes) -> S::V {
+        let mut logits = E::ZERO.array();
+        if lanes.step == 1 && lanes.count >= E::LANES {
+            logits.as_mut().copy_from_slice(&self.targets[lanes.first..lanes.first + E::LANES]);
+        } else {
+            for lane in 0..E::LANES {
+                let Some(number) = lanes.get(lane) else { break };
+                logits.as_mut()[lane] = self.targets[number];
+            }
+        }
+        s.from_array(logits)
     }
 }
 
