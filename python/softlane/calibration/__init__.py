@@ -31,6 +31,7 @@ from softlane.calibration._errors import (
     maximum_calibration_error,
     reliability_curve,
 )
+from softlane.calibration._plot import plot_reliability
 from softlane.calibration._scores import brier_score, negative_log_likelihood
 from softlane.calibration._temperature import fit_temperature
 
@@ -45,6 +46,7 @@ __all__ = [
     "fit_temperature",
     "maximum_calibration_error",
     "negative_log_likelihood",
+    "plot_reliability",
     "reliability_curve",
 ]
 
