@@ -164,7 +164,7 @@ def maximum_calibration_error(
     >>> maximum_calibration_error(logits, [0, 1, 0, 1])
     0.5
     """
-    curve = _curve(logits, labels, temperature, n_bins, strategy)
+    curve = curve_of(Rows(logits, labels), temperature, n_bins, strategy)
     return float(np.nanmax(abs(curve.accuracy - curve.confidence)))
 
 
@@ -216,18 +216,14 @@ def reliability_curve(
     >>> curve.accuracy, curve.count
     (array([nan, 0.5, nan, 0.5]), array([0, 2, 0, 2]))
     """
-    return _curve(logits, labels, temperature, n_bins, strategy)
+    return curve_of(Rows(logits, labels), temperature, n_bins, strategy)
 
 
-def _curve(
-    logits: ArrayLike,
-    labels: ArrayLike,
-    temperature: Real,
-    n_bins: SupportsIndex,
-    strategy: str,
+def curve_of(
+    rows: Rows, temperature: Real, n_bins: SupportsIndex, strategy: str
 ) -> ReliabilityCurve:
+    """Return the reliability curve of rows."""
     count = _checked_bins(n_bins, strategy)
-    rows = Rows(logits, labels)
     confidence, right = top_label(rows, checked_temperature(temperature))
     edges = edges_of(confidence, None, count, strategy)
     bins = binned(confidence, right, None, edges)

@@ -45,8 +45,7 @@ class Newton:
 
     def from_zero(self) -> None:
         """Find the solution, or raise `UndeterminedError`."""
-        uniform, variance = self.gaps.moments(0.0)
-        self._find_target()
+        uniform, variance = self._moments(0.0)
         if uniform == 0.0:
             raise UndeterminedError(
                 "no temperature is best: the logits of every row are equal, "
@@ -66,32 +65,32 @@ class Newton:
         excess = math.log(uniform / self.target)
         self.low = _Point(0.0, excess, variance / uniform)
         if not self._search(excess * uniform / variance, 0.0, math.inf):
-            raise UndeterminedError(
-                "no temperature was found: the logits are too large or too small"
-            )
+            raise UndeterminedError("no temperature was found: the logits differ by too little")
 
     def near(self, beta: float) -> bool:
         """Find the solution if it is close to a point; tell whether it is."""
         return self._search(beta, beta / _NEAR, beta * _NEAR)
 
-    def _find_target(self) -> None:
-        rows, gaps = self.gaps.rows, self.gaps.of_labels()
-        excluded = (
-            (gaps == math.inf) if rows.weight is None else (gaps == math.inf) & (rows.weight > 0)
-        )
-        if excluded.any():
-            row = int(excluded.argmax())
+    def _moments(self, beta: float) -> tuple[float, float]:
+        """Return the mean gap and the mean variance; see that they are numbers."""
+        mean, variance = self.gaps.moments(beta)
+        self.target = self.gaps.of_labels
+        if math.isinf(self.target):
+            row = self.gaps.first_excluded()
             raise UndeterminedError(
-                f"no temperature is best: row {row} has the label {rows.labels[row]}, "
+                f"no temperature is best: row {row} has the label {self.gaps.rows.labels[row]}, "
                 "which its logit of -inf excludes"
             )
-        self.target = rows.mean(gaps)
+        if not math.isfinite(mean + variance):
+            raise UndeterminedError(
+                "no temperature was found: the squares of the differences between logits are "
+                f"beyond the range of {self.gaps.rows.dtype}"
+            )
+        return mean, variance
 
     def _search(self, beta: float, least: float, most: float) -> bool:
         for _ in range(_MOST_PASSES):
-            mean, variance = self.gaps.moments(beta)
-            if math.isnan(self.target):
-                self._find_target()
+            mean, variance = self._moments(beta)
             if mean > 0.0 and variance > 0.0:
                 point = _Point(beta, math.log(mean / self.target), variance / mean)
             else:

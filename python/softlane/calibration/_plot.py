@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from softlane.calibration._bins import ReliabilityCurve
-from softlane.calibration._errors import reliability_curve
-from softlane.calibration._rows import Floats, Real
+from softlane.calibration._errors import curve_of
+from softlane.calibration._rows import Floats, Real, Rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,9 +87,7 @@ def plot_reliability(
         raise ImportError(
             'plot_reliability needs matplotlib: pip install "softlane[plot]"'
         ) from error
-    curve = reliability_curve(
-        logits, labels, temperature=temperature, n_bins=n_bins, strategy=strategy
-    )
+    curve = curve_of(Rows(logits, labels), temperature, n_bins, strategy)
     if ax is None:
         ax = plt.subplots(figsize=(5.2, 5.6), layout="constrained")[1]
     _draw(ax, curve, label)

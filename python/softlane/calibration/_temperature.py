@@ -10,7 +10,7 @@ from softlane.calibration._rows import Rows
 # Of more logits than this, every twentieth row tells where to begin: so many rows at least.
 _MANY = 1 << 22
 _STRIDE = 20
-_FEWEST_ROWS = 500
+_FEWEST_ROWS = 100
 
 
 def fit_temperature(
