@@ -50,8 +50,8 @@ def expected_calibration_error(
         Put the probabilities of each class into bins, against how often it is the label, and return
         the mean over the classes.
     debiased : bool, default False
-        Subtract what is due to chance: with few rows a bin the error of even a perfectly calibrated
-        classifier is above 0.
+        Subtract an estimate of what is due to chance: with few rows a bin, the error of even a
+        perfectly calibrated classifier is above 0.
     weight : array_like, shape (n,), optional
         How much each row counts, at least 0; as if it were there so many times.
 

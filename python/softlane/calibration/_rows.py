@@ -72,9 +72,10 @@ class Rows:
         if wrong.size > 0:
             got = f"{weight[wrong[0]]} at ({wrong[0]},)"
             raise ValueError(f"weight must be finite and at least 0, got {got}")
-        if not 0.0 < weight.sum() < math.inf:
-            wanted = "finite and above 0"
-            raise ValueError(f"weight must have a sum that is {wanted}, got {weight.sum()}")
+        with np.errstate(over="ignore"):
+            total = weight.sum()
+        if not 0.0 < total < math.inf:
+            raise ValueError(f"weight must have a sum that is finite and above 0, got {total}")
         return weight
 
     def _warn_of_probabilities(self) -> None:
