@@ -54,8 +54,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # scikit-learn is imported for what needs it alone.
     if name == "TemperatureScaling":
-        from softlane.calibration._estimator import TemperatureScaling
-
+        try:
+            from softlane.calibration._estimator import TemperatureScaling
+        except ImportError as error:
+            needed = 'TemperatureScaling needs scikit-learn: pip install "softlane[sklearn]"'
+            raise ImportError(needed) from error
         return TemperatureScaling
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

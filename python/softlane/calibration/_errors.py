@@ -1,6 +1,6 @@
 """Calibration errors and the reliability curve."""
 
-from typing import Literal, SupportsIndex, TypeAlias
+from typing import Literal, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,8 +14,6 @@ from softlane.calibration._bins import (
 )
 from softlane.calibration._rows import Real, Rows, checked_temperature
 
-_Strategy: TypeAlias = Literal["uniform", "quantile"]
-
 
 def expected_calibration_error(
     logits: ArrayLike,
@@ -23,7 +21,7 @@ def expected_calibration_error(
     *,
     temperature: Real = 1.0,
     n_bins: SupportsIndex = 15,
-    strategy: _Strategy = "uniform",
+    strategy: Literal["uniform", "quantile"] = "uniform",
     classwise: bool = False,
     debiased: bool = False,
     weight: ArrayLike | None = None,
@@ -122,7 +120,7 @@ def maximum_calibration_error(
     *,
     temperature: Real = 1.0,
     n_bins: SupportsIndex = 15,
-    strategy: _Strategy = "uniform",
+    strategy: Literal["uniform", "quantile"] = "uniform",
 ) -> float:
     """Return the maximum calibration error: the largest distance of confidence from accuracy.
 
@@ -174,7 +172,7 @@ def reliability_curve(
     *,
     temperature: Real = 1.0,
     n_bins: SupportsIndex = 15,
-    strategy: _Strategy = "uniform",
+    strategy: Literal["uniform", "quantile"] = "uniform",
 ) -> ReliabilityCurve:
     """Return confidence and accuracy of the rows of each bin of confidence.
 

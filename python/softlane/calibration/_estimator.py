@@ -1,30 +1,24 @@
 """Temperature scaling around a classifier of scikit-learn, or one that has its methods."""
 
 import warnings
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.utils import column_or_1d, get_tags
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from softlane import _core
+from softlane.calibration._base import Classifier
 from softlane.calibration._newton import UndeterminedError
 from softlane.calibration._temperature import fit_temperature
-
-try:
-    from sklearn.base import BaseEstimator, ClassifierMixin
-    from sklearn.exceptions import ConvergenceWarning, NotFittedError
-    from sklearn.utils import column_or_1d, get_tags
-    from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import _check_sample_weight, check_is_fitted
-except ImportError as error:
-    raise ImportError(
-        'TemperatureScaling needs scikit-learn: pip install "softlane[sklearn]"'
-    ) from error
 
 _Array: TypeAlias = NDArray[Any]
 
 
-class TemperatureScaling(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class TemperatureScaling(Classifier):
     """A fitted classifier with its logits divided by a temperature.
 
     The classifier itself is never fitted again, and its predictions stay: only how sure they are
@@ -44,8 +38,8 @@ class TemperatureScaling(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         What logits are divided by.
     classes_ : numpy.ndarray
         The classifier's classes.
-    n_features_in_ : int
-        Where the classifier has it.
+    n_features_in_, feature_names_in_ : int, numpy.ndarray
+        Where the classifier has them.
 
     See Also
     --------
@@ -71,6 +65,15 @@ class TemperatureScaling(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     >>> calibrated.predict_proba(X_held_out[:1]).shape
     (1, 10)
     """
+
+    temperature_: float
+    classes_: _Array
+    n_features_in_: int
+    feature_names_in_: _Array
+
+    if TYPE_CHECKING:  # scikit-learn gives it to every class whose fit takes weights
+
+        def set_fit_request(self, *, sample_weight: bool | str | None = ...) -> Self: ...
 
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
