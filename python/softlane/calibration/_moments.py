@@ -7,6 +7,8 @@ import numpy as np
 from softlane import _core
 from softlane.calibration._rows import Array, Mean, Rows
 
+_FEW = 1 << 20
+
 
 class Gaps:
     """The gaps g = max(z) - z of each row of logits z, in their distribution softmax(z * beta).
@@ -23,13 +25,15 @@ class Gaps:
         self.rows = rows
         self.passes = 0
         self.of_labels = math.nan
-        self._top = np.empty(rows.count, rows.dtype)
+        # Over many logits the rounding of float32 averages out; few cost no time in float64.
+        self.dtype = rows.dtype if rows.logits.size > _FEW else np.dtype(np.float64)
+        self._top = np.empty(rows.count, self.dtype)
 
     def moments(self, beta: float) -> tuple[float, float]:
         """Return the means over the rows of the mean gap and of the variance of the gaps."""
         rows = self.rows
         mean, variance, of_labels = Mean(rows), Mean(rows), Mean(rows)
-        gap_memory, p_memory = rows.memory(), rows.memory()
+        gap_memory, p_memory = rows.memory(self.dtype), rows.memory(self.dtype)
         for part, block in rows.blocks():
             gap, p = gap_memory[: len(block)], p_memory[: len(block)]
             if self.passes == 0:

@@ -56,7 +56,7 @@ class Newton:
                 "no temperature is best: every label has the largest logit of its row, so that "
                 "the loss falls all the way as the temperature goes to 0"
             )
-        rounding = 1e-12 if self.gaps.rows.dtype.itemsize == 8 else 1e-6
+        rounding = 1e-12 if self.gaps.dtype.itemsize == 8 else 1e-6
         if uniform - self.target <= rounding * uniform:
             raise UndeterminedError(
                 "no temperature is best: on average labels have no larger logits than the other "
@@ -84,7 +84,7 @@ class Newton:
         if not math.isfinite(mean + variance):
             raise UndeterminedError(
                 "no temperature was found: the squares of the differences between logits are "
-                f"beyond the range of {self.gaps.rows.dtype}"
+                f"beyond the range of {self.gaps.dtype}"
             )
         return mean, variance
 

@@ -107,9 +107,9 @@ class Rows:
         """The sum of the weights."""
         return float(self.count if self.weight is None else self.weight.sum())
 
-    def memory(self) -> Array:
-        """Return memory for a block."""
-        return np.empty((min(self.block_rows, self.count), self.classes), self.dtype)
+    def memory(self, dtype: np.dtype[Any] | None = None) -> Array:
+        """Return memory for a block; of the dtype that is computed in, by default."""
+        return np.empty((min(self.block_rows, self.count), self.classes), dtype or self.dtype)
 
     def blocks(self) -> Iterator[tuple[slice, Array]]:
         """Yield the logits in blocks of rows, in the dtype that is computed in."""
