@@ -122,16 +122,17 @@ def test_classifiers_without_scores(digits: Split, classifier: Any) -> None:
 
 def test_a_classifier_that_is_none_of_scikit_learn() -> None:
     class Scores:
-        classes_ = ("a", "b", "c")
+        classes_ = ("b", "a", "c")  # in no order
 
         def decision_function(self, X: Any) -> Any:  # noqa: N803
-            return [[2.0, 0.0, 0.0]] * len(X)
+            return [[2, 0, 0]] * len(X)
 
-    calibrated = TemperatureScaling(Scores()).fit([[0]] * 4, list("aaab"))
+    calibrated = TemperatureScaling(Scores()).fit([[0]] * 4, list("bbba"))
     # 3 of 4 are the first class: exp(2 / T) = 3 * 2.
     assert calibrated.temperature_ == pytest.approx(2 / np.log(6))
     assert calibrated.predict_proba([[0]])[0] == pytest.approx([3 / 4, 1 / 8, 1 / 8])
-    assert calibrated.predict([[0]]).tolist() == ["a"]
+    assert calibrated.decision_function([[0]])[0] == pytest.approx([np.log(6), 0, 0])
+    assert calibrated.predict([[0]]).tolist() == ["b"]
     assert not hasattr(calibrated, "n_features_in_")
 
 

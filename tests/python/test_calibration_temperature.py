@@ -53,6 +53,15 @@ def test_known_temperature_of_short_floats(
     assert abs(fit_temperature(z.astype(dtype), labels, weight=weight) / 1.7 - 1.0) < error
 
 
+def test_bfloat16() -> None:
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    rng = np.random.default_rng(9)
+    logits = rng.normal(size=(200, 10)).astype(bfloat16)
+    wide = logits.astype(np.float64)
+    labels = drawn(rng, wide, 0.8)
+    assert fit_temperature(logits, labels) == fit_temperature(wide, labels)
+
+
 def test_two_classes_by_hand() -> None:
     # Odds of 2 to 1 that come true 3 times out of 4: log 3 is wanted where log 2 is claimed.
     logits = np.log([[2.0, 1.0]] * 4)
@@ -208,11 +217,13 @@ def test_no_temperature_is_best(
         fit_temperature(np.array(logits, dtype), labels)
 
 
-def test_logits_beyond_what_can_be_squared() -> None:
-    logits = np.array([[1e200, 0.0], [0.0, 1e200]])
+@pytest.mark.parametrize("size", [1e308, 1e200, 1e-160, 1e-300])
+def test_logits_whose_squares_are_out_of_range(size: float) -> None:
     with pytest.raises(ValueError, match="beyond the range of float64"):
-        fit_temperature(logits, [0, 0], weight=[2.0, 1.0])
-    # Few logits of float32 are computed in float64.
-    short = logits * 1e-170
-    found = fit_temperature(short.astype(np.float32), [0, 0], weight=[2.0, 1.0])
-    assert found == pytest.approx(1e30 / np.log(2))
+        fit_temperature([[size, 0.0], [0.0, size]], [0, 0], weight=[2.0, 1.0])
+
+
+@pytest.mark.parametrize("size", [1e140, 1e30, 1e-30, 1e-140])
+def test_logits_whose_squares_are_in_range(size: float) -> None:
+    found = fit_temperature([[size, 0.0], [0.0, size]], [0, 0], weight=[2.0, 1.0])
+    assert found == pytest.approx(size / np.log(2), rel=1e-9)

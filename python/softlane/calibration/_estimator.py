@@ -13,7 +13,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from softlane import _core
 from softlane.calibration._base import Classifier
 from softlane.calibration._newton import UndeterminedError
-from softlane.calibration._temperature import fit_temperature
+from softlane.calibration._rows import Rows
+from softlane.calibration._temperature import best_temperature
 
 _Array: TypeAlias = NDArray[Any]
 
@@ -118,13 +119,10 @@ class TemperatureScaling(Classifier):
             raise ValueError(f"y has the class {unknown!r}, expected one of {classes.tolist()}")
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, labels, ensure_non_negative=True)
+        order = np.argsort(classes)
+        columns = order[np.searchsorted(classes, labels, sorter=order)]
         try:
-            with warnings.catch_warnings():
-                # Scores are logits, whatever they look like.
-                warnings.filterwarnings("ignore", "every row of logits lies in", UserWarning)
-                temperature = fit_temperature(
-                    logits, np.searchsorted(classes, labels), weight=sample_weight
-                )
+            temperature = best_temperature(Rows(logits, columns, sample_weight, surely_logits=True))
         except UndeterminedError as error:
             warnings.warn(f"{error}; temperature 1 is taken", ConvergenceWarning, stacklevel=2)
             temperature = 1.0
@@ -153,7 +151,7 @@ class TemperatureScaling(Classifier):
         logits = self._logits(X)
         if len(self.classes_) == 2:
             logits = logits[:, 1] - logits[:, 0]
-        return np.asarray(logits / logits.dtype.type(self.temperature_))
+        return np.asarray(logits / self.temperature_)
 
     def predict_proba(self, X: Any) -> _Array:  # noqa: N803
         """Return the calibrated probabilities.

@@ -7,6 +7,9 @@ beta. So log D = log M is solved; the derivative of log D by beta is -Var/D.
 
 import math
 from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
 
 from softlane.calibration._moments import Gaps
 
@@ -62,10 +65,13 @@ class Newton:
                 "no temperature is best: on average labels have no larger logits than the other "
                 "classes, so that the loss falls all the way as the temperature grows"
             )
+        smallest = np.finfo(self.gaps.dtype)
+        if variance < smallest.tiny / smallest.eps:
+            self._raise_out_of_range()
         excess = math.log(uniform / self.target)
         self.low = _Point(0.0, excess, variance / uniform)
         if not self._search(excess * uniform / variance, 0.0, math.inf):
-            raise UndeterminedError("no temperature was found: the logits differ by too little")
+            raise UndeterminedError(f"no temperature was found in {self.gaps.passes} passes")
 
     def near(self, beta: float) -> bool:
         """Find the solution if it is close to a point; tell whether it is."""
@@ -75,18 +81,21 @@ class Newton:
         """Return the mean gap and the mean variance; see that they are numbers."""
         mean, variance = self.gaps.moments(beta)
         self.target = self.gaps.of_labels
-        if math.isinf(self.target):
-            row = self.gaps.first_excluded()
+        row = self.gaps.first_excluded() if math.isinf(self.target) else None
+        if row is not None:
             raise UndeterminedError(
                 f"no temperature is best: row {row} has the label {self.gaps.rows.labels[row]}, "
                 "which its logit of -inf excludes"
             )
-        if not math.isfinite(mean + variance):
-            raise UndeterminedError(
-                "no temperature was found: the squares of the differences between logits are "
-                f"beyond the range of {self.gaps.dtype}"
-            )
+        if not math.isfinite(self.target + mean + variance):
+            self._raise_out_of_range()
         return mean, variance
+
+    def _raise_out_of_range(self) -> NoReturn:
+        raise UndeterminedError(
+            "no temperature was found: the squares of the differences between logits are "
+            f"beyond the range of {self.gaps.dtype}"
+        )
 
     def _search(self, beta: float, least: float, most: float) -> bool:
         for _ in range(_MOST_PASSES):

@@ -26,7 +26,12 @@ class Rows:
     """Logits of shape (n, classes), a label a row, and a weight a row or None."""
 
     def __init__(
-        self, logits: ArrayLike, labels: ArrayLike, weight: ArrayLike | None = None
+        self,
+        logits: ArrayLike,
+        labels: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        surely_logits: bool = False,
     ) -> None:
         self.logits = _core._array("logits", logits)
         if self.logits.ndim != 2 or 0 in self.logits.shape:
@@ -37,7 +42,8 @@ class Rows:
         _core.softmax(self.logits[0])  # refuses a dtype that is not supported
         self.labels = self._checked_labels(labels)
         self.weight = None if weight is None else self._checked_weight(weight)
-        self._warn_of_probabilities()
+        if not surely_logits:
+            self._warn_of_probabilities()
 
     def every(self, stride: int) -> "Rows":
         """Return every so many-th row, unchecked."""

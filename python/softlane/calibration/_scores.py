@@ -61,7 +61,7 @@ def negative_log_likelihood(
     mean, memory = Mean(rows), rows.memory()
     for part, block in rows.blocks():
         logp = _core.log_softmax(block, temperature=divisor, out=memory[: len(block)])
-        losses = -logp[np.arange(len(logp)), rows.labels[part]]
+        losses = 0.0 - logp[np.arange(len(logp)), rows.labels[part]]  # never -0.0
         rows.check(part, losses)
         mean.add(part, losses)
     return mean.value()

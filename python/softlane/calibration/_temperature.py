@@ -78,8 +78,13 @@ def fit_temperature(
     >>> print(f"{fit_temperature(logits, [0, 0, 0, 1]):.12f}")  # log(2) / log(3)
     0.630929753571
     """
+    return best_temperature(Rows(logits, labels, weight))
+
+
+def best_temperature(rows: Rows) -> float:
+    """Return the temperature of least loss, or raise `UndeterminedError`."""
     with np.errstate(all="ignore"):
-        return 1.0 / fitted(Rows(logits, labels, weight)).beta
+        return 1.0 / fitted(rows).beta
 
 
 def fitted(rows: Rows) -> Newton:
