@@ -157,8 +157,9 @@ def test_without_a_best_temperature_it_stays_one(digits: Split, overconfident: A
     train, y_train, held_out, _, _, _ = digits
     with pytest.warns(
         ConvergenceWarning, match="every label has the largest.*temperature 1 is taken"
-    ):
+    ) as caught:
         calibrated = TemperatureScaling(overconfident).fit(train, y_train)
+    assert caught[0].filename == __file__
     assert calibrated.temperature_ == 1.0
     worst = overconfident.decision_function(held_out).argmin(axis=1)
     with pytest.warns(ConvergenceWarning, match="no larger logits.*temperature 1 is taken"):

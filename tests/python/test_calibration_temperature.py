@@ -141,6 +141,21 @@ def test_least_loss_in_few_passes(problem: tuple[Array, Array, Array]) -> None:
     assert abs(twin.slope_of_loss(logits, labels, weight, 1 / search.beta)) < 1e-9
 
 
+def test_few_passes_for_a_single_wrong_row_of_skewed_logits() -> None:
+    # One large logit a row: the loss is nearly straight, then bends where few rows decide.
+    rng = np.random.default_rng(10)
+    steps = []
+    for _ in range(100):
+        logits = rng.exponential(size=(rng.choice([2, 20]), rng.choice([100, 1000]))) ** 2
+        labels = logits.argmax(axis=1)
+        labels[0] = logits[0].argsort()[rng.integers(logits.shape[1] * 2 // 3, logits.shape[1] - 1)]
+        search = fitted(Rows(logits, labels))
+        assert abs(twin.slope_of_loss(logits, labels, np.ones(len(labels)), 1 / search.beta)) < 1e-9
+        steps.append(search.gaps.passes - 1)
+    assert max(steps) < 10
+    assert np.mean(steps) < 6
+
+
 def test_weights_are_repetitions() -> None:
     rng = np.random.default_rng(5)
     logits = rng.normal(size=(50, 4))

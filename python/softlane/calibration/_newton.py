@@ -153,7 +153,8 @@ class Newton:
 
 def _between_laws(beta: float, step: float) -> float:
     """Return a point between Newton's for log D linear in beta, and for linear in log beta."""
-    exponential, power = beta * (1.0 + step), beta * math.exp(min(step, 100.0))
+    # Far above the solution slopes may be so flat that the second would go almost to 0.
+    exponential, power = beta * (1.0 + step), beta * math.exp(min(max(step, -3.0), 100.0))
     if exponential > 0.0 and power < 4.0 * exponential:
         return math.sqrt(exponential * power)
     return exponential if step > 0.0 else power
