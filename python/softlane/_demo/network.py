@@ -1,0 +1,209 @@
+"""A small convolutional network in NumPy: its layers with their derivatives.
+
+Images are of shape (n, height, width, channels). A layer's ``backward`` takes the gradient of the
+loss with respect to what the layer gave, leaves those of its parameters in ``gradients``, and
+returns the one with respect to what the layer got: the chain rule, from the last layer to the
+first. Where that chain begins, at the logits, softlane gives loss and gradient in one call.
+"""
+
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import DTypeLike, NDArray
+
+Array: TypeAlias = NDArray[Any]
+
+
+class Layer(Protocol):
+    """What a network is made of; ``parameters`` and ``gradients`` stand in the same order."""
+
+    parameters: list[Array]
+    gradients: list[Array]
+
+    def forward(self, x: Array) -> Array:
+        """Return what the layer makes of a batch."""
+
+    def backward(self, dy: Array) -> Array:
+        """Return the gradient of the loss with respect to the last batch."""
+
+
+class Linear:
+    """Every output is a weighted sum of all inputs."""
+
+    def __init__(self, inputs: int, outputs: int, rng: np.random.Generator) -> None:
+        # He et al. (2015): so that the sums have the variance of what is summed, after ReLU.
+        weight = rng.normal(scale=np.sqrt(2.0 / inputs), size=(inputs, outputs))
+        self.parameters: list[Array] = [weight, np.zeros(outputs)]
+        self.gradients: list[Array] = []
+
+    def forward(self, x: Array) -> Array:
+        """Return sums of shape (n, outputs)."""
+        weight, bias = self.parameters
+        self.x = x
+        y: Array = x @ weight + bias
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        """Return the gradient of shape (n, inputs)."""
+        self.gradients = [self.x.T @ dy, dy.sum(axis=0)]
+        dx: Array = dy @ self.parameters[0].T
+        return dx
+
+
+class Convolution:
+    """The same weighted sum at every pixel, of its neighbourhood of 3 × 3 pixels."""
+
+    def __init__(self, channels: int, outputs: int, rng: np.random.Generator) -> None:
+        self.sums = Linear(9 * channels, outputs, rng)
+        self.parameters = self.sums.parameters
+        self.gradients: list[Array] = []
+
+    def forward(self, x: Array) -> Array:
+        """Return sums of shape (n, height, width, outputs)."""
+        n, height, width, _ = x.shape
+        padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        # im2col: one row a pixel with its neighbourhood, so that all is one matrix product.
+        patches = sliding_window_view(padded, (3, 3), axis=(1, 2))
+        return self.sums.forward(patches.reshape(n * height * width, -1)).reshape(
+            n, height, width, -1
+        )
+
+    def backward(self, dy: Array) -> Array:
+        """Return the gradient of shape (n, height, width, channels)."""
+        n, height, width, outputs = dy.shape
+        dpatches = self.sums.backward(dy.reshape(-1, outputs)).reshape(n, height, width, -1, 3, 3)
+        self.gradients = self.sums.gradients
+        dpadded = np.zeros((n, height + 2, width + 2, dpatches.shape[3]), dy.dtype)
+        # A pixel was in nine patches, and gets what came back from each.
+        for row in range(3):
+            for column in range(3):
+                dpadded[:, row : row + height, column : column + width] += dpatches[
+                    ..., row, column
+                ]
+        return dpadded[:, 1:-1, 1:-1]
+
+
+class Relu:
+    """Negative numbers become 0: without it, layers of sums would be one sum."""
+
+    def __init__(self) -> None:
+        self.parameters: list[Array] = []
+        self.gradients: list[Array] = []
+
+    def forward(self, x: Array) -> Array:
+        """Return max(x, 0)."""
+        self.positive = x > 0
+        return np.where(self.positive, x, x.dtype.type(0))
+
+    def backward(self, dy: Array) -> Array:
+        """Return the gradient where x was positive, 0 elsewhere."""
+        return np.where(self.positive, dy, dy.dtype.type(0))
+
+
+class MaxPool:
+    """Of each 2 × 2 pixels the largest: half the height, half the width."""
+
+    def __init__(self) -> None:
+        self.parameters: list[Array] = []
+        self.gradients: list[Array] = []
+
+    def forward(self, x: Array) -> Array:
+        """Return the maxima, of shape (n, height / 2, width / 2, channels)."""
+        n, height, width, channels = x.shape
+        self.shape = (n, height // 2, width // 2, 2, 2, channels)
+        squares = x.reshape(n, height // 2, 2, width // 2, 2, channels).swapaxes(2, 3)
+        squares = squares.reshape(n, height // 2, width // 2, 4, channels)
+        self.where = squares.argmax(axis=3, keepdims=True)
+        return np.take_along_axis(squares, self.where, axis=3)[:, :, :, 0]
+
+    def backward(self, dy: Array) -> Array:
+        """Return the gradient at the pixel that was the largest (the first of equals)."""
+        n, height, width, _, _, channels = self.shape
+        squares = np.zeros((n, height, width, 4, channels), dy.dtype)
+        np.put_along_axis(squares, self.where, dy[:, :, :, None], axis=3)
+        return (
+            squares.reshape(self.shape).swapaxes(2, 3).reshape(n, 2 * height, 2 * width, channels)
+        )
+
+
+class Flatten:
+    """Pixels and channels side by side."""
+
+    def __init__(self) -> None:
+        self.parameters: list[Array] = []
+        self.gradients: list[Array] = []
+
+    def forward(self, x: Array) -> Array:
+        """Return shape (n, height · width · channels)."""
+        self.shape = x.shape
+        return x.reshape(len(x), -1)
+
+    def backward(self, dy: Array) -> Array:
+        """Return the shape that came in."""
+        return dy.reshape(self.shape)
+
+
+class Dropout:
+    """In training, half of the numbers are left out, by chance: no other may rely on one alone."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.active = False
+        self.parameters: list[Array] = []
+        self.gradients: list[Array] = []
+
+    def forward(self, x: Array) -> Array:
+        """Return twice what is kept, so that sums keep their size; all of it after training."""
+        self.factor = 2 * self.rng.integers(0, 2, x.shape) if self.active else np.ones(x.shape)
+        return x * self.factor.astype(x.dtype)
+
+    def backward(self, dy: Array) -> Array:
+        """Return the gradient of what was kept."""
+        return dy * self.factor.astype(dy.dtype)
+
+
+class Network:
+    """Two convolutions and a linear layer: 8 × 8 grey levels in, one logit a class out."""
+
+    def __init__(
+        self, classes: int, rng: np.random.Generator, *, dtype: DTypeLike = np.float32
+    ) -> None:
+        self.dropout = Dropout(rng)
+        self.layers: list[Layer] = [
+            Convolution(1, 16, rng),
+            Relu(),
+            MaxPool(),
+            Convolution(16, 64, rng),
+            Relu(),
+            MaxPool(),
+            Flatten(),
+            self.dropout,
+            Linear(2 * 2 * 64, classes, rng),
+        ]
+        self.dtype = np.dtype(dtype)
+        for layer in self.layers:
+            layer.parameters[:] = [value.astype(dtype) for value in layer.parameters]
+
+    @property
+    def parameters(self) -> list[Array]:
+        """Those of all layers; change them in place."""
+        return [value for layer in self.layers for value in layer.parameters]
+
+    @property
+    def gradients(self) -> list[Array]:
+        """Those that `backward` left, in the order of the parameters."""
+        return [gradient for layer in self.layers for gradient in layer.gradients]
+
+    def forward(self, images: Array, *, training: bool = False) -> Array:
+        """Return the logits, of shape (n, classes), of images of shape (n, 8, 8)."""
+        self.dropout.active = training
+        x = images.astype(self.dtype)[..., None]
+        for layer in self.layers:
+            x = layer.forward(x)
+        return x
+
+    def backward(self, dlogits: Array) -> None:
+        """Send the gradient of the loss back through all layers."""
+        for layer in reversed(self.layers):
+            dlogits = layer.backward(dlogits)
