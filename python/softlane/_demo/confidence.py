@@ -8,10 +8,15 @@ from numpy.typing import NDArray
 from softlane._demo.data import Digits
 from softlane._demo.network import Network
 from softlane._demo.training import Watch, train, unwatched
-from softlane.calibration import expected_calibration_error, fit_temperature
+from softlane.calibration import (
+    ReliabilityCurve,
+    expected_calibration_error,
+    fit_temperature,
+    reliability_curve,
+)
 
-# Few images, blurred by noise, learnt by heart: what makes networks overconfident.
-SEEN, HELD_OUT, NOISE, EPOCHS = 300, 400, 0.5, 60
+# Few images, with noise, learnt by heart: what makes networks overconfident.
+SEEN, HELD_OUT, NOISE, EPOCHS = 300, 400, 0.4, 120
 BINS = 10
 
 
@@ -35,6 +40,10 @@ class Confidence:
         return expected_calibration_error(
             self.logits, self.labels, temperature=temperature, n_bins=BINS
         )
+
+    def curve(self, temperature: float = 1.0) -> ReliabilityCurve:
+        """Return how often it is right, by how sure it is."""
+        return reliability_curve(self.logits, self.labels, temperature=temperature, n_bins=BINS)
 
 
 def overtrain(

@@ -15,17 +15,22 @@ EPOCHS = 100
 
 @dataclass(frozen=True)
 class Learning:
-    """The losses of the epochs, and what becomes of the test images, before and after."""
+    """The losses of the epochs, and the logits of the test images, before and after."""
 
     test: Digits
     losses: list[float]
     before: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """What softmax makes of the logits."""
+        return sl.softmax(self.logits)
 
     @property
     def guesses(self) -> NDArray[np.int64]:
         """The most probable digit of each image."""
-        guesses: NDArray[np.int64] = self.probabilities.argmax(axis=-1)
+        guesses: NDArray[np.int64] = self.logits.argmax(axis=-1)
         return guesses
 
     @property
@@ -62,10 +67,10 @@ def learn(
     """Train on ``training`` and look at ``test`` once, at the end."""
     rng = np.random.default_rng(seed)
     network = Network(10, rng)
-    before = sl.softmax(network.forward(test.images))
+    before = network.forward(test.images)
     losses = watch(
         "Learning to read digits",
         epochs,
         train(network, training.images, training.labels, rng, epochs=epochs),
     )
-    return Learning(test, losses, before, sl.softmax(network.forward(test.images)))
+    return Learning(test, losses, before, network.forward(test.images))

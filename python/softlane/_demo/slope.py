@@ -62,7 +62,6 @@ def walk(training: Digits, *, seed: int = 0) -> Slope:
     gradient = network.layers[-1].gradients[0]
     row, column = np.unravel_index(np.abs(gradient).argmax(), gradient.shape)
     place = int(row), int(column)
-    # So that downhill is to the right.
     uphill = float(np.sign(gradient[place]))
     middle = float(matrix[place])
     weights = middle + np.linspace(-REACH, REACH, POINTS)
