@@ -74,7 +74,7 @@ def ask(
     watch: Watch = unwatched,
 ) -> Neither:
     """Train on the two digits alone, and on all with the others as a third class."""
-    said = []
+    said: list[NDArray[np.float32]] = []
     for title, seen, classes, epochs in [
         ("Two classes", training[np.isin(training.labels, PAIR)], 2, EPOCHS_OF_TWO),
         ("Two classes and a third", training, 3, EPOCHS_OF_THREE),

@@ -6,7 +6,8 @@ returns the one with respect to what the layer got: the chain rule, from the las
 first. Where that chain begins, at the logits, softlane gives loss and gradient in one call.
 """
 
-from typing import Any, Protocol, TypeAlias
+from abc import ABC, abstractmethod
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -15,49 +16,49 @@ from numpy.typing import DTypeLike, NDArray
 Array: TypeAlias = NDArray[Any]
 
 
-class Layer(Protocol):
+class Layer(ABC):
     """What a network is made of; ``parameters`` and ``gradients`` stand in the same order."""
 
-    parameters: list[Array]
-    gradients: list[Array]
+    def __init__(self, *parameters: Array) -> None:
+        self.parameters = list(parameters)
+        self.gradients: list[Array] = []
 
+    @abstractmethod
     def forward(self, x: Array) -> Array:
         """Return what the layer makes of a batch."""
 
+    @abstractmethod
     def backward(self, dy: Array) -> Array:
         """Return the gradient of the loss with respect to the last batch."""
 
 
-class Linear:
+class Linear(Layer):
     """Every output is a weighted sum of all inputs."""
 
     def __init__(self, inputs: int, outputs: int, rng: np.random.Generator) -> None:
         # He et al. (2015): so that the sums have the variance of what is summed, after ReLU.
         weight = rng.normal(scale=np.sqrt(2.0 / inputs), size=(inputs, outputs))
-        self.parameters: list[Array] = [weight, np.zeros(outputs)]
-        self.gradients: list[Array] = []
+        super().__init__(weight, np.zeros(outputs))
 
     def forward(self, x: Array) -> Array:
         """Return sums of shape (n, outputs)."""
         weight, bias = self.parameters
         self.x = x
-        y: Array = x @ weight + bias
-        return y
+        return np.asarray(x @ weight + bias)
 
     def backward(self, dy: Array) -> Array:
         """Return the gradient of shape (n, inputs)."""
         self.gradients = [self.x.T @ dy, dy.sum(axis=0)]
-        dx: Array = dy @ self.parameters[0].T
-        return dx
+        return np.asarray(dy @ self.parameters[0].T)
 
 
-class Convolution:
+class Convolution(Layer):
     """The same weighted sum at every pixel, of its neighbourhood of 3 × 3 pixels."""
 
     def __init__(self, channels: int, outputs: int, rng: np.random.Generator) -> None:
         self.sums = Linear(9 * channels, outputs, rng)
+        super().__init__()
         self.parameters = self.sums.parameters
-        self.gradients: list[Array] = []
 
     def forward(self, x: Array) -> Array:
         """Return sums of shape (n, height, width, outputs)."""
@@ -84,29 +85,21 @@ class Convolution:
         return dpadded[:, 1:-1, 1:-1]
 
 
-class Relu:
+class Relu(Layer):
     """Negative numbers become 0: without it, layers of sums would be one sum."""
-
-    def __init__(self) -> None:
-        self.parameters: list[Array] = []
-        self.gradients: list[Array] = []
 
     def forward(self, x: Array) -> Array:
         """Return max(x, 0)."""
         self.positive = x > 0
-        return np.where(self.positive, x, x.dtype.type(0))
+        return np.maximum(x, 0)
 
     def backward(self, dy: Array) -> Array:
         """Return the gradient where x was positive, 0 elsewhere."""
-        return np.where(self.positive, dy, dy.dtype.type(0))
+        return np.asarray(dy * self.positive)
 
 
-class MaxPool:
+class MaxPool(Layer):
     """Of each 2 × 2 pixels the largest: half the height, half the width."""
-
-    def __init__(self) -> None:
-        self.parameters: list[Array] = []
-        self.gradients: list[Array] = []
 
     def forward(self, x: Array) -> Array:
         """Return the maxima, of shape (n, height / 2, width / 2, channels)."""
@@ -114,25 +107,21 @@ class MaxPool:
         self.shape = (n, height // 2, width // 2, 2, 2, channels)
         squares = x.reshape(n, height // 2, 2, width // 2, 2, channels).swapaxes(2, 3)
         squares = squares.reshape(n, height // 2, width // 2, 4, channels)
-        self.where = squares.argmax(axis=3, keepdims=True)
-        return np.take_along_axis(squares, self.where, axis=3)[:, :, :, 0]
+        self.winner = squares.argmax(axis=3, keepdims=True)
+        return np.take_along_axis(squares, self.winner, axis=3).squeeze(3)
 
     def backward(self, dy: Array) -> Array:
         """Return the gradient at the pixel that was the largest (the first of equals)."""
         n, height, width, _, _, channels = self.shape
         squares = np.zeros((n, height, width, 4, channels), dy.dtype)
-        np.put_along_axis(squares, self.where, dy[:, :, :, None], axis=3)
+        np.put_along_axis(squares, self.winner, dy[:, :, :, None], axis=3)
         return (
             squares.reshape(self.shape).swapaxes(2, 3).reshape(n, 2 * height, 2 * width, channels)
         )
 
 
-class Flatten:
+class Flatten(Layer):
     """Pixels and channels side by side."""
-
-    def __init__(self) -> None:
-        self.parameters: list[Array] = []
-        self.gradients: list[Array] = []
 
     def forward(self, x: Array) -> Array:
         """Return shape (n, height · width · channels)."""
@@ -144,23 +133,24 @@ class Flatten:
         return dy.reshape(self.shape)
 
 
-class Dropout:
+class Dropout(Layer):
     """In training, half of the numbers are left out, by chance: no other may rely on one alone."""
 
     def __init__(self, rng: np.random.Generator) -> None:
+        super().__init__()
         self.rng = rng
         self.active = False
-        self.parameters: list[Array] = []
-        self.gradients: list[Array] = []
 
     def forward(self, x: Array) -> Array:
         """Return twice what is kept, so that sums keep their size; all of it after training."""
-        self.factor = 2 * self.rng.integers(0, 2, x.shape) if self.active else np.ones(x.shape)
-        return x * self.factor.astype(x.dtype)
+        if not self.active:
+            return x
+        self.factor = 2 * self.rng.integers(0, 2, x.shape)
+        return np.asarray(x * self.factor.astype(x.dtype))
 
     def backward(self, dy: Array) -> Array:
         """Return the gradient of what was kept."""
-        return dy * self.factor.astype(dy.dtype)
+        return dy * self.factor.astype(dy.dtype) if self.active else dy
 
 
 class Network:

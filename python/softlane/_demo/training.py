@@ -43,7 +43,7 @@ def shifted(images: Array, rng: np.random.Generator) -> Array:
     n, height, width = images.shape
     padded = np.pad(images, ((0, 0), (0, 0), (1, 1)))
     columns = rng.integers(0, 3, (n, 1, 1)) + np.arange(width)
-    return padded[np.arange(n)[:, None, None], np.arange(height)[:, None], columns]
+    return np.asarray(padded[np.arange(n)[:, None, None], np.arange(height)[:, None], columns])
 
 
 def train(
