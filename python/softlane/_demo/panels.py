@@ -36,7 +36,7 @@ def learning(part: SubFigure, lessons: Lessons) -> None:
     axes.set_xlim(0, 1.02 * len(epochs))
     _words(axes, 0.14, 0.90, f"before: {lesson.accuracy_before:.0%} right, by chance", WRONG)
     axes.plot(epochs[0], lesson.losses[0], "o", color=WRONG, markersize=11, clip_on=False)
-    _words(axes, 0.98, 0.66, f"{lesson.accuracy:.1%} right", RIGHT, size=25, weight="bold")
+    _words(axes, 0.98, 0.68, f"{lesson.accuracy:.1%} right", RIGHT, size=25, weight="bold")
     _words(axes, 0.98, 0.56, f"of {len(lesson.test)} digits not seen before", RIGHT)
 
 

@@ -12,9 +12,14 @@ from softlane._demo.panels import FAINT, INK, PAPER
 
 
 def draw(lessons: Lessons, output: Path) -> None:
-    """Write the picture as a PNG of 2400 × 1650 pixels."""
-    figure = Figure(figsize=(16, 11), dpi=150, facecolor=PAPER)
-    (heading,), (body,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(0.075, 0.925))
+    """Write the picture as a PNG of 2400 × 1650 pixels, whatever its name ends with."""
+    figure(lessons).savefig(output, format="png")
+
+
+def figure(lessons: Lessons) -> Figure:
+    """Return the picture."""
+    whole = Figure(figsize=(16, 11), dpi=150, facecolor=PAPER)
+    (heading,), (body,) = whole.subfigures(2, 1, squeeze=False, height_ratios=(0.075, 0.925))
     _head(heading)
     draws: list[Callable[[SubFigure, Lessons], None]] = [
         panels.learning,
@@ -27,8 +32,7 @@ def draw(lessons: Lessons, output: Path) -> None:
     parts = body.subfigures(2, 3, squeeze=False)
     for part, panel in zip(parts.flat, draws, strict=True):
         panel(part, lessons)
-    # A PNG whatever the name ends with.
-    figure.savefig(output, format="png")
+    return whole
 
 
 def _head(part: SubFigure) -> None:
