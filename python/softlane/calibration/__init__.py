@@ -31,6 +31,7 @@ from softlane.calibration._errors import (
     maximum_calibration_error,
     reliability_curve,
 )
+from softlane.calibration._plot import plot_reliability
 from softlane.calibration._scores import brier_score, negative_log_likelihood
 from softlane.calibration._temperature import fit_temperature
 
@@ -45,6 +46,7 @@ __all__ = [
     "fit_temperature",
     "maximum_calibration_error",
     "negative_log_likelihood",
+    "plot_reliability",
     "reliability_curve",
 ]
 
@@ -52,8 +54,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # scikit-learn is imported for what needs it alone.
     if name == "TemperatureScaling":
-        from softlane.calibration._estimator import TemperatureScaling
-
+        try:
+            from softlane.calibration._estimator import TemperatureScaling
+        except ImportError as error:
+            needed = 'TemperatureScaling needs scikit-learn: pip install "softlane[sklearn]"'
+            raise ImportError(needed) from error
         return TemperatureScaling
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -12,6 +12,10 @@ from softlane.calibration._rows import Floats, Rows
 _Array: TypeAlias = NDArray[Any]
 
 
+# So many rows are put into bins at a time.
+_CHUNK = 1 << 20
+
+
 class ReliabilityCurve(NamedTuple):
     """How often the predictions of each bin of confidence come true.
 
@@ -63,9 +67,10 @@ def _mean_of_folded_normal(mean: Floats, spread: Floats) -> Floats:
     return np.asarray(np.where(spread > 0.0, spread * density + mean * tail, mean))
 
 
-def top_label(rows: Rows, temperature: float) -> tuple[Floats, NDArray[np.bool_]]:
+def top_label(rows: Rows, temperature: float) -> tuple[_Array, NDArray[np.bool_]]:
     """Return the largest probability of each row, and whether its class is the label."""
-    confidence, right = np.empty(rows.count), np.empty(rows.count, np.bool_)
+    confidence = np.empty(rows.count, rows.dtype)
+    right = np.empty(rows.count, np.bool_)
     for part, p in rows.probabilities(temperature):
         guess = p.argmax(axis=1)
         confidence[part] = p[np.arange(len(p)), guess]
@@ -88,12 +93,18 @@ def bin_of(confidence: _Array, edges: Floats) -> NDArray[np.intp]:
     return np.searchsorted(edges[1:-1], confidence, side="left")
 
 
-def binned(confidence: Floats, right: _Array, weight: Floats | None, edges: Floats) -> Bins:
+def binned(confidence: _Array, right: _Array, weight: Floats | None, edges: Floats) -> Bins:
     """Return the bins of confidences."""
-    which, size = bin_of(confidence, edges), len(edges) - 1
-    counted = np.ones(len(which)) if weight is None else weight
-    sums = [np.bincount(which, counted * value, size) for value in (1.0, confidence, right)]
-    return Bins(*(np.asarray(sum_, np.float64) for sum_ in sums))
+    size = len(edges) - 1
+    sums = np.zeros((3, size))
+    for start in range(0, len(confidence), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        which = bin_of(confidence[part], edges)
+        counted = np.ones(len(which)) if weight is None else weight[part]
+        sums[0] += np.bincount(which, counted, size)
+        sums[1] += np.bincount(which, counted * confidence[part], size)
+        sums[2] += np.bincount(which, counted * right[part], size)
+    return Bins(*sums)
 
 
 def binned_by_class(rows: Rows, temperature: float, n_bins: int, strategy: str) -> Bins:
@@ -101,7 +112,7 @@ def binned_by_class(rows: Rows, temperature: float, n_bins: int, strategy: str) 
     if strategy == "uniform":
         return _uniform_by_class(rows, temperature, n_bins)
     # Quantiles need all rows of a class: as many classes at a time as fill some blocks.
-    width = max(1, (1 << 22) // rows.count)
+    width = max(1, 4 * _CHUNK // rows.count)
     found = []
     for start in range(0, rows.classes, width):
         stop = min(start + width, rows.classes)

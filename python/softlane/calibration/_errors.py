@@ -1,6 +1,6 @@
 """Calibration errors and the reliability curve."""
 
-from typing import Literal, SupportsIndex, TypeAlias
+from typing import Literal, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,8 +14,6 @@ from softlane.calibration._bins import (
 )
 from softlane.calibration._rows import Real, Rows, checked_temperature
 
-_Strategy: TypeAlias = Literal["uniform", "quantile"]
-
 
 def expected_calibration_error(
     logits: ArrayLike,
@@ -23,7 +21,7 @@ def expected_calibration_error(
     *,
     temperature: Real = 1.0,
     n_bins: SupportsIndex = 15,
-    strategy: _Strategy = "uniform",
+    strategy: Literal["uniform", "quantile"] = "uniform",
     classwise: bool = False,
     debiased: bool = False,
     weight: ArrayLike | None = None,
@@ -50,8 +48,8 @@ def expected_calibration_error(
         Put the probabilities of each class into bins, against how often it is the label, and return
         the mean over the classes.
     debiased : bool, default False
-        Subtract what is due to chance: with few rows a bin the error of even a perfectly calibrated
-        classifier is above 0.
+        Subtract an estimate of what is due to chance: with few rows a bin, the error of even a
+        perfectly calibrated classifier is above 0.
     weight : array_like, shape (n,), optional
         How much each row counts, at least 0; as if it were there so many times.
 
@@ -122,7 +120,7 @@ def maximum_calibration_error(
     *,
     temperature: Real = 1.0,
     n_bins: SupportsIndex = 15,
-    strategy: _Strategy = "uniform",
+    strategy: Literal["uniform", "quantile"] = "uniform",
 ) -> float:
     """Return the maximum calibration error: the largest distance of confidence from accuracy.
 
@@ -164,7 +162,7 @@ def maximum_calibration_error(
     >>> maximum_calibration_error(logits, [0, 1, 0, 1])
     0.5
     """
-    curve = _curve(logits, labels, temperature, n_bins, strategy)
+    curve = curve_of(Rows(logits, labels), temperature, n_bins, strategy)
     return float(np.nanmax(abs(curve.accuracy - curve.confidence)))
 
 
@@ -174,7 +172,7 @@ def reliability_curve(
     *,
     temperature: Real = 1.0,
     n_bins: SupportsIndex = 15,
-    strategy: _Strategy = "uniform",
+    strategy: Literal["uniform", "quantile"] = "uniform",
 ) -> ReliabilityCurve:
     """Return confidence and accuracy of the rows of each bin of confidence.
 
@@ -216,18 +214,14 @@ def reliability_curve(
     >>> curve.accuracy, curve.count
     (array([nan, 0.5, nan, 0.5]), array([0, 2, 0, 2]))
     """
-    return _curve(logits, labels, temperature, n_bins, strategy)
+    return curve_of(Rows(logits, labels), temperature, n_bins, strategy)
 
 
-def _curve(
-    logits: ArrayLike,
-    labels: ArrayLike,
-    temperature: Real,
-    n_bins: SupportsIndex,
-    strategy: str,
+def curve_of(
+    rows: Rows, temperature: Real, n_bins: SupportsIndex, strategy: str
 ) -> ReliabilityCurve:
+    """Return the reliability curve of rows."""
     count = _checked_bins(n_bins, strategy)
-    rows = Rows(logits, labels)
     confidence, right = top_label(rows, checked_temperature(temperature))
     edges = edges_of(confidence, None, count, strategy)
     bins = binned(confidence, right, None, edges)

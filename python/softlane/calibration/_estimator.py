@@ -1,30 +1,25 @@
 """Temperature scaling around a classifier of scikit-learn, or one that has its methods."""
 
 import warnings
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.utils import column_or_1d, get_tags
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from softlane import _core
+from softlane.calibration._base import Classifier
 from softlane.calibration._newton import UndeterminedError
-from softlane.calibration._temperature import fit_temperature
-
-try:
-    from sklearn.base import BaseEstimator, ClassifierMixin
-    from sklearn.exceptions import ConvergenceWarning, NotFittedError
-    from sklearn.utils import column_or_1d, get_tags
-    from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import _check_sample_weight, check_is_fitted
-except ImportError as error:
-    raise ImportError(
-        'TemperatureScaling needs scikit-learn: pip install "softlane[sklearn]"'
-    ) from error
+from softlane.calibration._rows import Rows
+from softlane.calibration._temperature import best_temperature
 
 _Array: TypeAlias = NDArray[Any]
 
 
-class TemperatureScaling(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class TemperatureScaling(Classifier):
     """A fitted classifier with its logits divided by a temperature.
 
     The classifier itself is never fitted again, and its predictions stay: only how sure they are
@@ -44,8 +39,8 @@ class TemperatureScaling(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         What logits are divided by.
     classes_ : numpy.ndarray
         The classifier's classes.
-    n_features_in_ : int
-        Where the classifier has it.
+    n_features_in_, feature_names_in_ : int, numpy.ndarray
+        Where the classifier has them.
 
     See Also
     --------
@@ -71,6 +66,15 @@ class TemperatureScaling(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     >>> calibrated.predict_proba(X_held_out[:1]).shape
     (1, 10)
     """
+
+    temperature_: float
+    classes_: _Array
+    n_features_in_: int
+    feature_names_in_: _Array
+
+    if TYPE_CHECKING:  # scikit-learn gives it to every class whose fit takes weights
+
+        def set_fit_request(self, *, sample_weight: bool | str | None = ...) -> Self: ...
 
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
@@ -115,13 +119,10 @@ class TemperatureScaling(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"y has the class {unknown!r}, expected one of {classes.tolist()}")
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, labels, ensure_non_negative=True)
+        order = np.argsort(classes)
+        columns = order[np.searchsorted(classes, labels, sorter=order)]
         try:
-            with warnings.catch_warnings():
-                # Scores are logits, whatever they look like.
-                warnings.filterwarnings("ignore", "every row of logits lies in", UserWarning)
-                temperature = fit_temperature(
-                    logits, np.searchsorted(classes, labels), weight=sample_weight
-                )
+            temperature = best_temperature(Rows(logits, columns, sample_weight, surely_logits=True))
         except UndeterminedError as error:
             warnings.warn(f"{error}; temperature 1 is taken", ConvergenceWarning, stacklevel=2)
             temperature = 1.0
@@ -150,7 +151,7 @@ class TemperatureScaling(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         logits = self._logits(X)
         if len(self.classes_) == 2:
             logits = logits[:, 1] - logits[:, 0]
-        return np.asarray(logits / logits.dtype.type(self.temperature_))
+        return np.asarray(logits / self.temperature_)
 
     def predict_proba(self, X: Any) -> _Array:  # noqa: N803
         """Return the calibrated probabilities.
@@ -240,5 +241,6 @@ class TemperatureScaling(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Any:
         """Return the tags: what goes in is up to the classifier."""
         tags = super().__sklearn_tags__()
-        tags.input_tags = get_tags(self.estimator).input_tags
+        if hasattr(self.estimator, "__sklearn_tags__"):
+            tags.input_tags = get_tags(self.estimator).input_tags
         return tags

@@ -7,6 +7,9 @@ beta. So log D = log M is solved; the derivative of log D by beta is -Var/D.
 
 import math
 from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
 
 from softlane.calibration._moments import Gaps
 
@@ -45,8 +48,7 @@ class Newton:
 
     def from_zero(self) -> None:
         """Find the solution, or raise `UndeterminedError`."""
-        uniform, variance = self.gaps.moments(0.0)
-        self._find_target()
+        uniform, variance = self._moments(0.0)
         if uniform == 0.0:
             raise UndeterminedError(
                 "no temperature is best: the logits of every row are equal, "
@@ -57,41 +59,47 @@ class Newton:
                 "no temperature is best: every label has the largest logit of its row, so that "
                 "the loss falls all the way as the temperature goes to 0"
             )
-        rounding = 1e-12 if self.gaps.rows.dtype.itemsize == 8 else 1e-6
+        rounding = 1e-12 if self.gaps.dtype.itemsize == 8 else 1e-6
         if uniform - self.target <= rounding * uniform:
             raise UndeterminedError(
                 "no temperature is best: on average labels have no larger logits than the other "
                 "classes, so that the loss falls all the way as the temperature grows"
             )
+        smallest = np.finfo(self.gaps.dtype)
+        if variance < smallest.tiny / smallest.eps:
+            self._raise_out_of_range()
         excess = math.log(uniform / self.target)
         self.low = _Point(0.0, excess, variance / uniform)
         if not self._search(excess * uniform / variance, 0.0, math.inf):
-            raise UndeterminedError(
-                "no temperature was found: the logits are too large or too small"
-            )
+            raise UndeterminedError(f"no temperature was found in {self.gaps.passes} passes")
 
     def near(self, beta: float) -> bool:
         """Find the solution if it is close to a point; tell whether it is."""
         return self._search(beta, beta / _NEAR, beta * _NEAR)
 
-    def _find_target(self) -> None:
-        rows, gaps = self.gaps.rows, self.gaps.of_labels()
-        excluded = (
-            (gaps == math.inf) if rows.weight is None else (gaps == math.inf) & (rows.weight > 0)
-        )
-        if excluded.any():
-            row = int(excluded.argmax())
+    def _moments(self, beta: float) -> tuple[float, float]:
+        """Return the mean gap and the mean variance; see that they are numbers."""
+        mean, variance = self.gaps.moments(beta)
+        self.target = self.gaps.of_labels
+        row = self.gaps.first_excluded() if math.isinf(self.target) else None
+        if row is not None:
             raise UndeterminedError(
-                f"no temperature is best: row {row} has the label {rows.labels[row]}, "
+                f"no temperature is best: row {row} has the label {self.gaps.rows.labels[row]}, "
                 "which its logit of -inf excludes"
             )
-        self.target = rows.mean(gaps)
+        if not math.isfinite(self.target + mean + variance):
+            self._raise_out_of_range()
+        return mean, variance
+
+    def _raise_out_of_range(self) -> NoReturn:
+        raise UndeterminedError(
+            "no temperature was found: the squares of the differences between logits are "
+            f"beyond the range of {self.gaps.dtype}"
+        )
 
     def _search(self, beta: float, least: float, most: float) -> bool:
         for _ in range(_MOST_PASSES):
-            mean, variance = self.gaps.moments(beta)
-            if math.isnan(self.target):
-                self._find_target()
+            mean, variance = self._moments(beta)
             if mean > 0.0 and variance > 0.0:
                 point = _Point(beta, math.log(mean / self.target), variance / mean)
             else:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from softlane import _core
 from softlane._state import computed_in, result_dtype
 
-_Array: TypeAlias = NDArray[Any]
+Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float64]
 Real: TypeAlias = SupportsFloat | SupportsIndex
 
@@ -26,7 +26,12 @@ class Rows:
     """Logits of shape (n, classes), a label a row, and a weight a row or None."""
 
     def __init__(
-        self, logits: ArrayLike, labels: ArrayLike, weight: ArrayLike | None = None
+        self,
+        logits: ArrayLike,
+        labels: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        surely_logits: bool = False,
     ) -> None:
         self.logits = _core._array("logits", logits)
         if self.logits.ndim != 2 or 0 in self.logits.shape:
@@ -37,7 +42,8 @@ class Rows:
         _core.softmax(self.logits[0])  # refuses a dtype that is not supported
         self.labels = self._checked_labels(labels)
         self.weight = None if weight is None else self._checked_weight(weight)
-        self._warn_of_probabilities()
+        if not surely_logits:
+            self._warn_of_probabilities()
 
     def every(self, stride: int) -> "Rows":
         """Return every so many-th row, unchecked."""
@@ -47,7 +53,7 @@ class Rows:
         part.count = len(part.labels)
         return part
 
-    def _checked_labels(self, given: ArrayLike) -> NDArray[np.intp]:
+    def _checked_labels(self, given: ArrayLike) -> Array:
         labels = _core._array("labels", given)
         if labels.shape != (self.count,):
             wanted = f"({self.count},), one label a row of logits"
@@ -60,21 +66,22 @@ class Rows:
                 f"labels must be from 0 to {self.classes - 1}, "
                 f"got {labels[wrong[0]]} at ({wrong[0]},)"
             )
-        return labels.astype(np.intp, copy=False)
+        return labels
 
     def _checked_weight(self, given: ArrayLike) -> Floats:
         weight = _core._array("weight", given)
         if weight.shape != (self.count,):
             wanted = f"({self.count},), one weight a row of logits"
             raise ValueError(f"weight has shape {weight.shape}, expected {wanted}")
-        weight = weight.astype(np.float64)
+        weight = weight.astype(np.float64, copy=False)
         wrong = np.flatnonzero(~((weight >= 0.0) & (weight < math.inf)))
         if wrong.size > 0:
             got = f"{weight[wrong[0]]} at ({wrong[0]},)"
             raise ValueError(f"weight must be finite and at least 0, got {got}")
-        largest = weight.max()
-        if largest == 0.0:
-            raise ValueError("weight must be above 0 in at least one row, got zeros alone")
+        with np.errstate(over="ignore"):
+            total = weight.sum()
+        if not 0.0 < total < math.inf:
+            raise ValueError(f"weight must have a sum that is finite and above 0, got {total}")
         return weight
 
     def _warn_of_probabilities(self) -> None:
@@ -85,7 +92,7 @@ class Rows:
         while start < self.count:
             block = self.logits[start : start + size].astype(np.float64)
             inside = (block >= 0.0) & (block <= 1.0)
-            tolerance = _SUM_TOLERANCE[self.logits.dtype.itemsize] if self._is_float else 0.0
+            tolerance = _SUM_TOLERANCE.get(self.logits.dtype.itemsize, 0.0)
             if not inside.all() or (abs(block.sum(axis=1) - 1.0) > tolerance).any():
                 return
             start, size = start + size, self.block_rows
@@ -97,29 +104,34 @@ class Rows:
         )
 
     @property
-    def _is_float(self) -> bool:
-        return bool(self.logits.dtype.kind not in "iub")
-
-    @property
     def block_rows(self) -> int:
         """How many rows a block has."""
         return max(1, _BLOCK_ENTRIES // int(self.classes))
 
-    def blocks(self) -> Iterator[tuple[slice, _Array]]:
+    @property
+    def mass(self) -> float:
+        """The sum of the weights."""
+        return float(self.count if self.weight is None else self.weight.sum())
+
+    def memory(self, dtype: np.dtype[Any] | None = None) -> Array:
+        """Return memory for a block; of the dtype that is computed in, by default."""
+        return np.empty((min(self.block_rows, self.count), self.classes), dtype or self.dtype)
+
+    def blocks(self) -> Iterator[tuple[slice, Array]]:
         """Yield the logits in blocks of rows, in the dtype that is computed in."""
         for start in range(0, self.count, self.block_rows):
             rows = slice(start, min(start + self.block_rows, self.count))
             yield rows, self.logits[rows].astype(self.dtype, copy=False)
 
-    def probabilities(self, temperature: float) -> Iterator[tuple[slice, _Array]]:
+    def probabilities(self, temperature: float) -> Iterator[tuple[slice, Array]]:
         """Yield the softmax of the logits in blocks of rows, in memory that is used again."""
-        memory = np.empty((min(self.block_rows, self.count), self.classes), self.dtype)
+        memory = self.memory()
         for rows, block in self.blocks():
             p = _core.softmax(block, temperature=temperature, out=memory[: len(block)])
             self.check(rows, p[:, 0])
             yield rows, p
 
-    def check(self, rows: slice, values: _Array) -> None:
+    def check(self, rows: slice, values: Array) -> None:
         """Raise where a value of a row is NaN: no distribution follows from its logits."""
         wrong = np.flatnonzero(np.isnan(values))
         if wrong.size == 0:
@@ -130,14 +142,27 @@ class Rows:
         wanted = "finite numbers, and -inf for classes that are excluded"
         raise ValueError(f"logits has {what} in row {row}, expected {wanted}")
 
-    def mean(self, values: _Array) -> float:
-        """Return the weighted mean of a value a row."""
-        if self.weight is None:
-            return float(values.mean(dtype=np.float64))
-        # A row that does not count may have an infinite loss.
-        values = np.where(self.weight > 0.0, values, 0.0)
-        scaled = self.weight / self.weight.max()  # sums of any weights are finite then
-        return float(scaled @ values / scaled.sum())
+
+class Mean:
+    """The weighted mean of a value a row, taken in by blocks."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._weight = rows.weight
+        self._mass = rows.mass
+        self._sums: list[float] = []
+
+    def add(self, part: slice, values: Array) -> None:
+        """Take in the values of some rows."""
+        if self._weight is None:
+            self._sums.append(float(values.sum(dtype=np.float64)))
+            return
+        weight = self._weight[part]
+        # What does not count may be infinite.
+        self._sums.append(float(weight @ np.where(weight > 0.0, values, 0.0)))
+
+    def value(self) -> float:
+        """Return the mean."""
+        return math.fsum(self._sums) / self._mass
 
 
 def checked_temperature(temperature: Real) -> float:

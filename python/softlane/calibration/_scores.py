@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from softlane import _core
-from softlane.calibration._rows import Real, Rows, checked_temperature
+from softlane.calibration._rows import Mean, Real, Rows, checked_temperature
 
 
 def negative_log_likelihood(
@@ -58,12 +58,13 @@ def negative_log_likelihood(
     """
     rows = Rows(logits, labels, weight)
     divisor = checked_temperature(temperature)
-    losses = np.empty(rows.count)
+    mean, memory = Mean(rows), rows.memory()
     for part, block in rows.blocks():
-        logp = _core.log_softmax(block, temperature=divisor)
-        losses[part] = -logp[np.arange(len(logp)), rows.labels[part]]
-        rows.check(part, losses[part])
-    return rows.mean(losses)
+        logp = _core.log_softmax(block, temperature=divisor, out=memory[: len(block)])
+        losses = 0.0 - logp[np.arange(len(logp)), rows.labels[part]]  # never -0.0
+        rows.check(part, losses)
+        mean.add(part, losses)
+    return mean.value()
 
 
 def brier_score(
@@ -117,9 +118,9 @@ def brier_score(
     0.25
     """
     rows = Rows(logits, labels, weight)
-    scores = np.empty(rows.count)
+    mean = Mean(rows)
     for part, p in rows.probabilities(checked_temperature(temperature)):
         # 1 - p of the label is the sum of the others: near certainty that loses no digits.
         p[np.arange(len(p)), rows.labels[part]] = 0.0
-        scores[part] = np.vecdot(p, p) + p.sum(axis=1, dtype=np.float64) ** 2
-    return rows.mean(scores)
+        mean.add(part, np.vecdot(p, p) + p.sum(axis=1, dtype=np.float64) ** 2)
+    return mean.value()
