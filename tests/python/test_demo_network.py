@@ -97,7 +97,7 @@ def test_convolution_is_the_sum_over_the_neighbourhood() -> None:
     bias += rng.normal(size=3)
     x = rng.normal(size=(1, 5, 4, 2))
     y = layer.forward(x)
-    kernel = weight.reshape(2, 3, 3, 3)  # channel, row, column, output
+    kernel = weight.reshape(3, 3, 2, 3)  # row, column, channel, output
     for row in range(5):
         for column in range(4):
             expected = bias.copy()
@@ -105,7 +105,7 @@ def test_convolution_is_the_sum_over_the_neighbourhood() -> None:
                 for j in range(3):
                     at = row + i - 1, column + j - 1
                     if 0 <= at[0] < 5 and 0 <= at[1] < 4:
-                        expected += x[0, at[0], at[1]] @ kernel[:, i, j]
+                        expected += x[0, at[0], at[1]] @ kernel[i, j]
             np.testing.assert_allclose(y[0, row, column], expected, rtol=1e-12)
 
 

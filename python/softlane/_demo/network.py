@@ -7,13 +7,17 @@ first. Where that chain begins, at the logits, softlane gives loss and gradient 
 """
 
 from abc import ABC, abstractmethod
+from functools import reduce
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike, NDArray
 
 Array: TypeAlias = NDArray[Any]
+
+# Of the nine neighbours of a pixel, itself included, from the corner above it to the left.
+OFFSETS = [(row, column) for row in range(3) for column in range(3)]
+CORNERS = [(row, column) for row in range(2) for column in range(2)]
 
 
 class Layer(ABC):
@@ -62,26 +66,22 @@ class Convolution(Layer):
 
     def forward(self, x: Array) -> Array:
         """Return sums of shape (n, height, width, outputs)."""
-        n, height, width, _ = x.shape
+        n, height, width, channels = x.shape
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        # im2col: one row a pixel with its neighbourhood, so that all is one matrix product.
-        patches = sliding_window_view(padded, (3, 3), axis=(1, 2))
-        return self.sums.forward(patches.reshape(n * height * width, -1)).reshape(
-            n, height, width, -1
-        )
+        # im2col: a row for each pixel, with its neighbourhood, so that all is one matrix product.
+        columns = [padded[:, row : row + height, at : at + width] for row, at in OFFSETS]
+        patches = np.concatenate(columns, axis=-1).reshape(n * height * width, 9 * channels)
+        return self.sums.forward(patches).reshape(n, height, width, -1)
 
     def backward(self, dy: Array) -> Array:
         """Return the gradient of shape (n, height, width, channels)."""
         n, height, width, outputs = dy.shape
-        dpatches = self.sums.backward(dy.reshape(-1, outputs)).reshape(n, height, width, -1, 3, 3)
+        dpatches = self.sums.backward(dy.reshape(-1, outputs)).reshape(n, height, width, -1)
         self.gradients = self.sums.gradients
-        dpadded = np.zeros((n, height + 2, width + 2, dpatches.shape[3]), dy.dtype)
-        # A pixel was in nine patches, and gets what came back from each.
-        for row in range(3):
-            for column in range(3):
-                dpadded[:, row : row + height, column : column + width] += dpatches[
-                    ..., row, column
-                ]
+        dpadded = np.zeros((n, height + 2, width + 2, dpatches.shape[-1] // 9), dy.dtype)
+        # A pixel was in nine neighbourhoods, and gets what came back from each.
+        for (row, at), dcolumn in zip(OFFSETS, np.split(dpatches, 9, axis=-1), strict=True):
+            dpadded[:, row : row + height, at : at + width] += dcolumn
         return dpadded[:, 1:-1, 1:-1]
 
 
@@ -103,21 +103,19 @@ class MaxPool(Layer):
 
     def forward(self, x: Array) -> Array:
         """Return the maxima, of shape (n, height / 2, width / 2, channels)."""
-        n, height, width, channels = x.shape
-        self.shape = (n, height // 2, width // 2, 2, 2, channels)
-        squares = x.reshape(n, height // 2, 2, width // 2, 2, channels).swapaxes(2, 3)
-        squares = squares.reshape(n, height // 2, width // 2, 4, channels)
-        self.winner = squares.argmax(axis=3, keepdims=True)
-        return np.take_along_axis(squares, self.winner, axis=3).squeeze(3)
+        self.x = x
+        self.y: Array = reduce(np.maximum, [x[:, row::2, at::2] for row, at in CORNERS])
+        return self.y
 
     def backward(self, dy: Array) -> Array:
-        """Return the gradient at the pixel that was the largest (the first of equals)."""
-        n, height, width, _, _, channels = self.shape
-        squares = np.zeros((n, height, width, 4, channels), dy.dtype)
-        np.put_along_axis(squares, self.winner, dy[:, :, :, None], axis=3)
-        return (
-            squares.reshape(self.shape).swapaxes(2, 3).reshape(n, 2 * height, 2 * width, channels)
-        )
+        """Return the gradient at the pixel that was the largest, the first of equals."""
+        dx = np.empty(self.x.shape, dy.dtype)
+        left = dy
+        for row, at in CORNERS:
+            largest = self.x[:, row::2, at::2] == self.y
+            dx[:, row::2, at::2] = left * largest
+            left = left * ~largest
+        return dx
 
 
 class Flatten(Layer):
@@ -161,10 +159,10 @@ class Network:
     ) -> None:
         self.dropout = Dropout(rng)
         self.layers: list[Layer] = [
-            Convolution(1, 16, rng),
+            Convolution(1, 32, rng),
             Relu(),
             MaxPool(),
-            Convolution(16, 64, rng),
+            Convolution(32, 64, rng),
             Relu(),
             MaxPool(),
             Flatten(),

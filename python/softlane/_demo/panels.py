@@ -69,8 +69,10 @@ def probabilities(part: SubFigure, lessons: Lessons) -> None:
         axes[1].set_ylim(lowest, highest)
         axes[1].tick_params(pad=2 + max(0.0, -lowest) / (highest - lowest) * 90)
         axes[2].set_ylim(0, 1.2)
-        for digit in sorted({guess, int(np.argsort(shares)[-2])}):
-            if shares[digit] >= 0.005:
+        second = int(np.argsort(shares)[-2])
+        for digit in (guess, second):
+            # The figures of bars side by side would run into each other.
+            if digit == guess or (shares[second] >= 0.005 and abs(guess - second) > 2):
                 axes[2].text(
                     digit,
                     shares[digit] + 0.05,
@@ -109,8 +111,8 @@ def attributes(part: SubFigure, lessons: Lessons) -> None:
         part,
         "4  Several at once: use sigmoid",
         "Softmax has to share out 100%, sigmoid has not.\n"
-        f"All right: {lesson.right_by_softmax:.0%} against {lesson.right_by_sigmoid:.0%} "
-        "of unseen digits.",
+        f"All three right: {lesson.right_by_softmax:.0%}, by sigmoid "
+        f"{lesson.right_by_sigmoid:.0%} of digits.",
         ("softmax", "sigmoid"),
     )
     for axes, digit in zip(rows, (8, 1), strict=True):
