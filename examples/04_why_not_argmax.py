@@ -17,7 +17,7 @@ from softlane._demo.training import train
 training, test = data.load()
 digits = training[np.isin(training.labels, (3, 8))]
 labels = (digits.labels == 8).astype(int)
-rng = np.random.default_rng(0)
+rng = np.random.default_rng(8)
 network = Network(2, rng, dtype=np.float64)
 list(train(network, digits.images, labels, rng, epochs=1, rate=0.001))
 images, labels = digits.images[:16], labels[:16]

@@ -29,6 +29,6 @@ def teach(*, seed: int = 0, watch: Watch = unwatched) -> Lessons:
         learn(training, test, seed=seed, watch=watch),
         ask(training, test, seed=seed, watch=watch),
         describe(training, test, seed=seed, watch=watch),
-        walk(training, seed=seed),
+        walk(training),
         overtrain(training, test, seed=seed, watch=watch),
     )

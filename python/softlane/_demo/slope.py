@@ -13,6 +13,8 @@ from softlane._demo.training import train
 PAIR, IMAGES = (3, 8), 16
 REACH, POINTS = 0.8, 321
 STEPS, RATE = 10, 0.08
+# Of all random beginnings one whose valley is neither too wide nor too flat for a picture.
+SEED = 8
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Slope:
         return float(np.mean(np.diff(self.errors) == 0))
 
 
-def walk(training: Digits, *, seed: int = 0) -> Slope:
+def walk(training: Digits, *, seed: int = SEED) -> Slope:
     """Change one weight of a network that has barely begun to learn, and nothing else."""
     digits = training[np.isin(training.labels, PAIR)]
     targets = (digits.labels == PAIR[1]).astype(np.int64)
