@@ -34,7 +34,7 @@ def learning(part: SubFigure, lessons: Lessons) -> None:
     axes.set(yscale="log", xlabel="passes over the training images", ylabel="cross-entropy loss")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlim(0, 1.02 * len(epochs))
-    _words(axes, 0.14, 0.90, f"before: {lesson.accuracy_before:.0%} right, by chance", WRONG)
+    _words(axes, 0.14, 0.90, f"random weights: {lesson.accuracy_before:.0%} right", WRONG)
     axes.plot(epochs[0], lesson.losses[0], "o", color=WRONG, markersize=11, clip_on=False)
     _words(axes, 0.98, 0.68, f"{lesson.accuracy:.1%} right", RIGHT, size=25, weight="bold")
     _words(axes, 0.98, 0.56, f"of {len(lesson.test)} digits not seen before", RIGHT)

@@ -55,7 +55,7 @@ def show(console: Console, lessons: Lessons) -> None:
 def _learning(console: Console, lesson: Learning) -> None:
     _heading(console, "1", "A network learns to read")
     console.print(
-        "A convolutional network in NumPy, with random weights at first. At its end stands "
+        "A convolutional network in NumPy, from random weights. At its end stands "
         "cross_entropy_value_and_grad: the loss, and the gradient that goes back through all "
         "layers."
     )
@@ -63,8 +63,8 @@ def _learning(console: Console, lesson: Learning) -> None:
     console.print(f"Loss {lesson.losses[0]:.2f} [green]{falling}[/] {lesson.losses[-1]:.4f}")
     console.print(
         f"Of {len(lesson.test)} digits that it has not seen it reads "
-        f"[bold green]{lesson.accuracy:.1%}[/] rightly; at first it was "
-        f"[red]{lesson.accuracy_before:.0%}[/], by chance."
+        f"[bold green]{lesson.accuracy:.1%}[/] rightly; with random weights it was "
+        f"[red]{lesson.accuracy_before:.0%}[/]."
     )
     cards = []
     for index in [*lesson.surest(1), *lesson.doubtful(2)]:
