@@ -6,14 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-try:
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-except ImportError as error:
-    raise ImportError(
-        'the handwritten digits need scikit-learn: pip install "softlane[demo]"'
-    ) from error
-
 TEST = 450
 
 
@@ -34,6 +26,8 @@ class Digits:
 
     def split(self, count: int) -> tuple["Digits", "Digits"]:
         """Return ``count`` of them and the others, each digit in proportion, always the same."""
+        from sklearn.model_selection import train_test_split
+
         first, second = train_test_split(
             np.arange(len(self)), train_size=count, random_state=0, stratify=self.labels
         )
@@ -42,6 +36,12 @@ class Digits:
 
 def load() -> tuple[Digits, Digits]:
     """Return what to learn from and the test, 1347 and 450 of 1797 images."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ImportError(
+            'the handwritten digits are in scikit-learn: pip install "softlane[demo]"'
+        ) from error
     data: Any = load_digits()
     images = (data.images / 16.0).astype(np.float32)
     digits = Digits(images, data.target.astype(np.int64))
