@@ -136,10 +136,15 @@ def test_every_word_of_the_picture_can_be_read(
             assert min(wide, high) < 4, (text, other)
 
 
+COMMAND = "import sys; from softlane._cli import main; sys.exit(main(sys.argv[1:]))"
+
+
 def test_the_command_shows_it_all_and_writes_the_picture(tmp_path: Path) -> None:
     output = tmp_path / "seen.png"
-    script = "import sys; from softlane._cli import main; sys.exit(main(sys.argv[1:]))"
-    done = processes.run("-c", script, "demo", "--output", str(output), timeout=300)
+    # In an old code page, which may cost the blocks of the images, but nothing else.
+    done = processes.run(
+        "-c", COMMAND, "demo", "--output", str(output), timeout=300, PYTHONIOENCODING="ascii"
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     for lesson in range(1, 6):
@@ -148,6 +153,14 @@ def test_the_command_shows_it_all_and_writes_the_picture(tmp_path: Path) -> None
     header = output.read_bytes()[:24]
     assert header[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", header[16:]) == (2400, 1650)
+
+
+@pytest.mark.parametrize("place", [".", "nowhere/seen.png"])
+def test_a_picture_that_cannot_be_written_is_refused_at_once(tmp_path: Path, place: str) -> None:
+    done = processes.run("-c", COMMAND, "demo", "--output", str(tmp_path / place))
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert done.stdout == ""
 
 
 def test_blocks_have_the_size_of_what_they_show() -> None:

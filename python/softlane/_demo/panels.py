@@ -64,15 +64,16 @@ def probabilities(part: SubFigure, lessons: Lessons) -> None:
             place.tick_params(length=0, labelsize=11, labelcolor=FAINT)
             place.spines[["left", "right", "top"]].set_visible(False)
             place.spines["bottom"].set(position="zero", color=FAINT)
+        # The names of the classes hang from the axis at 0: below the lowest bar they are legible.
+        # The axes are 90 points high.
         lowest, highest = axes[1].get_ylim()
-        # The names of the classes hang below the axis at 0: below the lowest bar they are legible.
-        axes[1].set_ylim(lowest, highest)
         axes[1].tick_params(pad=2 + max(0.0, -lowest) / (highest - lowest) * 90)
         axes[2].set_ylim(0, 1.2)
         second = int(np.argsort(shares)[-2])
+        apart, lower = abs(guess - second), shares[guess] - shares[second]
         for digit in (guess, second):
             # The figures of bars side by side would run into each other.
-            if digit == guess or (shares[second] >= 0.005 and abs(guess - second) > 2):
+            if digit == guess or (lower < 0.99 and apart > (1 if lower > 0.2 else 2)):
                 axes[2].text(
                     digit,
                     shares[digit] + 0.05,

@@ -19,6 +19,10 @@ def show(output: Path) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A pipe in an old code page must cost the blocks of an image, not the whole demo.
         sys.stdout.reconfigure(errors="replace")
+    if output.is_dir() or not output.parent.is_dir():
+        wanted = "is a folder" if output.is_dir() else f"there is no folder {output.parent}"
+        print(f"softlane demo: {output} cannot be written: {wanted}", file=sys.stderr)
+        return 2
     console = Console(highlight=False)
     config = softlane.show_config()
     console.rule(f"[bold]softlane {config['version']}[/] · {config['isa']}")

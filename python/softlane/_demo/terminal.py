@@ -80,9 +80,10 @@ def _neither(console: Console, lesson: Neither) -> None:
     _heading(console, "2", "Two classes: sure of nonsense")
     first, second = map(str, pair.PAIR)
     console.print(
-        f"Taught {first} and {second} alone, it is more than {pair.SURE:.0%} sure of "
-        f"[bold red]{lesson.sure_of_two:.0%}[/] of the other digits, since softmax shares out "
-        f"100%, whatever it sees. Taught all the others as a third class, it is so of "
+        f"Taught {first} and {second} alone, it tells apart {lesson.accuracy:.0%} of those it has "
+        f"not seen, and is more than {pair.SURE:.0%} sure of "
+        f"[bold red]{lesson.sure_of_two:.0%}[/] of the other digits: softmax shares out 100%, "
+        "whatever it sees. Taught all the others as a third class, it is so of "
         f"[bold green]{lesson.sure_of_three:.0%}[/] of them."
     )
     cards = []
@@ -107,14 +108,12 @@ def _attributes(console: Console, lesson: Attributes) -> None:
     cards = []
     for digit in (8, 1):
         index = lesson.example(digit)
-        has = HAS[digit]
         shares = blocks.bars("softmax", NAMES, lesson.softmax[index], ["red"] * 3)
-        right = ["green" if yes else "red" for yes in (lesson.sigmoid[index] > 0.5) == has]
+        right = ["green" if yes else "red" for yes in (lesson.sigmoid[index] > 0.5) == HAS[digit]]
         shares.append("\n\n")
         each = blocks.bars("sigmoid", NAMES, lesson.sigmoid[index], right)
-        cards.append(
-            blocks.card(console, lesson.test.images[index], f"{has.sum()} are true", shares + each)
-        )
+        title = "all true" if digit == 8 else "none true"
+        cards.append(blocks.card(console, lesson.test.images[index], title, shares + each))
     console.print(Columns(cards))
 
 
