@@ -180,8 +180,9 @@ def test_threads_layout_and_byte_order_change_nothing() -> None:
     found = fit_temperature(logits, labels)
     assert fit_temperature(np.asfortranarray(logits), labels) == found
     assert fit_temperature(logits.astype(">f4"), labels.astype(">i2")) == found
-    with softlane.threads(1):
-        assert fit_temperature(logits, labels) == found
+    for threads in (1, 2, 7):
+        with softlane.threads(threads):
+            assert fit_temperature(logits, labels) == found
 
 
 def test_it_is_the_least_loss() -> None:
