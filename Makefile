@@ -37,7 +37,7 @@ $(VENV)/.built-%: $(SOURCES) $(VENV)/.created
 
 build: $(VENV)/.built ## Build the release extension into .venv
 
-demo: $(VENV)/.built-demo ## Real images, their probabilities, and a picture of them
+demo: $(VENV)/.built-demo ## A network learns to read digits; a picture of what softmax does in it
 	$(BIN)/softlane demo
 
 test: $(VENV)/.built-demo,test,lint check ## Every test: Rust, Python, types, rules, assembly
@@ -64,7 +64,7 @@ lint: $(VENV)/.built-demo,test,lint ## Formatting and static analysis
 	PYO3_PYTHON=$(abspath $(PY)) cargo clippy --all-targets --features python -- -D warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(PY) -m mypy python tests benches tools
+	$(PY) -m mypy python tests benches tools examples
 
 format: $(VENV)/.built-demo,test,lint ## Format every source
 	cargo fmt
