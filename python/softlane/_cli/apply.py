@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import softlane
+from softlane._cli.errors import CommandError
 from softlane._cli.files import (
     ARCHIVE,
     Npy,
@@ -33,6 +34,8 @@ def run(options: argparse.Namespace) -> int:
     threads = softlane.get_num_threads() if options.threads is None else options.threads
     limits = Limits(options.block_bytes or BLOCK_BYTES, options.row_bytes or ROW_BYTES)
     path, key = split_key(options.input)
+    if path.is_dir():
+        raise CommandError(f"{path} is a directory, expected a file to read")
     if options.output is not None:
         output = Path(options.output)
     else:

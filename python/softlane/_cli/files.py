@@ -86,15 +86,27 @@ class Mapped:
                 # A full disk must be an error here, and no SIGBUS at some store later.
                 os.posix_fallocate(handle.fileno(), 0, file.offset + file.nbytes)
             self._pages = mmap.mmap(handle.fileno(), 0, access=access)
+        self._offset = file.offset
         self.flat: NDArray[Any] = np.ndarray((file.size,), file.dtype, self._pages, file.offset)
         shape = file.shape[::-1] if file.fortran else file.shape
         in_memory = self.flat.reshape(shape)
         self.array: NDArray[Any] = in_memory.T if file.fortran else in_memory
 
-    def release(self) -> None:
-        """Give the pages back to the system: the file keeps what was written to them."""
+    def release(self, part: slice | None = None) -> None:
+        """Give pages back to the system: all, or those with a part of ``flat``.
+
+        The file keeps what was written to them.
+        """
         if hasattr(mmap, "MADV_DONTNEED"):
-            self._pages.madvise(mmap.MADV_DONTNEED)
+            start, length = 0, len(self._pages)
+            if part is not None:
+                itemsize = self.flat.itemsize
+                start = self._offset + part.start * itemsize
+                end = self._offset + part.stop * itemsize
+                start -= start % mmap.PAGESIZE
+                length = min(end, length) - start
+            if length > 0:
+                self._pages.madvise(mmap.MADV_DONTNEED, start, length)
 
 
 def split_key(name: str) -> tuple[Path, str | None]:
@@ -151,15 +163,13 @@ def refuse_existing(path: Path, *, force: bool) -> None:
     if path.exists() and not path.is_file():
         raise CommandError(f"{path} is no regular file: it cannot be replaced")
     if path.exists() and not force:
-        raise CommandError(
-            f"{path} exists: choose another name with -o, or replace it with --force"
-        )
+        raise CommandError(f"{path} exists: choose another name, or replace it with --force")
 
 
 def refuse_lack_of_space(folder: Path, wanted: int) -> None:
     """Complain where a file of so many bytes has no place."""
-    free = shutil.disk_usage(folder).free
-    if wanted > free:
+    total, _, free = shutil.disk_usage(folder)
+    if wanted > free and total > 0:  # some systems of no disk say 0
         raise CommandError(f"not enough space in {folder}: {wanted} bytes wanted, {free} free")
 
 

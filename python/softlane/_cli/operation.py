@@ -54,7 +54,9 @@ class Operation:
             probe = np.zeros((1,) * len(shape), dtype)
             result = self.along(probe, self.axis, num_threads=num_threads)
         except (TypeError, ValueError, OverflowError) as error:  # AxisError is a ValueError
-            raise CommandError(f"{self.name}: {error}") from error
+            # The functions call their input x.
+            what = str(error).replace("x has dtype", "the array has dtype")
+            raise CommandError(f"{self.name}: {what}") from error
         if not self.reduces:
             return result.dtype, shape
         if self.axis is None or not shape:

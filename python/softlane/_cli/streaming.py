@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import RawIOBase
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any, cast
@@ -32,11 +33,11 @@ from softlane._cli.files import Mapped, Npy, refuse_lack_of_space
 from softlane._cli.operation import ELEMENTWISE, Operation
 
 BLOCK_BYTES = 1 << 20  # of a thread's block: drowns the cost of a call, stays in the cache
-ROW_BYTES = 96 << 20  # of a slab, or some rows of it, that are held at a time
+ROW_BYTES = 160 << 20  # of a slab, or some rows of it, that are held at a time
 MOST_WORKERS = 8  # beyond, files are what is slow
-BAND_BYTES = 16 << 20  # of mapped pages that are touched before they are released
+BAND_BYTES = 8 << 20  # of mapped pages that are touched before they are released
 AROUND = 128 << 10  # bytes that the system may map around the one asked for
-RELEASE_SECONDS = 0.005
+RELEASE_SECONDS = 0.002
 LINE = 16  # entries: strips of whole cache lines
 
 Advance = Callable[[int], None]
@@ -123,7 +124,9 @@ def stream(
     lead, length, trail = slabs(source, operation)
     task = _Task(source, target, operation, lead, length, trail, num_threads, limits, advance)
     reordered = source.fortran and operation.axis is None and operation.name not in ELEMENTWISE
-    fits = trail * task.row_bytes <= limits.row_bytes and not reordered
+    # Columns may need a copy of some of them, and should stay well below the limit.
+    most = limits.row_bytes if trail == 1 else limits.row_bytes // 4
+    fits = trail * task.row_bytes <= most and not reordered
     if fits or source.size == 0:
         _by_blocks(task)
     elif task.row_bytes <= limits.row_bytes and not reordered:
@@ -225,19 +228,25 @@ def _by_strips(task: _Task) -> None:
     result = given
     if not task.in_place:
         result = np.empty((width, task.kept), task.target.dtype)
-    for slab in range(task.lead):
-        for first in range(0, task.trail, width):
-            strip = slice(first, min(first + width, task.trail))
-            rows, results = (a[: strip.stop - first] for a in (given, result))
-            for band in _bands(x, width):
-                rows[:, band] = x[slab, band, strip].T
-                source.release()
-            into = results[:, 0] if task.operation.reduces else results
-            task.operation.along(rows, 1, out=into, num_threads=task.threads)
-            for band in _bands(y, width):
-                y[slab, band, strip] = results[:, band].T
-                target.release()
-            task.advance(rows.nbytes)
+    # One thread: page faults of a process wait for each other, two gained nothing.
+    for slab, first in product(range(task.lead), range(0, task.trail, width)):
+        strip = slice(first, min(first + width, task.trail))
+        rows, results = (a[: strip.stop - first] for a in (given, result))
+        for band in _bands(x, width):
+            rows[:, band] = x[slab, band, strip].T
+            source.release(_within(x, slab, band))
+        into = results[:, 0] if task.operation.reduces else results
+        task.operation.along(rows, 1, out=into, num_threads=task.threads)
+        for band in _bands(y, width):
+            y[slab, band, strip] = results[:, band].T
+            target.release(_within(y, slab, band))
+        task.advance(rows.nbytes)
+
+
+def _within(x: NDArray[Any], slab: int, band: slice) -> slice:
+    """Return where a band lies in the flat array."""
+    _, length, trail = x.shape
+    return slice((slab * length + band.start) * trail, (slab * length + band.stop) * trail)
 
 
 def _bands(x: NDArray[Any], width: int) -> Iterator[slice]:
