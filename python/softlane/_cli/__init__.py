@@ -42,24 +42,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     # Each loads what it needs and no more: `info` and `apply` answer without any extra.
     if options.command == "info":
-        from softlane._cli import info
+        from softlane._cli.info import run as info
 
-        return info.run()
+        return info()
     if options.command == "apply":
-        from softlane._cli import apply
+        from softlane._cli.apply import run as apply
 
-        return apply.run(options)
+        return apply(options)
     if options.command == "report":
-        from softlane._cli import report
+        from softlane._cli.report import run as report
 
-        return report.run(options)
+        return report(options)
     if options.command == "bench":
-        from softlane._cli import bench
+        from softlane._cli.bench import run as bench
 
-        return bench.run(options.seconds)
-    from softlane._cli import demo
+        return bench(options.seconds)
+    from softlane._cli.demo import run as demo
 
-    return demo.run(options.output)
+    return demo(options.output)
 
 
 def _complain(what: str) -> int:

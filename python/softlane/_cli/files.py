@@ -160,6 +160,8 @@ def refuse_existing(path: Path, *, force: bool) -> None:
     """Complain of a file in the way, and of what is no file at all."""
     if path.is_dir():
         raise CommandError(f"{path} is a directory, expected a file to write")
+    if not path.parent.is_dir():
+        raise CommandError(f"{path} cannot be written: there is no folder {path.parent}")
     if path.exists() and not path.is_file():
         raise CommandError(f"{path} is no regular file: it cannot be replaced")
     if path.exists() and not force:
@@ -189,5 +191,9 @@ def replacing(final: Path) -> Iterator[Path]:
         with part.open("r+b") as file:
             os.fsync(file.fileno())
         part.replace(final)
+    except OSError as error:
+        if error.filename == str(part):  # a name that the user has never seen
+            error.filename = str(final)
+        raise
     finally:
         part.unlink(missing_ok=True)
