@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import softlane
 from softlane._cli.errors import CommandError
@@ -43,25 +44,25 @@ def run(options: argparse.Namespace) -> int:
         output = path.with_name(f"{stem}.{operation.name}.npy")
     started = time.perf_counter()
     archive = path.suffix == ARCHIVE or options.key is not None
-    array = read(options.input, options.key) if archive else None
-    source = None if archive else Npy.open(path)
+    source = read(options.input, options.key) if archive else Npy.open(path)
     refuse_existing(output, force=options.force)
     with _signals_raise(), replacing(output) as part:
-        if source is not None:
+        if isinstance(source, Npy):
             with progress(path.name, source.nbytes, quiet=options.quiet) as advance:
                 written = stream(
                     source, part, operation, num_threads=threads, limits=limits, advance=advance
                 )
         else:
-            written = _whole(array, part, operation, threads)
+            written = _whole(source, part, operation, threads)
     if not options.quiet:
         seconds = time.perf_counter() - started
-        size, speed = _amount(written.nbytes), _amount(written.nbytes / seconds)
-        print(f"{output}: {written.dtype} {written.shape}, {size} in {seconds:.2f} s, {speed}/s")
+        done, speed = _amount(source.nbytes), _amount(source.nbytes / seconds)
+        what = f"{written.dtype} {written.shape}"
+        print(f"{output}: {what}, from {done} in {seconds:.2f} s, {speed}/s")
     return 0
 
 
-def _whole(array: Any, part: Path, operation: Operation, threads: int) -> Npy:
+def _whole(array: NDArray[Any], part: Path, operation: Operation, threads: int) -> Npy:
     """Write the result for an array in memory."""
     operation.result_like(array.dtype, array.shape, threads)
     result = np.asarray(operation.along(array, operation.axis, num_threads=threads))

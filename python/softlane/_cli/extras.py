@@ -8,7 +8,10 @@ from softlane._cli.errors import CommandError
 
 def has(module: str) -> bool:
     """Tell whether a module is installed, without importing it."""
-    return importlib.util.find_spec(module) is not None
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # it is kept from being imported
+        return False
 
 
 def need(who: str, extra: str, modules: Iterable[str]) -> None:

@@ -138,8 +138,10 @@ def read(name: str, key: str | None = None) -> NDArray[Any]:
 
 def _read_archive(path: Path, key: str | None) -> NDArray[Any]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if isinstance(archive, np.ndarray):
+        # Opened here: numpy.load does not close what turns out to be no archive.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise CommandError(f"{path} is an .npy file by another name")
             names = list(archive.keys())
             if key is None and len(names) != 1:
@@ -192,7 +194,8 @@ def replacing(final: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         part.replace(final)
     except OSError as error:
-        if error.filename == str(part):  # a name that the user has never seen
+        # Writing knows no name, and the temporary one is none that the user has seen.
+        if error.filename in (None, str(part)):
             error.filename = str(final)
         raise
     finally:

@@ -200,7 +200,11 @@ def _read_into(reader: RawIOBase, x: NDArray[Any], file: Npy, first: int) -> Non
     wanted = _bytes_of(x)
     reader.seek(file.offset + first * x[:1].nbytes)
     while wanted:  # a single call reads at most 2 GB
-        got = reader.readinto(wanted)
+        try:
+            got = reader.readinto(wanted)
+        except OSError as error:
+            error.filename = str(file.path)
+            raise
         if not got:
             raise CommandError(f"{file.path} became shorter while it was read")
         wanted = wanted[got:]
