@@ -290,7 +290,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("arguments", "message"),
     [
         ("missing.npy", "missing.npy: No such file or directory"),
-        ("folder", "folder is a directory, expected a file to read"),
+        ("folder", "folder is a directory, expected a file"),
+        ("/dev/null", "/dev/null is no regular file: it cannot be read in blocks"),
         ("empty.npy", "empty.npy is empty"),
         ("text.npy", "text.npy is no .npy file: it begins with b'1.0 2.'"),
         ("cut.npy", "cut.npy is truncated: its 223 bytes do not hold the array of its header"),
@@ -315,7 +316,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("good.npy --threads 0", "softmax: num_threads must be at least 1, got 0"),
         ("good.npy --key a", "good.npy is no .npz file: it has no array by the name 'a'"),
         ("good.npy -o good.npy", "good.npy exists: choose another name, or replace it .*"),
-        ("good.npy -o folder", "folder is a directory, expected a file to write"),
+        ("good.npy -o folder", "folder is a directory, expected a file"),
         ("good.npy -o no/y.npy", "no/y.npy cannot be written: there is no folder no"),
         ("good.npy -f -o /dev/null", "/dev/null is no regular file: it cannot be replaced"),
         ("two.npz", "two.npz holds 'a', 'b': choose with two.npz:NAME"),

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import softlane
-from softlane._cli.errors import CommandError
 from softlane._cli.files import (
     ARCHIVE,
     Npy,
@@ -35,16 +34,14 @@ def run(options: argparse.Namespace) -> int:
     threads = softlane.get_num_threads() if options.threads is None else options.threads
     limits = Limits(options.block_bytes or BLOCK_BYTES, options.row_bytes or ROW_BYTES)
     path, key = split_key(options.input)
-    if path.is_dir():
-        raise CommandError(f"{path} is a directory, expected a file to read")
+    started = time.perf_counter()
+    archive = path.suffix == ARCHIVE or options.key is not None
+    source = read(options.input, options.key) if archive else Npy.open(path)
     if options.output is not None:
         output = Path(options.output)
     else:
         stem = path.stem if key is None else f"{path.stem}.{key.replace('/', '.')}"
         output = path.with_name(f"{stem}.{operation.name}.npy")
-    started = time.perf_counter()
-    archive = path.suffix == ARCHIVE or options.key is not None
-    source = read(options.input, options.key) if archive else Npy.open(path)
     refuse_existing(output, force=options.force)
     with _signals_raise(), replacing(output) as part:
         if isinstance(source, Npy):
@@ -54,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
                 )
         else:
             written = _whole(source, part, operation, threads)
+        refuse_existing(output, force=options.force)  # somebody else's, meanwhile
     if not options.quiet:
         seconds = time.perf_counter() - started
         done, speed = _amount(source.nbytes), _amount(source.nbytes / seconds)

@@ -34,6 +34,10 @@ class Npy:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Read the header, and see that the file holds what it promises."""
+        if path.is_dir():
+            raise CommandError(f"{path} is a directory, expected a file")
+        if path.exists() and not path.is_file():
+            raise CommandError(f"{path} is no regular file: it cannot be read in blocks")
         with path.open("rb") as file:
             magic = file.read(len(npy.MAGIC_PREFIX))
             size = os.fstat(file.fileno()).st_size
@@ -161,7 +165,7 @@ def _listed(names: list[str]) -> str:
 def refuse_existing(path: Path, *, force: bool) -> None:
     """Complain of a file in the way, and of what is no file at all."""
     if path.is_dir():
-        raise CommandError(f"{path} is a directory, expected a file to write")
+        raise CommandError(f"{path} is a directory, expected a file")
     if not path.parent.is_dir():
         raise CommandError(f"{path} cannot be written: there is no folder {path.parent}")
     if path.exists() and not path.is_file():

@@ -38,6 +38,7 @@ MOST_WORKERS = 8  # beyond, files are what is slow
 BAND_BYTES = 8 << 20  # of mapped pages that are touched before they are released
 AROUND = 128 << 10  # bytes that the system may map around the one asked for
 RELEASE_SECONDS = 0.002
+PIECE_BYTES = 1 << 20  # of a line of a strip: longer ones gain nothing, shorter ones stay in caches
 LINE = 16  # entries: strips of whole cache lines
 
 Advance = Callable[[int], None]
@@ -225,7 +226,7 @@ def _by_strips(task: _Task) -> None:
     source, target = Mapped(task.source), Mapped(task.target, writable=True)
     x = source.flat.reshape(task.lead, task.length, task.trail)
     y = target.flat.reshape(task.lead, task.kept, task.trail)
-    width = min(task.trail, max(1, task.limits.row_bytes // task.row_bytes))
+    width = min(task.limits.row_bytes // task.row_bytes, PIECE_BYTES // x.itemsize, task.trail)
     if width > LINE:
         width -= width % LINE
     given = np.empty((width, task.length), task.source.dtype)
