@@ -34,8 +34,16 @@ SHAPES: tuple[tuple[int, ...], ...] = (
     (21, 37),
     (4, 5, 6),
 )
-# All at once; blocks of some slabs, the last one shorter; slabs one by one; strips; rows.
-LIMITS = (Limits(), Limits(500, 1 << 20), Limits(1, 1 << 20), Limits(1, 700), Limits(1, 1))
+# All at once; blocks of some slabs, the last one shorter; slabs one by one; stretches of lines;
+# strips; rows.
+LIMITS = (
+    Limits(),
+    Limits(500, 1 << 20),
+    Limits(1, 1 << 20),
+    Limits(1, 2400, 2),
+    Limits(1, 700),
+    Limits(1, 1),
+)
 
 
 def axes_of(name: str, ndim: int) -> list[int | None]:
@@ -88,20 +96,23 @@ def test_options_reach_the_function(dtype: str, limits: Limits, tmp_path: Path) 
 
 def test_every_way_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Or the test of bits would prove little.
-    taken: list[str] = []
+    taken: list[tuple[str, int]] = []
     for way in ("_by_blocks", "_by_strips", "_by_rows"):
         original = getattr(sys.modules[stream.__module__], way)
 
-        def noted(*task: Any, way: str = way, go: Any = original, **options: Any) -> None:
-            taken.append(way)
-            go(*task, **options)
+        def noted(
+            task: Any, width: int = 0, way: str = way, go: Any = original, **options: Any
+        ) -> None:
+            taken.append((way, width))
+            go(task, *([width] if width else []), **options)
 
         monkeypatch.setattr(sys.modules[stream.__module__], way, noted)
     np.save(tmp_path / "x.npy", some_array((21, 37), "f4"))
     for limits in LIMITS:
         source, operation = Npy.open(tmp_path / "x.npy"), Operation("softmax", 0)
         stream(source, tmp_path / "y.npy", operation, num_threads=2, limits=limits)
-    assert taken == ["_by_blocks", "_by_blocks", "_by_blocks", "_by_strips", "_by_rows"]
+    blocks, stretches = ("_by_blocks", 37), ("_by_blocks", 7)
+    assert taken == [blocks, blocks, blocks, stretches, ("_by_strips", 0), ("_by_rows", 0)]
     assert slabs(source, operation) == (1, 21, 37)
 
 

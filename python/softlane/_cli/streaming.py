@@ -5,9 +5,11 @@ In the order of memory, an array and an axis are but three numbers: ``lead`` sla
 the same; what of them is held at a time depends on their size:
 
 blocks
-    Some slabs, one after another in the file. Each thread reads, computes and writes its own.
+    Some slabs, one after another in the file, or the same stretch of all lines of a slab that is
+    too large. Each thread reads, computes and writes its own.
 strips
-    Where a slab is too large: some rows of one, gathered from and scattered to the mapped files.
+    Where these stretches would be too short to be read one by one: gathered from the mapped file,
+    and scattered to the other.
 rows
     Where a single row is too large: the function itself runs over the mapped files.
 
@@ -34,11 +36,12 @@ from softlane._cli.operation import ELEMENTWISE, Operation
 
 BLOCK_BYTES = 1 << 20  # of a thread's block: drowns the cost of a call, stays in the cache
 ROW_BYTES = 160 << 20  # of a slab, or some rows of it, that are held at a time
+PIECE_BYTES = 4 << 10  # of a line that is read by itself, at least; longer ones where possible
+LONG_PIECE = 16  # times as long
 MOST_WORKERS = 8  # beyond, files are what is slow
 BAND_BYTES = 8 << 20  # of mapped pages that are touched before they are released
 AROUND = 128 << 10  # bytes that the system may map around the one asked for
 RELEASE_SECONDS = 0.002
-PIECE_BYTES = 1 << 20  # of a line of a strip: longer ones gain nothing, shorter ones stay in caches
 LINE = 16  # entries: strips of whole cache lines
 
 Advance = Callable[[int], None]
@@ -50,6 +53,7 @@ class Limits:
 
     block_bytes: int = BLOCK_BYTES
     row_bytes: int = ROW_BYTES
+    piece_bytes: int = PIECE_BYTES
 
 
 @dataclass(frozen=True)
@@ -125,15 +129,14 @@ def stream(
     lead, length, trail = slabs(source, operation)
     task = _Task(source, target, operation, lead, length, trail, num_threads, limits, advance)
     reordered = source.fortran and operation.axis is None and operation.name not in ELEMENTWISE
-    # Columns may need a copy of some of them, and should stay well below the limit.
-    most = limits.row_bytes if trail == 1 else limits.row_bytes // 4
-    fits = trail * task.row_bytes <= most and not reordered
-    if fits or source.size == 0:
-        _by_blocks(task)
-    elif task.row_bytes <= limits.row_bytes and not reordered:
-        _by_strips(task)
-    else:
+    if source.size == 0:
+        _by_blocks(task, max(1, trail))
+    elif reordered or task.row_bytes > limits.row_bytes:
         _by_rows(task, reordered=reordered)
+    elif width := _width_of_blocks(task):
+        _by_blocks(task, width)
+    else:
+        _by_strips(task)
     return target
 
 
@@ -152,18 +155,31 @@ def slabs(source: Npy, operation: Operation) -> tuple[int, int, int]:
 # ------------------------------------------------------------------------------------------ blocks
 
 
-def _by_blocks(task: _Task) -> None:
-    """Run over some slabs at a time, each thread over its own."""
-    slab = max(1, task.trail * task.row_bytes)
-    count = max(1, min(task.lead, task.limits.block_bytes // slab))
-    blocks = -(-task.lead // count)
-    affordable = task.limits.row_bytes // (count * slab)
+def _width_of_blocks(task: _Task) -> int:
+    """Return how many entries of each line a block has, 0 where they would be too few."""
+    # Columns may need a copy of some of them, and should stay well below the limit.
+    most = task.limits.row_bytes // (1 if task.trail == 1 else 4) // task.row_bytes
+    if task.trail <= most:
+        return task.trail
+    least = -(-task.limits.piece_bytes // task.source.dtype.itemsize)
+    if least > most:
+        return 0
+    return min(most, max(LONG_PIECE * least, task.limits.block_bytes // task.row_bytes))
+
+
+def _by_blocks(task: _Task, width: int) -> None:
+    """Run over some slabs at a time, or over ``width`` entries of each line of one."""
+    across = -(-task.trail // width)
+    part = width * task.row_bytes
+    count = max(1, min(task.lead, task.limits.block_bytes // part)) if across == 1 else 1
+    blocks = -(-task.lead // count) * across
+    affordable = task.limits.row_bytes // (count * part)
     workers = max(1, min(task.threads, MOST_WORKERS, affordable, blocks))
     stop = threading.Event()
     with ThreadPoolExecutor(workers) as pool:
-        shares = [range(first * count, task.lead, workers * count) for first in range(workers)]
+        shares = [range(first, blocks, workers) for first in range(workers)]
         inner = task.threads if workers == 1 else 1
-        started = [pool.submit(_work, task, share, count, inner, stop) for share in shares]
+        started = [pool.submit(_work, task, share, count, width, inner, stop) for share in shares]
         try:
             for done in as_completed(started):
                 done.result()
@@ -171,26 +187,49 @@ def _by_blocks(task: _Task) -> None:
             stop.set()  # an error or Ctrl-C ends the others at their next block
 
 
-def _work(task: _Task, firsts: range, count: int, num_threads: int, stop: threading.Event) -> None:
-    """Run over the blocks of ``count`` slabs that begin at ``firsts``."""
-    given = np.empty((count, task.length, task.trail), task.source.dtype)
+def _work(
+    task: _Task, share: range, count: int, width: int, num_threads: int, stop: threading.Event
+) -> None:
+    """Run over a share of the blocks of ``count`` slabs, or of ``width`` entries of each line."""
+    given = np.empty(count * task.length * width, task.source.dtype)
     result = given
     if not task.in_place:
-        result = np.empty((count, task.kept, task.trail), task.target.dtype)
+        result = np.empty(count * task.kept * width, task.target.dtype)
+    across = -(-task.trail // width)
     with (
         cast(RawIOBase, task.source.path.open("rb", buffering=0)) as reader,
         cast(RawIOBase, task.target.path.open("r+b", buffering=0)) as writer,
     ):
-        for first in firsts:
+        for block in share:
             if stop.is_set():
                 return
-            x = given[: min(count, task.lead - first)]
-            y = result[: len(x)]
-            _read_into(reader, x, task.source, first)
+            slab, column = block // across * count, block % across * width
+            slabs, columns = min(count, task.lead - slab), min(width, task.trail - column)
+            x = _shaped(given, slabs, task.length, columns)
+            y = _shaped(result, slabs, task.kept, columns)
+            for piece, first in _pieces(x, task.trail, slab, column):
+                _read_into(reader, piece, task.source, first)
             into = y[:, 0] if task.operation.reduces else y
             task.operation.along(x, 1, out=into, num_threads=num_threads)
-            _write_from(writer, y, task.target, first)
+            for piece, first in _pieces(y, task.trail, slab, column):
+                _write_from(writer, piece, task.target, first)
             task.advance(x.nbytes)
+
+
+def _shaped(buffer: NDArray[Any], *shape: int) -> NDArray[Any]:
+    return buffer[: prod(shape)].reshape(shape)
+
+
+def _pieces(
+    x: NDArray[Any], trail: int, slab: int, column: int
+) -> Iterator[tuple[NDArray[Any], int]]:
+    """Cut a block into what is contiguous in the file, each with its first entry there."""
+    _, lines, columns = x.shape
+    if columns == trail:
+        yield x, slab * lines * trail
+        return
+    for line in range(lines):
+        yield x[0, line], (slab * lines + line) * trail + column
 
 
 def _bytes_of(x: NDArray[Any]) -> memoryview:
@@ -199,7 +238,7 @@ def _bytes_of(x: NDArray[Any]) -> memoryview:
 
 def _read_into(reader: RawIOBase, x: NDArray[Any], file: Npy, first: int) -> None:
     wanted = _bytes_of(x)
-    reader.seek(file.offset + first * x[:1].nbytes)
+    reader.seek(file.offset + first * x.itemsize)
     while wanted:  # a single call reads at most 2 GB
         try:
             got = reader.readinto(wanted)
@@ -213,7 +252,7 @@ def _read_into(reader: RawIOBase, x: NDArray[Any], file: Npy, first: int) -> Non
 
 def _write_from(writer: RawIOBase, y: NDArray[Any], file: Npy, first: int) -> None:
     left = _bytes_of(y)
-    writer.seek(file.offset + first * y[:1].nbytes)
+    writer.seek(file.offset + first * y.itemsize)
     while left:
         left = left[writer.write(left) :]
 
@@ -226,7 +265,7 @@ def _by_strips(task: _Task) -> None:
     source, target = Mapped(task.source), Mapped(task.target, writable=True)
     x = source.flat.reshape(task.lead, task.length, task.trail)
     y = target.flat.reshape(task.lead, task.kept, task.trail)
-    width = min(task.limits.row_bytes // task.row_bytes, PIECE_BYTES // x.itemsize, task.trail)
+    width = min(task.limits.row_bytes // task.row_bytes, task.trail)
     if width > LINE:
         width -= width % LINE
     given = np.empty((width, task.length), task.source.dtype)
