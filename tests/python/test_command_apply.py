@@ -111,7 +111,7 @@ def test_every_way_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for limits in LIMITS:
         source, operation = Npy.open(tmp_path / "x.npy"), Operation("softmax", 0)
         stream(source, tmp_path / "y.npy", operation, num_threads=2, limits=limits)
-    blocks, stretches = ("_by_blocks", 37), ("_by_blocks", 7)
+    blocks, stretches = ("_by_blocks", 37), ("_by_blocks", 16)
     assert taken == [blocks, blocks, blocks, stretches, ("_by_strips", 0), ("_by_rows", 0)]
     assert slabs(source, operation) == (1, 21, 37)
 

@@ -157,14 +157,17 @@ def slabs(source: Npy, operation: Operation) -> tuple[int, int, int]:
 
 def _width_of_blocks(task: _Task) -> int:
     """Return how many entries of each line a block has, 0 where they would be too few."""
-    # Columns may need a copy of some of them, and should stay well below the limit.
-    most = task.limits.row_bytes // (1 if task.trail == 1 else 4) // task.row_bytes
-    if task.trail <= most:
+    most = task.limits.row_bytes // task.row_bytes
+    # Columns that do not fill a line may need a copy: a whole slab of them must be well below.
+    if task.trail <= (most if task.trail == 1 else most // 4):
         return task.trail
+    if most > LINE:
+        most -= most % LINE
     least = -(-task.limits.piece_bytes // task.source.dtype.itemsize)
-    if least > most:
+    if least > min(most, task.trail):
         return 0
-    return min(most, max(LONG_PIECE * least, task.limits.block_bytes // task.row_bytes))
+    wanted = max(LONG_PIECE * least, task.limits.block_bytes // task.row_bytes)
+    return min(wanted, most, task.trail)
 
 
 def _by_blocks(task: _Task, width: int) -> None:
