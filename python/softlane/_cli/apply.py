@@ -1,0 +1,100 @@
+"""``softlane apply``: a function of softlane from file to file."""
+
+import argparse
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import softlane
+from softlane._cli.files import (
+    ARCHIVE,
+    Npy,
+    read,
+    refuse_existing,
+    refuse_lack_of_space,
+    replacing,
+    split_key,
+)
+from softlane._cli.operation import Operation, parse
+from softlane._cli.progress import progress
+from softlane._cli.streaming import BLOCK_BYTES, ROW_BYTES, Limits, stream
+
+
+def run(options: argparse.Namespace) -> int:
+    """Apply the function that the options name to the array that they name."""
+    operation = parse(options.op, options.axis, options.temperature, options.dtype)
+    threads = softlane.get_num_threads() if options.threads is None else options.threads
+    limits = Limits(options.block_bytes or BLOCK_BYTES, options.row_bytes or ROW_BYTES)
+    path, key = split_key(options.input)
+    started = time.perf_counter()
+    archive = path.suffix == ARCHIVE or options.key is not None
+    source = read(options.input, options.key) if archive else Npy.open(path)
+    if options.output is not None:
+        output = Path(options.output)
+    else:
+        stem = path.stem if key is None else f"{path.stem}.{key.replace('/', '.')}"
+        output = path.with_name(f"{stem}.{operation.name}.npy")
+    refuse_existing(output, force=options.force)
+    with _signals_raise(), replacing(output) as part:
+        if isinstance(source, Npy):
+            with progress(path.name, source.nbytes, quiet=options.quiet) as advance:
+                written = stream(
+                    source, part, operation, num_threads=threads, limits=limits, advance=advance
+                )
+        else:
+            written = _whole(source, part, operation, threads)
+        refuse_existing(output, force=options.force)  # somebody else's, meanwhile
+    if not options.quiet:
+        seconds = time.perf_counter() - started
+        done, speed = _amount(source.nbytes), _amount(source.nbytes / seconds)
+        what = f"{written.dtype} {written.shape}"
+        print(f"{output}: {what}, from {done} in {seconds:.2f} s, {speed}/s")
+    return 0
+
+
+def _whole(array: NDArray[Any], part: Path, operation: Operation, threads: int) -> Npy:
+    """Write the result for an array in memory."""
+    operation.result_like(array.dtype, array.shape, threads)
+    result = np.asarray(operation.along(array, operation.axis, num_threads=threads))
+    refuse_lack_of_space(part.parent, result.nbytes)
+    with part.open("wb") as file:
+        np.save(file, result)
+    return Npy.open(part)
+
+
+def _amount(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Let signals that ask for the end of the process unwind it, as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    named = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    wanted = [each for each in named if signal.getsignal(each) != signal.SIG_IGN]  # as nohup does
+
+    def end(number: int, _: FrameType | None) -> None:
+        for each in wanted:  # a second one must not end the clearing up
+            signal.signal(each, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    before = {each: signal.signal(each, end) for each in wanted}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -1,0 +1,206 @@
+"""Arrays in files: read with errors that a user understands, written whole or not at all."""
+
+import contextlib
+import mmap
+import os
+import secrets
+import shutil
+import struct
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from softlane._cli.errors import CommandError
+
+ARCHIVE = ".npz"
+
+
+@dataclass(frozen=True)
+class Npy:
+    """An array in an ``.npy`` file: what its header says, and where the data begin."""
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool
+    offset: int
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Read the header, and see that the file holds what it promises."""
+        if path.is_dir():
+            raise CommandError(f"{path} is a directory, expected a file")
+        if path.exists() and not path.is_file():
+            raise CommandError(f"{path} is no regular file: it cannot be read in blocks")
+        with path.open("rb") as file:
+            magic = file.read(len(npy.MAGIC_PREFIX))
+            size = os.fstat(file.fileno()).st_size
+        if not magic:
+            raise CommandError(f"{path} is empty")
+        if magic != npy.MAGIC_PREFIX:
+            raise CommandError(f"{path} is no .npy file: it begins with {magic!r}")
+        try:
+            return cls._of(path, npy.open_memmap(path, mode="r"))
+        except (ValueError, TypeError, SyntaxError, EOFError, OverflowError, struct.error) as error:
+            if "mmap" in str(error) or isinstance(error, OverflowError):
+                raise CommandError(
+                    f"{path} is truncated: its {size} bytes do not hold the array of its header"
+                ) from error
+            if "object" in str(error):
+                raise CommandError(f"{path} holds Python objects, expected numbers") from error
+            raise CommandError(f"{path} has a header that cannot be read: {error}") from error
+
+    @classmethod
+    def create(
+        cls, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], *, fortran: bool
+    ) -> Self:
+        """Write a header, and make the file as long as the array needs."""
+        fortran = fortran and sum(n > 1 for n in shape) > 1 and 0 not in shape  # as numpy.save
+        return cls._of(path, npy.open_memmap(path, "w+", dtype, shape, fortran))
+
+    @classmethod
+    def _of(cls, path: Path, opened: "np.memmap[Any, np.dtype[Any]]") -> Self:
+        fortran = opened.flags.f_contiguous and not opened.flags.c_contiguous
+        return cls(path, opened.shape, opened.dtype, fortran, opened.offset)
+
+    @property
+    def size(self) -> int:
+        """The number of entries."""
+        return int(np.prod(self.shape, dtype=object))
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the data."""
+        return self.size * self.dtype.itemsize
+
+
+class Mapped:
+    """The array of a file in memory that the file backs."""
+
+    def __init__(self, file: Npy, *, writable: bool = False) -> None:
+        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+        with file.path.open("r+b" if writable else "rb") as handle:
+            if writable and hasattr(os, "posix_fallocate"):
+                # A full disk must be an error here, and no SIGBUS at some store later.
+                os.posix_fallocate(handle.fileno(), 0, file.offset + file.nbytes)
+            self._pages = mmap.mmap(handle.fileno(), 0, access=access)
+        self._offset = file.offset
+        self.flat: NDArray[Any] = np.ndarray((file.size,), file.dtype, self._pages, file.offset)
+        shape = file.shape[::-1] if file.fortran else file.shape
+        in_memory = self.flat.reshape(shape)
+        self.array: NDArray[Any] = in_memory.T if file.fortran else in_memory
+
+    def release(self, part: slice | None = None) -> None:
+        """Give pages back to the system: all, or those with a part of ``flat``.
+
+        The file keeps what was written to them.
+        """
+        if hasattr(mmap, "MADV_DONTNEED"):
+            start, length = 0, len(self._pages)
+            if part is not None:
+                itemsize = self.flat.itemsize
+                start = self._offset + part.start * itemsize
+                end = self._offset + part.stop * itemsize
+                start -= start % mmap.PAGESIZE
+                length = min(end, length) - start
+            if length > 0:
+                self._pages.madvise(mmap.MADV_DONTNEED, start, length)
+
+
+def split_key(name: str) -> tuple[Path, str | None]:
+    """Return the file and the array's name in it of ``FILE.npz:NAME``, None where there is none."""
+    path, colon, key = name.rpartition(f"{ARCHIVE}:")
+    if colon and not Path(name).exists():
+        return Path(path + ARCHIVE), key
+    return Path(name), None
+
+
+def read(name: str, key: str | None = None) -> NDArray[Any]:
+    """Return the array of an ``.npy`` or ``.csv`` file, or one of an ``.npz`` file, whole."""
+    path, named = split_key(name)
+    key = named if key is None else key
+    if path.suffix == ARCHIVE:
+        return _read_archive(path, key)
+    if key is not None:
+        raise CommandError(f"{path} is no {ARCHIVE} file: it has no array by the name {key!r}")
+    if path.suffix == ".csv":
+        try:
+            table: NDArray[np.float64] = np.loadtxt(path, delimiter=",", ndmin=1)
+        except ValueError as error:
+            raise CommandError(f"{path} cannot be read as numbers: {error}") from error
+        return table
+    Npy.open(path)  # for its complaints
+    plain: NDArray[Any] = np.load(path, allow_pickle=False)
+    return plain
+
+
+def _read_archive(path: Path, key: str | None) -> NDArray[Any]:
+    try:
+        # Opened here: numpy.load does not close what turns out to be no archive.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise CommandError(f"{path} is an .npy file by another name")
+            names = list(archive.keys())
+            if key is None and len(names) != 1:
+                raise CommandError(f"{path} holds {_listed(names)}: choose with {path}:NAME")
+            if key is not None and key not in names:
+                raise CommandError(f"{path} holds {_listed(names)}, no {key!r}")
+            array: NDArray[Any] = archive[names[0] if key is None else key]
+            return array
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+        raise CommandError(f"{path} cannot be read as an archive of arrays: {error}") from error
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(repr(name) for name in names) or "no arrays"
+
+
+def refuse_existing(path: Path, *, force: bool) -> None:
+    """Complain of a file in the way, and of what is no file at all."""
+    if path.is_dir():
+        raise CommandError(f"{path} is a directory, expected a file")
+    if not path.parent.is_dir():
+        raise CommandError(f"{path} cannot be written: there is no folder {path.parent}")
+    if path.exists() and not path.is_file():
+        raise CommandError(f"{path} is no regular file: it cannot be replaced")
+    if path.exists() and not force:
+        raise CommandError(f"{path} exists: choose another name, or replace it with --force")
+
+
+def refuse_lack_of_space(folder: Path, wanted: int) -> None:
+    """Complain where a file of so many bytes has no place."""
+    total, _, free = shutil.disk_usage(folder)
+    if wanted > free and total > 0:  # some systems of no disk say 0
+        raise CommandError(f"not enough space in {folder}: {wanted} bytes wanted, {free} free")
+
+
+@contextlib.contextmanager
+def replacing(final: Path) -> Iterator[Path]:
+    """Give a temporary name beside a file's own, which it takes over when all went well.
+
+    Whatever ends the block leaves no temporary file; only a kill that no program sees can do that.
+    """
+    # The target of a link is what is replaced. A short name: the final one may be as long as any.
+    final = final.resolve()
+    part = final.with_name(f".softlane-{secrets.token_hex(4)}.part")
+    try:
+        yield part
+        if final.exists():
+            shutil.copymode(final, part)
+        with part.open("r+b") as file:
+            os.fsync(file.fileno())
+        part.replace(final)
+    except OSError as error:
+        # Writing knows no name, and the temporary one is none that the user has seen.
+        if error.filename in (None, str(part)):
+            error.filename = str(final)
+        raise
+    finally:
+        part.unlink(missing_ok=True)
