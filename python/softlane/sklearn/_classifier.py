@@ -1,8 +1,12 @@
-"""The estimator: arguments checked, the objective minimised, predictions."""
+"""The estimator: its arguments checked, its objective minimised, its predictions."""
+
+# ruff: noqa: N803, N806
+# X and C are scikit-learn's names.
 
 import warnings
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +21,98 @@ from softlane import _core
 from softlane.sklearn._newton import minimise
 from softlane.sklearn._objective import Objective
 
-_FLOATS = [np.float64, np.float32]
+_Array: TypeAlias = NDArray[Any]
+_Floats: TypeAlias = NDArray[np.float64]
+
+_DTYPES = [np.float64, np.float32]
+# Of a class without weight: it would be pushed to a logarithm of -inf.
+_SMALLEST_SHARE = 1e-8
 
 
 class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Softmax regression, which is multinomial logistic regression.
+    """Softmax regression, also known as multinomial logistic regression.
+
+    The objective, and so the optimum, is that of scikit-learn's ``LogisticRegression``; the way
+    there is another one, which takes fewer steps and less time.
+
+    Parameters
+    ----------
+    C : float, default 1.0
+        The inverse of the penalty's strength; above 0.
+    fit_intercept : bool, default True
+        Whether logits have an intercept, which is not penalised.
+    class_weight : dict, "balanced" or None, default None
+        The weight of each class, by its label; 1 for those that a dict does not name. "balanced"
+        gives all classes the same sum of weights. They multiply ``sample_weight``.
+    tol : float, default 1e-4
+        The gradient of the mean loss, with the penalty, has no entry larger than this in the end.
+    max_iter : int, default 100
+        The largest number of steps.
+    warm_start : bool, default False
+        Whether to begin where the last fit ended.
+
+    Attributes
+    ----------
+    coef_ : numpy.ndarray, shape (K, D), or (1, D) for two classes
+        The coefficients of each feature; of X's dtype, as ``intercept_``.
+    intercept_ : numpy.ndarray, shape (K,), or (1,) for two classes
+        What is added to the logits; 0 without ``fit_intercept``. The sum over three or more classes
+        is 0.
+    classes_ : numpy.ndarray, shape (K,)
+        The labels, sorted.
+    n_features_in_ : int
+        The number of features D.
+    feature_names_in_ : numpy.ndarray, shape (D,)
+        Their names, where X has names that are strings.
+    n_iter_ : int
+        The number of steps.
+
+    See Also
+    --------
+    softlane.cross_entropy_value_and_grad : The loss and its gradient.
+
+    Notes
+    -----
+    What is minimised, over coefficients W and intercepts b, is ::
+
+        C * sum(s * cross_entropy(X @ W.T + b, y)) + 0.5 * (W**2).sum()
+
+    where s are the weights of samples. Two classes have one row of coefficients, and the logits
+    are those of the second class against the first, as in ``LogisticRegression``. (Rows for both
+    classes would have the same probabilities with half of the penalty.)
+
+    X is dense: float32 is computed and stays in float32, and anything else in float64. Steps are
+    Newton's, found by conjugate gradients in float32, for which a copy of X in float32 is made; the
+    gradient is X's dtype, or float64 where float32 would keep it from getting any smaller.
+
+    References
+    ----------
+    Nocedal and Wright, "Numerical Optimization", 2nd edition (2006), chapter 7.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from softlane.sklearn import SoftmaxClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> model = SoftmaxClassifier(C=0.1).fit(X / 16, y)
+    >>> model.coef_.shape
+    (10, 64)
+    >>> model.predict_proba(X[:2] / 16).round(2)
+    array([[0.97, 0.  , 0.  , 0.  , 0.01, 0.01, 0.  , 0.  , 0.01, 0.  ],
+           [0.  , 0.76, 0.03, 0.01, 0.02, 0.02, 0.01, 0.02, 0.11, 0.02]])
     """
+
+    coef_: _Array
+    intercept_: _Array
+    classes_: _Array
+    n_iter_: int
 
     def __init__(
         self,
         *,
-        C: float = 1.0,  # noqa: N803
+        C: float = 1.0,
         fit_intercept: bool = True,
-        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
         tol: float = 1e-4,
         max_iter: int = 100,
         warm_start: bool = False,
@@ -41,94 +124,210 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.max_iter = max_iter
         self.warm_start = warm_start
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803
-        """Fit."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Find the coefficients.
+
+        Parameters
+        ----------
+        X : array_like, shape (N, D)
+            The samples.
+        y : array_like, shape (N,)
+            The label of each.
+        sample_weight : array_like, shape (N,), optional
+            The weight of each, at least 0; as if there were so many of it.
+
+        Returns
+        -------
+        self : SoftmaxClassifier
+            The estimator itself.
+
+        Raises
+        ------
+        TypeError
+            For parameters of a wrong type, and sparse X.
+        ValueError
+            For parameters outside their range, weights that are negative or all zero, fewer than
+            two classes, and a warm start from other classes or features.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the gradient is not as small as ``tol`` wants.
+        """
         self._check_parameters()
-        X, y = validate_data(self, X, y, dtype=_FLOATS)  # noqa: N806
+        X, y = validate_data(self, X, y, dtype=_DTYPES)
         check_classification_targets(y)
         classes, labels = np.unique(y, return_inverse=True)
         if classes.size < 2:
-            raise ValueError(f"y has one class only, {classes[0]!r}; expected at least two classes")
+            raise ValueError(f"y has one class alone, {classes[0]!r}, expected at least two")
         weights = self._weights(classes, labels, sample_weight)
-        objective = Objective(
-            X, labels, weights, classes.size, float(self.C), fit_intercept=self.fit_intercept
-        )
-        start = self._start(objective, classes)
-        point, self.n_iter_, size = minimise(objective, start, self.tol, self.max_iter)
-        if objective.outputs > 1:
+        start = self._start(X, classes, labels, weights)
+        with np.errstate(all="ignore"):  # steps may be too long for any number
+            objective = Objective(
+                X, labels, weights, classes.size, float(self.C), fit_intercept=self.fit_intercept
+            )
+            point, steps, size = minimise(objective, start, self.tol, self.max_iter)
+        if self.fit_intercept and objective.outputs > 1:
             point[-1] -= point[-1].mean()
-        self.classes_ = classes
+        self.classes_, self.n_iter_ = classes, steps
         self.coef_ = np.ascontiguousarray(point[:-1].T, X.dtype)
         self.intercept_ = point[-1].astype(X.dtype)
-        if size > self.tol:
+        if not size <= self.tol:
             self._warn(size)
         return self
 
-    def decision_function(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        """Logits."""
+    def decision_function(self, X: Any) -> _Array:
+        """Return the logits of samples.
+
+        Parameters
+        ----------
+        X : array_like, shape (N, D)
+            The samples.
+
+        Returns
+        -------
+        logits : numpy.ndarray, shape (N, K), or (N,) for two classes
+            Of each class, or of the second against the first.
+        """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=_FLOATS, reset=False)  # noqa: N806
-        logits: NDArray[Any] = X @ self.coef_.T + self.intercept_
+        X = validate_data(self, X, dtype=_DTYPES, reset=False)
+        logits: _Array = X @ self.coef_.T + self.intercept_
         return logits if self.classes_.size > 2 else logits[:, 0]
 
-    def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        logits = self.decision_function(X)
-        indices = (logits > 0).astype(np.intp) if logits.ndim == 1 else logits.argmax(axis=1)
-        return self.classes_[indices]
+    def predict(self, X: Any) -> _Array:
+        """Return the most probable label of each sample.
 
-    def predict_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        return _core.softmax(self._logits(X))
+        Parameters
+        ----------
+        X : array_like, shape (N, D)
+            The samples.
 
-    def predict_log_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        return _core.log_softmax(self._logits(X))
+        Returns
+        -------
+        labels : numpy.ndarray, shape (N,)
+            Each of them one of ``classes_``.
+        """
+        return np.asarray(self.classes_[self._all_logits(X).argmax(axis=1)])
 
-    def _logits(self, X: Any) -> NDArray[Any]:  # noqa: N803
+    def predict_proba(self, X: Any) -> _Array:
+        """Return the probability of each class, which is softmax of the logits.
+
+        Parameters
+        ----------
+        X : array_like, shape (N, D)
+            The samples.
+
+        Returns
+        -------
+        probabilities : numpy.ndarray, shape (N, K)
+            In the order of ``classes_``.
+        """
+        return _core.softmax(self._all_logits(X))
+
+    def predict_log_proba(self, X: Any) -> _Array:
+        """Return the logarithm of each class' probability, exact near certainty as well.
+
+        Parameters
+        ----------
+        X : array_like, shape (N, D)
+            The samples.
+
+        Returns
+        -------
+        log_probabilities : numpy.ndarray, shape (N, K)
+            In the order of ``classes_``.
+        """
+        return _core.log_softmax(self._all_logits(X))
+
+    def _all_logits(self, X: Any) -> _Array:
         logits = self.decision_function(X)
         return logits if logits.ndim == 2 else np.stack([np.zeros_like(logits), logits], axis=1)
 
-    def _check_parameters(self) -> None:
-        for name, kind, wanted, ok in (
-            ("C", Real, "a finite number above 0", lambda v: 0 < v < np.inf),
-            ("tol", Real, "a finite number of at least 0", lambda v: 0 <= v < np.inf),
-            ("max_iter", Integral, "an integer of at least 1", lambda v: v >= 1),
-        ):
-            value = getattr(self, name)
-            if not isinstance(value, kind) or isinstance(value, bool):
-                raise TypeError(f"{name} must be {wanted}, got {value!r}")
-            if not ok(value):
-                raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    # ------------------------------------------------------------------------------- the arguments
 
-    def _weights(self, classes, labels, sample_weight):
-        weights = None
+    def _check_parameters(self) -> None:
+        self._check("C", Real, lambda value: 0.0 < value < np.inf, "a finite number above 0")
+        self._check("tol", Real, lambda value: 0.0 <= value < np.inf, "a finite number, at least 0")
+        self._check("max_iter", Integral, lambda value: value >= 1, "an integer, at least 1")
+        for name in ("fit_intercept", "warm_start"):
+            value = getattr(self, name)
+            if not isinstance(value, bool | np.bool_):
+                raise TypeError(f"{name} must be True or False, got {value!r}")
+        given = self.class_weight
+        if not (given is None or isinstance(given, Mapping)):
+            kind = ValueError if isinstance(given, str) else TypeError
+            if not (isinstance(given, str) and given == "balanced"):
+                raise kind(f"class_weight must be a dict, 'balanced' or None, got {given!r}")
+
+    def _check(self, name: str, kind: type, holds: Callable[[Any], bool], wanted: str) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise TypeError(f"{name} must be {wanted}, got {value!r}")
+        if not holds(value):
+            raise ValueError(f"{name} must be {wanted}, got {value!r}")
+
+    def _weights(
+        self, classes: _Array, labels: NDArray[np.intp], sample_weight: Any
+    ) -> _Floats | None:
+        """Return the weight of each sample, its class' included; None if all are 1."""
+        weights: _Floats | None = None
         if sample_weight is not None:
             weights = check_array(
                 sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
             )
             if weights.shape != labels.shape:
-                raise ValueError(f"sample_weight has shape {weights.shape}, expected {labels.shape}")
-            if weights.min() < 0.0:
-                raise ValueError("neg")
+                wanted = f"{labels.shape}, a weight of each sample"
+                raise ValueError(f"sample_weight has shape {weights.shape}, expected {wanted}")
+            _check_weights("sample_weight", weights)
         if self.class_weight is not None:
             if self.class_weight == "balanced":
-                counts = np.bincount(labels, weights, classes.size)
-                of_class = counts.sum() / (classes.size * np.maximum(counts, np.finfo(float).tiny))
+                sums = np.bincount(labels, weights, classes.size)
+                of_class = sums.sum() / (classes.size * np.where(sums > 0.0, sums, np.inf))
             else:
-                of_class = compute_class_weight(self.class_weight, classes=classes, y=classes[labels])
+                of_class = compute_class_weight(
+                    dict(self.class_weight), classes=classes, y=classes[labels]
+                )
+            _check_weights("class_weight", of_class)
             weights = of_class[labels] * (1.0 if weights is None else weights)
-        if weights is not None and not weights.sum() > 0:
-            raise ValueError("all zero")
+            if not weights.any():
+                raise ValueError("class_weight and sample_weight together are all zero")
         return weights
 
-    def _start(self, objective, classes):
-        point = np.zeros((objective.features + 1, objective.outputs))
+    def _start(
+        self, X: _Array, classes: _Array, labels: NDArray[np.intp], weights: _Floats | None
+    ) -> _Floats:
+        """Return the coefficients of the last fit, or the intercepts that are best without any."""
+        outputs = 1 if classes.size == 2 else classes.size
+        point = np.zeros((X.shape[1] + 1, outputs))
         if self.warm_start and hasattr(self, "coef_"):
+            if self.coef_.shape != point[:-1].T.shape or not np.array_equal(self.classes_, classes):
+                raise ValueError(
+                    f"warm_start needs the features and classes of the last fit: got {X.shape[1]} "
+                    f"and {classes}, expected {self.coef_.shape[1]} and {self.classes_}"
+                )
             point[:-1] = self.coef_.T
-            point[-1] = self.intercept_
+            if self.fit_intercept:
+                point[-1] = self.intercept_
         elif self.fit_intercept:
-            share = np.bincount(objective.labels, objective.sample_weight, classes.size)
-            share = np.log(np.maximum(share / objective.total, 1e-8))
-            point[-1] = share - share.mean() if objective.outputs > 1 else share[1] - share[0]
+            share = np.bincount(labels, weights, classes.size)
+            share = np.log(np.maximum(share / share.sum(), _SMALLEST_SHARE))
+            point[-1] = share - share.mean() if outputs > 1 else share[1] - share[0]
         return point
 
     def _warn(self, size: float) -> None:
-        warnings.warn("x", ConvergenceWarning, stacklevel=3)
+        if self.n_iter_ == self.max_iter:
+            what = f"did not converge in max_iter={self.max_iter} steps"
+            advice = "Increase max_iter, or scale the features"
+        else:
+            what = f"could not converge to tol={self.tol}, for rounding errors"
+            advice = "Increase tol, or scale the features"
+        message = f"SoftmaxClassifier {what}: the gradient has an entry of {size:.3g}. {advice}."
+        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+
+
+def _check_weights(name: str, weights: _Floats) -> None:
+    if not (weights.min() >= 0.0 and weights.max() < np.inf):
+        wrong = weights[~((weights >= 0.0) & (weights < np.inf))][0]
+        raise ValueError(f"{name} must be finite and at least 0, got {wrong}")
+    if not weights.any():
+        raise ValueError(f"{name} is all zero, expected some weight above zero")

@@ -1,5 +1,6 @@
-"""Newton's method with conjugate gradients, for objectives that are convex and smooth."""
+"""Newton's method by conjugate gradients, with a search along each step."""
 
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -11,39 +12,44 @@ from softlane.sklearn._objective import Objective
 
 _Floats: TypeAlias = NDArray[np.float64]
 
-# Eisenstat and Walker, "Choosing the forcing terms in an inexact Newton method" (1996), choice 2.
-_GAMMA, _ALPHA, _LOOSEST = 0.9, 1.618, 0.5
+# What part of the gradient a step may leave: Eisenstat and Walker, "Choosing the forcing terms in
+# an inexact Newton method" (1996), choice 2.
+_GAMMA, _ALPHA, _LOOSEST = 0.9, 1.618, 0.2
 _MOST_PRODUCTS = 250
-_MOST_TRIALS = 30
-# So much less than at the start, the gradient wants more digits than float32 has.
-_FINE = 1e-3
+# What part of the slope may be left at the end of a step, which costs little to find.
+_FLAT = 0.05
+_MOST_TRIALS = 40
+# Where the gradient of standardised features is smaller, float32 has too few digits for it.
+_FINE = 1e-4
 
 
 def minimise(
     objective: Objective, start: _Floats, tol: float, max_iter: int
 ) -> tuple[_Floats, int, float]:
-    """Return the minimum, the number of steps, and the largest entry of the gradient there.
+    """Return the minimum, the number of steps to it, and the gradient's largest entry there.
 
-    Steps end where the gradient's largest entry is at most ``tol``, where there have been
-    ``max_iter`` of them, or where rounding errors let none go down.
+    That is at most ``tol``, unless there have been ``max_iter`` steps, or rounding errors are
+    larger than what is left to do.
     """
-    gradient = objective.put(start, objective.x.dtype)
-    first = size = np.abs(gradient).max()
+    fine = _FINE * objective.magnitude
+    gradient = objective.start_at(start, objective.x.dtype)
     precondition = _Preconditioner(objective)
-    eta = _LOOSEST
-    steps = 0
-    while size > tol and steps < max_iter:
-        if size < _FINE * first and objective.dtype != np.float64:
-            gradient = objective.put(objective.point, np.dtype(np.float64))
+    loosest, before, steps = _LOOSEST, math.inf, 0
+    while True:
+        size = float(np.abs(gradient).max())
+        if size < fine and objective.dtype != np.float64:
+            gradient = objective.start_at(objective.point, np.dtype(np.float64))
+            size = float(np.abs(gradient).max())
+        if size <= tol or steps == max_iter:
+            break
+        eta = min(loosest, _GAMMA * (size / before) ** _ALPHA) if steps else loosest
         step = _direction(objective, gradient, precondition.at_point(), eta, 0.25 * tol)
-        length = _line_search(objective, step, np.vdot(gradient, step).item())
+        length = _line_search(objective, step, float(np.vdot(gradient, step)))
         if length == 0.0:
             break
-        gradient = objective.advance(length)
+        gradient, before = objective.advance(length), size
         steps += 1
-        size, before = np.abs(gradient).max(), size
-        eta = min(_LOOSEST, _GAMMA * (size / before) ** _ALPHA)
-    return objective.point, steps, float(size)
+    return objective.point, steps, size
 
 
 def _direction(
@@ -53,90 +59,100 @@ def _direction(
     eta: float,
     enough: float,
 ) -> _Floats:
-    """Return Newton's step, nearly: by conjugate gradients until so much of the gradient is left.
+    """Return nearly Newton's step: where the quadratic model's gradient is ``eta`` times as large.
 
-    Or until no entry of it would be more than ``enough``.
+    Or where no entry of it is larger than ``enough``.
     """
     residual = -objective.to_standard(gradient)
     solution = np.zeros_like(residual)
-    better = precondition(residual)
-    direction, inner = better, np.vdot(residual, better).item()
-    goal = eta**2 * inner
+    direction = better = precondition(residual)
+    inner = np.vdot(residual, better)
+    goal = eta * eta * inner
     for _ in range(_MOST_PRODUCTS):
         product = objective.times_hessian(direction)
-        curvature = np.vdot(direction, product).item()
-        if not curvature > 0.0:  # nothing but rounding errors are left
+        curvature = np.vdot(direction, product)
+        if not curvature > 0.0:  # nothing but rounding errors is left
             break
-        length = inner / curvature
-        solution += length * direction
-        residual = residual - length * product
+        solution += inner / curvature * direction
+        residual -= inner / curvature * product
         better = precondition(residual)
-        inner, before = np.vdot(residual, better).item(), inner
+        inner, last = np.vdot(residual, better), inner
         if inner <= goal or np.abs(objective.from_standard(residual)).max() <= enough:
             break
-        direction = better + (inner / before) * direction
+        direction = better + inner / last * direction
     return objective.step_of(solution)
 
 
 def _line_search(objective: Objective, step: _Floats, slope: float) -> float:
-    """Return how many steps to go: where the slope has gone, or at least half of it; or 0.
+    """Return how many steps to go until the slope is nearly gone; 0 if it does not go down.
 
-    Slopes alone decide. Values would be differences of nearly equal numbers near the minimum.
+    Slopes alone decide: near the minimum, values are all the same but for rounding errors.
     """
     if not slope < 0.0:
         return 0.0
     objective.aim(step)
-    length = 1.0
+    low, high, length = 0.0, math.inf, 1.0
+    slope_low, slope_high = slope, math.nan
     for _ in range(_MOST_TRIALS):
         there = objective.slope(length)
-        if there <= -0.5 * slope:
+        if abs(there) <= _FLAT * -slope:
             return length
-        # The zero of the secant; NaN, of a step beyond all numbers, becomes the smaller bound.
-        share = slope / (slope - there)
-        length *= min(max(0.1, share), 0.9)
-    return 0.0
+        if there < 0.0:
+            low, slope_low = length, there
+        else:  # too far, as is what overflows to NaN
+            high, slope_high = length, there
+        if high == math.inf:
+            length *= 2.0
+        else:
+            # The zero of the secant, or a tenth of the way if that is none.
+            share = max(0.1, slope_low / (slope_low - slope_high))
+            length = low + min(share, 0.9) * (high - low)
+    if low > 0.0:
+        objective.slope(low)
+    return low
 
 
 class _Preconditioner:
-    """The inverse of the Hessian, if all rows had the mean Hessian of a row.
+    """The inverse of the Hessian, if each row had the mean Hessian of all.
 
-    That is then a Kronecker product, of the spread over the outputs and the Gram matrix of the
-    features, and the penalty; inverted by the eigenvectors of both. Where there are too many
-    features for that, the diagonal stands for the Gram matrix.
+    It is then a Kronecker product, of the spread over outputs and the Gram matrix of features,
+    plus the penalty; the eigenvectors of both invert it. Where there are too many features for
+    that, the diagonal stands for the Gram matrix.
     """
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
-        self.vectors: _Floats | None = None
         self.values = objective.scale**2
-        n, d, k = objective.rows, objective.features, objective.outputs
-        # What the eigenvectors cost, in products with the Hessian; those of few outputs are slow.
-        if d + 10 * d * d / n <= 40 * max(k, 8):
+        self.vectors: _Floats | None = None
+        rows, features = objective.rows, objective.features
+        # Ten products with the Hessian take as long as the eigenvectors at most; memory, not
+        # arithmetic, bounds those with few outputs.
+        if features + 20 * features**2 / rows <= 40 * max(8, objective.outputs):
             gram = objective.gram()
             if np.isfinite(gram).all():
-                self.values, self.vectors = scipy.linalg.eigh(gram, driver="evd")
-                self.values = np.maximum(self.values, 0.0)
+                values, self.vectors = scipy.linalg.eigh(gram, driver="evd")
+                self.values = np.maximum(values, 0.0)
 
     def at_point(self) -> Callable[[_Floats], _Floats]:
         """Return the inverse at the point where the objective is."""
-        objective, vectors = self.objective, self.vectors
-        spread, outputs = np.linalg.eigh(objective.spread())
+        vectors, scale = self.vectors, self.objective.scale[:, None]
+        features = self.objective.features
+        spread, outputs = np.linalg.eigh(self.objective.spread())
         spread = np.maximum(spread, 0.0)
-        inverse = 1.0 / (np.outer(self.values, spread) + objective.penalty)
-        # Adding a number to all intercepts changes nothing: no step has any of that.
+        of_coefficients = 1.0 / (np.outer(self.values, spread) + self.objective.penalty)
+        # One number added to all intercepts changes nothing: steps have no part of that.
         moves = spread > 1e-14 * spread[-1]
-        of_intercept = np.where(moves, 1.0 / np.where(moves, spread, 1.0), 0.0)
-        scale, features = objective.scale[:, None], objective.features
+        of_intercepts = np.where(moves, 1.0 / np.where(moves, spread, 1.0), 0.0)
 
-        def apply(residual: _Floats) -> _Floats:
-            result = residual @ outputs
-            part = result[:features] * scale
+        def inverse(residual: _Floats) -> _Floats:
+            turned = residual @ outputs
+            part = turned[:features] * scale
             if vectors is None:
-                part *= inverse
+                part *= of_coefficients
             else:
-                part = vectors @ (inverse * (vectors.T @ part))
-            result[:features] = part * scale
-            result[features:] *= of_intercept
-            return result @ outputs.T
+                part = vectors @ (of_coefficients * (vectors.T @ part))
+            turned[:features] = part * scale
+            turned[features:] *= of_intercepts
+            return np.asarray(turned @ outputs.T)
 
-        return apply
+        return inverse
