@@ -54,10 +54,10 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     coef_ : numpy.ndarray, shape (K, D), or (1, D) for two classes
-        The coefficients of each feature; of X's dtype, as ``intercept_``.
+        The coefficients of each feature; of X's dtype, as ``intercept_``. The sum over three or
+        more classes is 0, for both.
     intercept_ : numpy.ndarray, shape (K,), or (1,) for two classes
-        What is added to the logits; 0 without ``fit_intercept``. The sum over three or more classes
-        is 0.
+        What is added to the logits; 0 without ``fit_intercept``.
     classes_ : numpy.ndarray, shape (K,)
         The labels, sorted.
     n_features_in_ : int
@@ -167,8 +167,6 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 X, labels, weights, classes.size, float(self.C), fit_intercept=self.fit_intercept
             )
             point, steps, size = minimise(objective, start, self.tol, self.max_iter)
-        if self.fit_intercept and objective.outputs > 1:
-            point[-1] -= point[-1].mean()
         self.classes_, self.n_iter_ = classes, steps
         self.coef_ = np.ascontiguousarray(point[:-1].T, X.dtype)
         self.intercept_ = point[-1].astype(X.dtype)
@@ -207,7 +205,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels : numpy.ndarray, shape (N,)
             Each of them one of ``classes_``.
         """
-        return np.asarray(self.classes_[self._all_logits(X).argmax(axis=1)])
+        best = self._all_logits(X).argmax(axis=1)
+        return np.asarray(self.classes_[best])
 
     def predict_proba(self, X: Any) -> _Array:
         """Return the probability of each class, which is softmax of the logits.
@@ -311,8 +310,9 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         elif self.fit_intercept:
             share = np.bincount(labels, weights, classes.size)
             share = np.log(np.maximum(share / share.sum(), _SMALLEST_SHARE))
-            point[-1] = share - share.mean() if outputs > 1 else share[1] - share[0]
-        return point
+            point[-1] = share if outputs > 1 else share[1] - share[0]
+        # What is the same for all classes changes no probability, and would only be penalised.
+        return point - point.mean(axis=1, keepdims=True) if outputs > 1 else point
 
     def _warn(self, size: float) -> None:
         if self.n_iter_ == self.max_iter:

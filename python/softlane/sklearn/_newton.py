@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from softlane.sklearn._objective import Objective
+from softlane.sklearn._objective import LEAST_CURVATURE, Objective
 
 _Floats: TypeAlias = NDArray[np.float64]
 
@@ -138,11 +138,9 @@ class _Preconditioner:
         vectors, scale = self.vectors, self.objective.scale[:, None]
         features = self.objective.features
         spread, outputs = np.linalg.eigh(self.objective.spread())
-        spread = np.maximum(spread, 0.0)
+        spread = np.maximum(spread, LEAST_CURVATURE)
         of_coefficients = 1.0 / (np.outer(self.values, spread) + self.objective.penalty)
-        # One number added to all intercepts changes nothing: steps have no part of that.
-        moves = spread > 1e-14 * spread[-1]
-        of_intercepts = np.where(moves, 1.0 / np.where(moves, spread, 1.0), 0.0)
+        neutral = spread.size > 1
 
         def inverse(residual: _Floats) -> _Floats:
             turned = residual @ outputs
@@ -152,7 +150,10 @@ class _Preconditioner:
             else:
                 part = vectors @ (of_coefficients * (vectors.T @ part))
             turned[:features] = part * scale
-            turned[features:] *= of_intercepts
-            return np.asarray(turned @ outputs.T)
+            turned[features:] /= spread
+            result = np.asarray(turned @ outputs.T)
+            if neutral:  # what is the same for all outputs changes no probability
+                result -= result.mean(axis=1, keepdims=True)
+            return result
 
         return inverse

@@ -13,6 +13,8 @@ _Floats: TypeAlias = NDArray[np.float64]
 
 # Numbers in a block of rows: of float32 they stay in a second-level cache.
 _BLOCK = 1 << 18
+# Of intercepts: where probabilities are all 0 or 1 they have none, and steps no end.
+LEAST_CURVATURE = 1e-10
 
 
 class Objective:
@@ -174,6 +176,7 @@ class Objective:
             product += x.T @ change
         product /= self.rows
         product[: self.features] += (self.penalty / self.scale**2)[:, None] * v[: self.features]
+        product[self.features :] += LEAST_CURVATURE * v[self.features :]
         return product
 
     def spread(self) -> _Floats:
