@@ -82,8 +82,9 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     classes would have the same probabilities with half of the penalty.)
 
     X is dense: float32 is computed and stays in float32, and anything else in float64. Steps are
-    Newton's, found by conjugate gradients in float32, for which a copy of X in float32 is made; the
-    gradient is X's dtype, or float64 where float32 would keep it from getting any smaller.
+    Newton's, found by conjugate gradients, for which a copy of X in float32 is made unless it is
+    small; the gradient is computed in X's dtype, or in float64 where float32 would keep it from
+    getting any smaller.
 
     References
     ----------

@@ -13,6 +13,8 @@ _Floats: TypeAlias = NDArray[np.float64]
 
 # Numbers in a block of rows: of float32 they stay in a second-level cache.
 _BLOCK = 1 << 18
+# A problem of so few numbers gains nothing from float32.
+_FEW = 1 << 16
 # Of intercepts: where probabilities are all 0 or 1 they have none, and steps no end.
 LEAST_CURVATURE = 1e-10
 
@@ -25,9 +27,9 @@ class Objective:
     or a single one for two classes. The logits at the point are kept: along a line they change
     linearly, so that a slope there needs no product with the rows.
 
-    Products with the Hessian are about rows that are centred, scaled, and of float32. In these
-    variables intercepts and coefficients are nearly independent, and nothing overflows. All they
-    do is to choose a direction, for which single precision is plenty.
+    Products with the Hessian are about rows that are centred, scaled, and of float32 unless they
+    are few. In these variables intercepts and coefficients are nearly independent, and nothing
+    overflows. All they do is to choose a direction, for which single precision is plenty.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class Objective:
         self._standardise()
         self.point = np.zeros((self.features + 1, self.outputs))
         self.step = np.zeros_like(self.point)
-        self.probabilities = np.empty((self.rows, self.outputs), np.float32)
+        self.probabilities = np.empty((self.rows, self.outputs), self.standard.dtype)
         self._compute_in(x.dtype)
 
     def _compute_in(self, dtype: np.dtype[Any]) -> None:
@@ -73,7 +75,8 @@ class Objective:
         # Of a constant feature rounding errors are left, which are not worth magnifying.
         scale = np.maximum(scale, 1e-7 * np.abs(self.centre))
         self.scale = np.where(scale > 0.0, scale, 1.0)
-        self.standard = np.empty((self.rows, self.features + self.fit_intercept), np.float32)
+        shape = self.rows, self.features + self.fit_intercept
+        self.standard = np.empty(shape, np.float64 if self.x.size <= _FEW else np.float32)
         for rows in self._blocks():
             roots = np.sqrt(weights[rows])[:, None]
             block = self.standard[rows]
@@ -165,7 +168,7 @@ class Objective:
 
     def times_hessian(self, v: _Floats) -> _Floats:
         """Return the product with the Hessian, in the variables of the standardised rows."""
-        narrow, product = v.astype(np.float32), np.zeros_like(v)
+        narrow, product = v.astype(self.standard.dtype), np.zeros_like(v)
         for rows in self._blocks():
             x, p = self.standard[rows], self.probabilities[rows]
             change = x @ narrow
@@ -183,7 +186,7 @@ class Objective:
         """Return the mean Hessian of the rows' losses with respect to their logits."""
         p = weighted = self.probabilities
         if self.weights is not None:
-            weighted = p * self.weights[:, None].astype(np.float32)
+            weighted = p * self.weights[:, None].astype(p.dtype)
         if self.outputs == 1:
             return np.array([[weighted.sum(dtype=np.float64) / self.rows]])
         # The diagonal is made of the rest: each row adds up to zero whatever has been rounded.
