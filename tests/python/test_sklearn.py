@@ -28,7 +28,9 @@ TWO_AND_THREE = pytest.mark.parametrize(
 # The checks skip what needs pandas, and cut max_iter down to where nothing converges.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
-@parametrize_with_checks([SoftmaxClassifier(), SoftmaxClassifier(class_weight="balanced")])
+@parametrize_with_checks(  # type: ignore[untyped-decorator]
+    [SoftmaxClassifier(), SoftmaxClassifier(class_weight="balanced")]
+)
 def test_scikit_learn_checks(estimator: Any, check: Any) -> None:
     check(estimator)
 

@@ -1,5 +1,4 @@
-"""The estimator's optimum is that of scikit-learn's `LogisticRegression`, and its own derivatives'.
-"""
+"""The estimator's optimum, which is that of `LogisticRegression`, and the derivatives it is of."""
 
 import itertools
 from typing import Any
@@ -47,9 +46,7 @@ def assert_same_optimum(x: Any, y: Any, weight: Any = None, **parameters: Any) -
     np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=0, atol=1e-4)
     np.testing.assert_allclose(ours.intercept_, theirs.intercept_, rtol=0, atol=1e-4)
     if parameters.get("class_weight") is None:
-        np.testing.assert_allclose(
-            loss(ours, x, y, weight), loss(theirs, x, y, weight), rtol=1e-8
-        )
+        np.testing.assert_allclose(loss(ours, x, y, weight), loss(theirs, x, y, weight), rtol=1e-8)
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -178,7 +175,7 @@ def test_derivatives(classes: int, fit_intercept: bool, weighted: bool) -> None:
         model.classes_ = np.arange(classes)
         return loss(model, x, y, weight) * objective.penalty
 
-    start = rng.standard_normal(objective.point.shape) * 0.02
+    start: Any = rng.standard_normal(objective.point.shape) * 0.02
     start[-1] *= fit_intercept
     v = rng.standard_normal((1100 + fit_intercept, objective.outputs)) * 0.1
     gradient = objective.start_at(start, np.dtype(np.float64))

@@ -10,13 +10,10 @@ Needs scikit-learn and SciPy: ``pip install "softlane[sklearn]"``.
 """
 
 try:
-    import scipy.linalg
-    import sklearn.base  # noqa: F401
-except ImportError as error:
+    from softlane.sklearn._classifier import SoftmaxClassifier
+except ImportError as _error:
     raise ImportError(
         'softlane.sklearn needs scikit-learn and SciPy: pip install "softlane[sklearn]"'
-    ) from error
-
-from softlane.sklearn._classifier import SoftmaxClassifier
+    ) from _error
 
 __all__ = ["SoftmaxClassifier"]

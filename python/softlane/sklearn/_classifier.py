@@ -6,7 +6,7 @@
 import warnings
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
-from typing import Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,22 @@ _DTYPES = [np.float64, np.float32]
 _SMALLEST_SHARE = 1e-8
 
 
-class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+if TYPE_CHECKING:
+
+    class _Estimator:
+        # What scikit-learn, which has no types, brings along.
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+        def set_params(self, **params: Any) -> Self: ...
+        def score(self, X: Any, y: Any, sample_weight: Any = None) -> float: ...
+        def set_score_request(self, *, sample_weight: bool | str | None = ...) -> Self: ...
+
+else:
+
+    class _Estimator(ClassifierMixin, BaseEstimator):
+        pass
+
+
+class SoftmaxClassifier(_Estimator):
     """Softmax regression, also known as multinomial logistic regression.
 
     The objective, and so the optimum, is that of scikit-learn's ``LogisticRegression``; the way
@@ -106,7 +121,13 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     coef_: _Array
     intercept_: _Array
     classes_: _Array
+    n_features_in_: int
+    feature_names_in_: _Array
     n_iter_: int
+
+    if TYPE_CHECKING:  # made by scikit-learn of the signature of fit
+
+        def set_fit_request(self, *, sample_weight: bool | str | None = ...) -> Self: ...
 
     def __init__(
         self,
@@ -253,11 +274,11 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             value = getattr(self, name)
             if not isinstance(value, bool | np.bool_):
                 raise TypeError(f"{name} must be True or False, got {value!r}")
-        given = self.class_weight
-        if not (given is None or isinstance(given, Mapping)):
-            kind = ValueError if isinstance(given, str) else TypeError
-            if not (isinstance(given, str) and given == "balanced"):
-                raise kind(f"class_weight must be a dict, 'balanced' or None, got {given!r}")
+        given: Any = self.class_weight
+        if not (given is None or isinstance(given, Mapping | str)):
+            raise TypeError(f"class_weight must be a dict, 'balanced' or None, got {given!r}")
+        if isinstance(given, str) and given != "balanced":
+            raise ValueError(f"class_weight must be a dict, 'balanced' or None, got {given!r}")
 
     def _check(self, name: str, kind: type, holds: Callable[[Any], bool], wanted: str) -> None:
         value = getattr(self, name)

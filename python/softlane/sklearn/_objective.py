@@ -190,7 +190,7 @@ class Objective:
         if self.outputs == 1:
             return np.array([[weighted.sum(dtype=np.float64) / self.rows]])
         # The diagonal is made of the rest: each row adds up to zero whatever has been rounded.
-        spread = -(weighted.T @ p).astype(np.float64) / self.rows
+        spread: _Floats = -(weighted.T @ p).astype(np.float64) / self.rows
         np.fill_diagonal(spread, 0.0)
         np.fill_diagonal(spread, -spread.sum(axis=1))
         return spread
@@ -198,18 +198,19 @@ class Objective:
     def gram(self) -> _Floats:
         """Return the mean of ``x xᵀ`` over the rows, weighted and centred but not scaled."""
         x = self.standard[:, : self.features]
-        gram = (x.T @ x).astype(np.float64) / self.rows
+        gram: _Floats = (x.T @ x).astype(np.float64) / self.rows
         gram *= self.scale[:, None] * self.scale
         return gram
 
     def to_standard(self, gradient: _Floats) -> _Floats:
         """Return a gradient in the variables of the standardised rows."""
-        coefficients = (gradient[:-1] - self.centre[:, None] * gradient[-1]) / self.scale[:, None]
+        coefficients: _Floats = gradient[:-1] - self.centre[:, None] * gradient[-1]
+        coefficients /= self.scale[:, None]
         return np.vstack([coefficients, gradient[-1:]]) if self.fit_intercept else coefficients
 
     def from_standard(self, gradient: _Floats) -> _Floats:
         """Return a gradient in the variables of the rows as they are; without intercepts' part."""
-        coefficients = gradient[: self.features] * self.scale[:, None]
+        coefficients: _Floats = gradient[: self.features] * self.scale[:, None]
         if not self.fit_intercept:
             return coefficients
         coefficients += self.centre[:, None] * gradient[-1]
