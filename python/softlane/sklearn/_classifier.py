@@ -107,15 +107,18 @@ class SoftmaxClassifier(_Estimator):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.datasets import load_iris
     >>> from softlane.sklearn import SoftmaxClassifier
-    >>> X, y = load_digits(return_X_y=True)
-    >>> model = SoftmaxClassifier(C=0.1).fit(X / 16, y)
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = SoftmaxClassifier().fit(X, y)
     >>> model.coef_.shape
-    (10, 64)
-    >>> model.predict_proba(X[:2] / 16).round(2)
-    array([[0.97, 0.  , 0.  , 0.  , 0.01, 0.01, 0.  , 0.  , 0.01, 0.  ],
-           [0.  , 0.76, 0.03, 0.01, 0.02, 0.02, 0.01, 0.02, 0.11, 0.02]])
+    (3, 4)
+    >>> model.predict(X[[0, 60, 120]])
+    array([0, 1, 2])
+    >>> model.predict_proba(X[[0, 60, 120]]).round(2)
+    array([[0.98, 0.02, 0.  ],
+           [0.06, 0.94, 0.01],
+           [0.  , 0.02, 0.98]])
     """
 
     coef_: _Array
