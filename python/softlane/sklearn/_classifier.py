@@ -99,7 +99,7 @@ class SoftmaxClassifier(_Estimator):
     X is dense: float32 is computed and stays in float32, and anything else in float64. Steps are
     Newton's, found by conjugate gradients, for which a copy of X in float32 is made unless it is
     small; the gradient is computed in X's dtype, or in float64 where float32 would keep it from
-    getting any smaller.
+    getting any smaller. Matrix products are NumPy's, and the last digits depend on its BLAS.
 
     References
     ----------

@@ -34,7 +34,7 @@ def minimise(
     fine = _FINE * objective.magnitude
     gradient = objective.start_at(start, objective.x.dtype)
     precondition = _Preconditioner(objective)
-    loosest, before, steps = _LOOSEST, math.inf, 0
+    steps, before = 0, 0.0
     while True:
         size = float(np.abs(gradient).max())
         if size < fine and objective.dtype != np.float64:
@@ -42,7 +42,7 @@ def minimise(
             size = float(np.abs(gradient).max())
         if size <= tol or steps == max_iter:
             break
-        eta = min(loosest, _GAMMA * (size / before) ** _ALPHA) if steps else loosest
+        eta = min(_LOOSEST, _GAMMA * (size / before) ** _ALPHA) if steps else _LOOSEST
         step = _direction(objective, gradient, precondition.at_point(), eta, 0.25 * tol)
         length = _line_search(objective, step, float(np.vdot(gradient, step)))
         if length == 0.0:
@@ -59,9 +59,9 @@ def _direction(
     eta: float,
     enough: float,
 ) -> _Floats:
-    """Return nearly Newton's step: where the quadratic model's gradient is ``eta`` times as large.
+    """Return Newton's step, nearly: a part ``eta`` of the quadratic model's gradient may be left.
 
-    Or where no entry of it is larger than ``enough``.
+    Or more, if no entry of that is larger than ``enough``.
     """
     residual = -objective.to_standard(gradient)
     solution = np.zeros_like(residual)
@@ -113,11 +113,11 @@ def _line_search(objective: Objective, step: _Floats, slope: float) -> float:
 
 
 class _Preconditioner:
-    """The inverse of the Hessian, if each row had the mean Hessian of all.
+    """What the inverse of the Hessian would be if the Hessian of each row's loss were their mean.
 
-    It is then a Kronecker product, of the spread over outputs and the Gram matrix of features,
-    plus the penalty; the eigenvectors of both invert it. Where there are too many features for
-    that, the diagonal stands for the Gram matrix.
+    The Hessian is then a Kronecker product, of that mean and the Gram matrix of the features, plus
+    the penalty; the eigenvectors of both invert it. Where there are too many features for that,
+    the diagonal of the Gram matrix stands for all of it.
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -125,8 +125,8 @@ class _Preconditioner:
         self.values = objective.scale**2
         self.vectors: _Floats | None = None
         rows, features = objective.rows, objective.features
-        # Ten products with the Hessian take as long as the eigenvectors at most; memory, not
-        # arithmetic, bounds those with few outputs.
+        # The eigenvectors take at most as long as ten products with the Hessian, which they spare.
+        # Of few outputs, products take as long as of eight: memory bounds them, not arithmetic.
         if features + 20 * features**2 / rows <= 40 * max(8, objective.outputs):
             gram = objective.gram()
             if np.isfinite(gram).all():

@@ -88,8 +88,8 @@ class Objective:
 
     @property
     def magnitude(self) -> float:
-        """The root of the mean square of the largest feature."""
-        return float(np.hypot(self.centre, self.scale).max())
+        """The root mean square of the largest feature, the intercept's 1 among them."""
+        return float(max(np.hypot(self.centre, self.scale).max(), self.fit_intercept))
 
     # ---------------------------------------------------------------------------------- on a line
 
