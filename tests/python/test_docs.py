@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import softlane
+import softlane.sklearn
 from softlane import calibration
 
 STUB = Path(softlane.__file__).with_name("_core.pyi")
@@ -79,6 +80,29 @@ def test_parameters_of_the_methods_of_a_calibrator(name: str) -> None:
 def test_examples_of_the_methods_of_a_state(name: str) -> None:
     method = getattr(softlane.LogSumExpState, name)
     assert run_examples(method.__doc__, name) > 0
+    parameters = [*inspect.signature(method).parameters][1:]
+    assert documented_parameters(inspect.cleandoc(method.__doc__)) == parameters
+
+
+def test_examples_and_parameters_of_the_classifier() -> None:
+    classifier = softlane.sklearn.SoftmaxClassifier
+    for text in (softlane.sklearn.__doc__, classifier.__doc__):
+        assert text is not None
+        assert run_examples(text, "softlane.sklearn") > 0
+    text = inspect.cleandoc(classifier.__doc__ or "")
+    parameters = documented_parameters(text)
+    assert parameters == [*inspect.signature(classifier).parameters]
+    for name, parameter in inspect.signature(classifier).parameters.items():
+        line = re.search(rf"^{name} : .*default (.*)$", text, re.M)
+        assert line is not None
+        assert ast.literal_eval(line[1]) == parameter.default
+
+
+@pytest.mark.parametrize(
+    "name", ["fit", "decision_function", "predict", "predict_proba", "predict_log_proba"]
+)
+def test_parameters_of_the_methods_of_the_classifier(name: str) -> None:
+    method = getattr(softlane.sklearn.SoftmaxClassifier, name)
     parameters = [*inspect.signature(method).parameters][1:]
     assert documented_parameters(inspect.cleandoc(method.__doc__)) == parameters
 
