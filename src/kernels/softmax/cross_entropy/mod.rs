@@ -11,10 +11,10 @@
 //! `-(sum of the others) / sum`, which is R / (1 + R) if that class is the largest: nothing cancels there either.
 #![forbid(unsafe_code)]
 
+mod found;
 mod panel;
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
+pub use self::found::Found;
 use super::log::APART;
 use super::rows::{Piped, piped_rows};
 use super::{Partial, Softmax, Sweep, Total, first, rescaled, scaled};
@@ -22,37 +22,6 @@ use crate::element::{Compute, DoubleDouble, WideScalar};
 use crate::kernels::{Next, Op, Rows, row_by_sweeps};
 use crate::math::exp::{ExpConstants, RowShift, Shift};
 use crate::simd::{Lanes, PanelIo, Row, RowIo, Simd, Wide};
-
-/// What is found of a row.
-#[derive(Debug, Default)]
-pub struct Found {
-    loss: AtomicU64,
-    lse: AtomicU64,
-    target: AtomicU64,
-}
-
-impl Found {
-    pub(in crate::kernels) fn set(&self, loss: f64, lse: f64, target: f64) {
-        self.loss.store(loss.to_bits(), Ordering::Relaxed);
-        self.lse.store(lse.to_bits(), Ordering::Relaxed);
-        self.target.store(target.to_bits(), Ordering::Relaxed);
-    }
-
-    /// The loss, not weighted.
-    pub fn loss(&self) -> f64 {
-        f64::from_bits(self.loss.load(Ordering::Relaxed))
-    }
-
-    /// `ln(sum(exp(x)))`, for its square.
-    pub fn lse(&self) -> f64 {
-        f64::from_bits(self.lse.load(Ordering::Relaxed))
-    }
-
-    /// The gradient's entry at the class.
-    pub fn target(&self) -> f64 {
-        f64::from_bits(self.target.load(Ordering::Relaxed))
-    }
-}
 
 /// What the gradient of a row is multiplied by.
 #[derive(Clone, Copy, Debug)]
