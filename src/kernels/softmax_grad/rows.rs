@@ -7,7 +7,14 @@ use crate::kernels::{Next, Op, Rows, fold_max, max_from, max_pass, row_by_sweeps
 use crate::math::exp::power_of_two;
 use crate::simd::{Row, RowIo, Wide};
 
-/// Rows at temperature 1 that fit the nearest caches; others by sweeps.
+/// A row whose results are still to be written, and the sums that they are made with.
+#[derive(Clone, Copy)]
+struct Settled<'a, E: Compute, V> {
+    row: RowIo<'a, E, 2>,
+    sums: (V, V),
+}
+
+/// Rows at temperature 1 that are not too long, where there are registers enough; others by sweeps.
 ///
 /// One loop takes the dot product of a row, whose steps wait for one another, writes the results of the row before and
 /// seeks the largest `y` of the row after the next.
@@ -18,7 +25,7 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
         return;
     }
     let mut row = rows.get(0);
-    if S::BY_CALLS || op.scale.is_some() || row.len() > STORED_CHUNKS * E::CHUNK {
+    if !S::FOUR_AT_ONCE || op.scale.is_some() || row.len() > STORED_CHUNKS * E::CHUNK {
         for i in 0..count {
             row_by_sweeps(op, s, rows.get(i), rows.lane(i));
         }
@@ -28,8 +35,7 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
     let mut next = rows.get(last.min(1));
     let mut max = max_pass(s, next.input(0));
     let mut offset = row.input(1).get(largest_pass(s, row.input(0)).1);
-    // The row before, whose results are still to be written.
-    let mut before: Option<(RowIo<'_, E, 2>, (S::V, S::V))> = None;
+    let mut before: Option<Settled<'_, E, S::V>> = None;
     for i in 0..count {
         // After the last row the loop seeks in vain, in that row.
         let after = rows.get(last.min(i + 2));
@@ -45,14 +51,14 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
             row.fill(E::NAN);
         } else {
             let (high, low) = op.sums(dot, offset, product_power);
-            before = Some((row, (s.splat(high), s.splat(low))));
+            before = Some(Settled { row, sums: (s.splat(high), s.splat(low)) });
         }
         // The maximum is known for long: this search waits for nothing.
         offset = next.input(1).get(first_of(s, next.input(0), next_max));
         (row, next) = (next, after);
     }
-    if let Some((before, with)) = before {
-        result_from(s, before, 0, with);
+    if let Some(Settled { row, sums }) = before {
+        result_from(s, row, 0, sums);
     }
 }
 
@@ -64,13 +70,13 @@ const STORED_CHUNKS: usize = 32;
 fn fused_pass<E: Compute, S: Wide<E>>(
     s: S,
     (row, offset): (RowIo<'_, E, 2>, E),
-    before: Option<(RowIo<'_, E, 2>, (S::V, S::V))>,
+    before: Option<Settled<'_, E, S::V>>,
     after: Row<'_, E>,
     are_far: bool,
 ) -> (E::Wide, E) {
     let mut max = [s.splat(E::NEG_INFINITY); 4];
     let mut dot = E::Wide::default();
-    let Some((before, with)) = before else {
+    let Some(before) = before else {
         let factor = E::from_f64(power_of_two(E::PRODUCT_POWER));
         let mut start = 0;
         while start < row.len() {
@@ -81,15 +87,12 @@ fn fused_pass<E: Compute, S: Wide<E>>(
         max_from(s, after, 0, &mut max);
         return (dot, fold_max(s, max));
     };
-    if row.len() <= E::CHUNK {
-        let dot = fused_chunk(s, (row, offset), (before, with), (after, &mut max), are_far);
-        return (dot, fold_max(s, max));
-    }
     let mut start = 0;
     while start < row.len() {
-        let [chunk, before] = [row.part(start, E::CHUNK), before.part(start, E::CHUNK)];
+        let chunk = row.part(start, E::CHUNK);
+        let before = Settled { row: before.row.part(start, E::CHUNK), ..before };
         let after = after.part(start, E::CHUNK);
-        dot = dot.add(fused_chunk(s, (chunk, offset), (before, with), (after, &mut max), are_far));
+        dot = dot.add(fused_chunk(s, (chunk, offset), before, (after, &mut max), are_far));
         start += E::CHUNK;
     }
     (dot, fold_max(s, max))
@@ -100,14 +103,15 @@ fn fused_pass<E: Compute, S: Wide<E>>(
 fn fused_chunk<E: Compute, S: Wide<E>>(
     s: S,
     (row, offset): (RowIo<'_, E, 2>, E),
-    (before, with): (RowIo<'_, E, 2>, (S::V, S::V)),
+    before: Settled<'_, E, S::V>,
     (after, max): (Row<'_, E>, &mut [S::V; 4]),
     are_far: bool,
 ) -> E::Wide {
     let (offset, factor) = (s.splat(offset), s.splat(E::from_f64(power_of_two(E::PRODUCT_POWER))));
     let (y, d) = (row.input(0), row.input(1));
     // Where a row begins matters to its sum alone: the others go by cache lines.
-    let [head, before] = before.split_at_line();
+    let with = before.sums;
+    let [head, before] = before.row.split_at_line();
     result_from(s, head, 0, with);
     let [head, after] = after.split_at_line();
     max_from(s, head, 0, max);
