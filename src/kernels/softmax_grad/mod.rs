@@ -113,6 +113,12 @@ impl<E: Compute> SoftmaxGrad<E> {
         self.scale.map_or(1.0, |scale| scale.centred.to_f64()) * power_of_two(-product_power)
     }
 
+    /// Whether cotangents are so huge that the enlarged products may have overflowed: then once more without.
+    #[inline(always)]
+    fn has_overflowed(dot: E::Wide, product_power: f64) -> bool {
+        !dot.to_f64().is_finite() && product_power > 0.0
+    }
+
     /// Whether no lane is NaN or infinite.
     #[inline(always)]
     fn all_finite<S: Simd<E>>(s: S, v: S::V) -> bool {
@@ -158,29 +164,24 @@ pub(super) fn largest_pass<E: Compute, S: Wide<E>>(s: S, y: Row<'_, E>) -> (E, u
 #[inline(always)]
 fn first_of<E: Compute, S: Wide<E>>(s: S, y: Row<'_, E>, largest: E) -> usize {
     let wanted = s.splat(largest);
-    let [head, body] = y.split_at_line();
-    let lanes = s.equal(head.load_rest(s, E::NAN), wanted);
-    if lanes != 0 {
-        return lanes.trailing_zeros() as usize;
-    }
     let mut i = 0;
     // One comparison for four vectors, then one for each.
-    while i + 4 <= body.vectors() {
-        let y = body.load4(s, i);
+    while i + 4 <= y.vectors() {
+        let y = y.load4(s, i);
         if s.equal(s.max(s.max(y[0], y[1]), s.max(y[2], y[3])), wanted) != 0 {
             break;
         }
         i += 4;
     }
-    while i < body.vectors() {
-        let lanes = s.equal(body.load(s, i), wanted);
+    while i < y.vectors() {
+        let lanes = s.equal(y.load(s, i), wanted);
         if lanes != 0 {
-            return head.len() + i * E::LANES + lanes.trailing_zeros() as usize;
+            return i * E::LANES + lanes.trailing_zeros() as usize;
         }
         i += 1;
     }
-    let lanes = s.equal(body.load_rest(s, E::NAN), wanted);
-    if lanes != 0 { head.len() + i * E::LANES + lanes.trailing_zeros() as usize } else { 0 }
+    let lanes = s.equal(y.load_rest(s, E::NAN), wanted);
+    if lanes != 0 { i * E::LANES + lanes.trailing_zeros() as usize } else { 0 }
 }
 
 /// `y · factor`, where the type has one.
@@ -228,8 +229,7 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
             total.found = true;
             return Next::Sweep;
         }
-        // Cotangents so huge that enlarged products overflow: once more without.
-        if !total.dot.to_f64().is_finite() && total.product_power > 0.0 {
+        if Self::has_overflowed(total.dot, total.product_power) {
             *total = Total { product_power: 0.0, dot: E::Wide::default(), ..*total };
             return Next::Sweep;
         }

@@ -1,9 +1,9 @@
 //! The gradient along rows in memory: a loop that runs the passes of three rows at once.
 #![forbid(unsafe_code)]
 
-use super::{SoftmaxGrad, Total, enlarged, first_of, largest_pass};
+use super::{SoftmaxGrad, enlarged, first_of};
 use crate::element::{Compute, WideScalar};
-use crate::kernels::{Next, Op, Rows, fold_max, max_from, max_pass, row_by_sweeps};
+use crate::kernels::{Rows, fold_max, max_from, max_pass, row_by_sweeps};
 use crate::math::exp::power_of_two;
 use crate::simd::{Row, RowIo, Wide};
 
@@ -17,7 +17,7 @@ struct Settled<'a, E: Compute, V> {
 /// Rows at temperature 1 that are not too long, where there are registers enough; others by sweeps.
 ///
 /// One loop takes the dot product of a row, whose steps wait for one another, writes the results of the row before and
-/// seeks the largest `y` of the row after the next.
+/// seeks the largest `y` of the row after.
 #[inline(always)]
 pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad<E>, s: S, rows: &R) {
     let (count, are_far) = (rows.count(), rows.are_far());
@@ -31,31 +31,24 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
         }
         return;
     }
-    let last = count - 1;
-    let mut next = rows.get(last.min(1));
-    let mut max = max_pass(s, next.input(0));
-    let mut offset = row.input(1).get(largest_pass(s, row.input(0)).1);
+    let mut largest = max_pass(s, row.input(0));
     let mut before: Option<Settled<'_, E, S::V>> = None;
-    for i in 0..count {
+    for i in 1..=count {
         // After the last row the loop seeks in vain, in that row.
-        let after = rows.get(last.min(i + 2));
-        let next_max = max;
+        let after = if i < count { rows.get(i) } else { row };
+        let offset = row.input(1).get(first_of(s, row.input(0), largest));
         let dot;
-        (dot, max) = fused_pass(s, (row, offset), before, after.input(0), are_far);
-        let product_power = E::PRODUCT_POWER;
-        let mut total = Total { largest: E::ONE, offset, found: true, product_power, dot };
+        (dot, largest) = fused_pass(s, (row, offset), before, after.input(0), are_far);
         before = None;
-        if op.next(&mut total) == Next::Sweep {
-            row_by_sweeps(op, s, row, rows.lane(i));
+        if SoftmaxGrad::<E>::has_overflowed(dot, E::PRODUCT_POWER) {
+            row_by_sweeps(op, s, row, rows.lane(i - 1));
         } else if dot.to_f64().is_nan() {
             row.fill(E::NAN);
         } else {
-            let (high, low) = op.sums(dot, offset, product_power);
+            let (high, low) = op.sums(dot, offset, E::PRODUCT_POWER);
             before = Some(Settled { row, sums: (s.splat(high), s.splat(low)) });
         }
-        // The maximum is known for long: this search waits for nothing.
-        offset = next.input(1).get(first_of(s, next.input(0), next_max));
-        (row, next) = (next, after);
+        row = after;
     }
     if let Some(Settled { row, sums }) = before {
         result_from(s, row, 0, sums);
@@ -65,7 +58,7 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
 /// Rows of at most so many chunks go through the loop.
 const STORED_CHUNKS: usize = 32;
 
-/// The dot product of a row, and the largest `y` of a row `after`; the results of the row `before` are written.
+/// The dot product of a row, and the largest `y` of the row `after`; the results of the row `before` are written.
 #[inline(always)]
 fn fused_pass<E: Compute, S: Wide<E>>(
     s: S,
