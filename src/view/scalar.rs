@@ -64,7 +64,6 @@ macro_rules! with_type {
 
 /// A number in memory.
 trait Number: Copy {
-    fn from_bytes(bytes: &[u8]) -> Self;
     /// The same bytes, the other way round.
     fn swapped(self) -> Self;
     fn float(self) -> f64;
@@ -76,12 +75,6 @@ trait Number: Copy {
 macro_rules! number {
     ($($t:ty: $float:expr, $integer:expr);*) => {$(
         impl Number for $t {
-            #[inline(always)]
-            fn from_bytes(bytes: &[u8]) -> Self {
-                let mut own = [0; size_of::<$t>()];
-                own.copy_from_slice(bytes);
-                Self::from_ne_bytes(own)
-            }
             #[inline(always)]
             fn swapped(self) -> Self {
                 let mut bytes = self.to_ne_bytes();
@@ -107,17 +100,15 @@ number!(
 );
 
 impl Memory<'_> {
-    /// An element as it lies there, its bytes in this machine's order.
+    /// The number at an address, its bytes in this machine's order.
+    ///
+    /// # Safety
+    /// There is an element inside the array, aligned or not.
     #[inline(always)]
-    fn bytes_of<T>(&self, offset: isize) -> [u8; 8] {
-        let mut bytes = [0; 8];
-        let from = self.at(offset, 0, 1);
-        // SAFETY: `at` checked that the element lies inside the array.
-        unsafe { core::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), size_of::<T>()) };
-        if self.swapped {
-            bytes[..size_of::<T>()].reverse();
-        }
-        bytes
+    unsafe fn load<T: Number>(&self, from: *const u8) -> T {
+        // SAFETY: promised by the caller.
+        let number = unsafe { from.cast::<T>().read_unaligned() };
+        if self.swapped { number.swapped() } else { number }
     }
 
     /// Whether elements lie there as `E` has them, aligned or not.
@@ -140,7 +131,9 @@ impl Memory<'_> {
     /// The element `offset` bytes from the first, as a number.
     #[inline]
     pub(crate) fn number(&self, offset: isize) -> f64 {
-        with_type!(self.dtype, T => T::from_bytes(&self.bytes_of::<T>(offset)[..size_of::<T>()]).float())
+        let from = self.at(offset, 0, 1);
+        // SAFETY: `at` checked that the element lies inside the array.
+        with_type!(self.dtype, T => unsafe { self.load::<T>(from) }.float())
     }
 
     /// Writes the element `offset` bytes from the first: a float.
@@ -204,11 +197,9 @@ impl View<'_> {
                 return;
             }
             let labels = self.memory.at(at.src[0], step, size).cast_const();
-            let swapped = self.memory.swapped;
             with_type!(self.memory.dtype, T => for i in 0..size {
                 // SAFETY: `at` checked that the run lies inside the array.
-                let label = unsafe { labels.wrapping_offset(step * i as isize).cast::<T>().read_unaligned() };
-                let label = if swapped { label.swapped() } else { label };
+                let label = unsafe { self.memory.load::<T>(labels.wrapping_offset(step * i as isize)) };
                 if label.index() < classes as u64 && label.index() != ignored {
                     found.push(label.index() as usize);
                 } else if label.to_i128() == ignore_index {
