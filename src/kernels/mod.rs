@@ -126,6 +126,12 @@ pub fn row_by_sweeps<E: Compute, const K: usize, O: Op<E, K>, S: Wide<E>>(
     }
 }
 
+/// What belongs to number `i`, where there is one for each, or one for all.
+#[inline(always)]
+pub(crate) fn one_or_each<T: Copy>(each: &[T], i: usize) -> T {
+    if each.len() == 1 { each[0] } else { each[i] }
+}
+
 /// The largest element; NaN is dropped, and an empty row gives minus infinity.
 #[inline(always)]
 pub(crate) fn max_pass<E: Compute, S: Wide<E>>(s: S, row: Row<'_, E>) -> E {

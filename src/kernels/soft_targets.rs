@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::softmax::{CrossEntropy, Found, LossPartial, LossTotal, Scale};
-use super::{Next, Op};
+use super::{Next, Op, one_or_each};
 use crate::element::{DoubleDouble, WideScalar};
 use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
 
@@ -42,7 +42,7 @@ impl<'a, const GRAD: bool> SoftTargets<'a, GRAD> {
 
     #[inline(always)]
     fn even(&self, lane: usize) -> f64 {
-        if self.even.len() == 1 { self.even[0] } else { self.even[lane] }
+        one_or_each(self.even, lane)
     }
 
     /// The targets of a vector of classes.

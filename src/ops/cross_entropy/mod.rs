@@ -14,6 +14,7 @@ use super::{Input, Options};
 use crate::dispatch::{Dispatch, Isa};
 use crate::element::DType;
 use crate::error::Error;
+use crate::kernels::one_or_each;
 use crate::kernels::soft_targets::SoftTargets;
 use crate::kernels::softmax::{CrossEntropy, ExpConstants, Found, Scale};
 use crate::layout::{Axes, Offsets, Plan};
@@ -298,14 +299,13 @@ impl Call<'_> {
         };
         let of = |lane: usize| {
             let at = places.plan.lane(lane);
-            let cotangent = cotangents[if cotangents.len() == 1 { 0 } else { Places::row(&at) }] / divisor;
+            let cotangent = one_or_each(cotangents, Places::row(&at)) / divisor;
             let weight = match Places::class(&at, rows) {
                 Some(class) if !rows.weights.is_empty() => rows.weights[class],
                 Some(_) => 1.0,
                 None => 0.0,
             };
-            let even = even[if even.len() == 1 { 0 } else { lane }];
-            Scale { cotangent, weight: weight * sharp, smooth: weight * even }
+            Scale { cotangent, weight: weight * sharp, smooth: weight * one_or_each(even, lane) }
         };
         let is_uniform = rows.weights.is_empty() && cotangents.len() == 1 && even.len() == 1;
         let counts = |&lane: &usize| Places::class(&places.plan.lane(lane), rows).is_some();
@@ -364,14 +364,12 @@ impl Call<'_> {
     ) -> Vec<f64> {
         let mut losses = vec![0.0; places.plan.count];
         let z_loss = self.labelling.z_loss;
-        let is_even = is_soft || scale.len() == 1;
-        let weight = if is_soft { 1.0 } else { scale[0].weight };
         places.plan.each_lane(|lane, at| {
             let row = Places::row(&at);
             if !rows.counts(row) {
                 return;
             }
-            let (found, weight) = (&found[lane], if is_even { weight } else { scale[lane].weight });
+            let (found, weight) = (&found[lane], if is_soft { 1.0 } else { one_or_each(scale, lane).weight });
             let loss = found.loss();
             // A class of no weight does not count, whatever its chance.
             let mut loss = if weight == 0.0 && !loss.is_nan() { 0.0 } else { loss * weight };

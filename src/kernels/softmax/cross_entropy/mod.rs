@@ -19,7 +19,7 @@ use super::log::APART;
 use super::rows::{Piped, piped_rows};
 use super::{Partial, Softmax, Sweep, Total, first, rescaled, scaled};
 use crate::element::{Compute, DoubleDouble, WideScalar};
-use crate::kernels::{Next, Op, Rows, row_by_sweeps};
+use crate::kernels::{Next, Op, Rows, one_or_each, row_by_sweeps};
 use crate::math::exp::{ExpConstants, RowShift, Shift};
 use crate::simd::{Lanes, PanelIo, Row, RowIo, Simd, Wide};
 
@@ -55,7 +55,7 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
 
     #[inline(always)]
     pub(in crate::kernels) fn scale(&self, lane: usize) -> Scale {
-        if self.scale.len() == 1 { self.scale[0] } else { self.scale[lane] }
+        one_or_each(self.scale, lane)
     }
 
     /// Writes what is found of rows, one a lane, and gives what their exponentials are to be multiplied by, in two
