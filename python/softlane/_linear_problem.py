@@ -47,7 +47,7 @@ class Problem:
             # float64 bias makes float64 logits; of a narrower one they stay as they are.
             self.dtype = computed_in(widest(self.dtype, result_dtype(self.bias.dtype)))
         self.weight = self._checked_weight(weight)
-        self.ignore_index = _integer("ignore_index", ignore_index)
+        self.ignore_index = integer("ignore_index", ignore_index)
         self.smoothing = _number("label_smoothing", label_smoothing)
         if not 0.0 <= self.smoothing <= 1.0:
             raise ValueError(f"label_smoothing must be between 0 and 1, got {self.smoothing}")
@@ -57,7 +57,7 @@ class Problem:
         if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
             raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
         self.reduction = reduction
-        self.block_bytes = _integer("block_bytes", block_bytes)
+        self.block_bytes = integer("block_bytes", block_bytes)
         if self.block_bytes < 1:
             raise ValueError(f"block_bytes must be at least 1, got {self.block_bytes}")
         self.labels, self.counted = self._checked_labels(labels)
@@ -244,7 +244,8 @@ def _exact_sum(values: _Array) -> float:
         return math.inf
 
 
-def _integer(name: str, given: object) -> int:
+def integer(name: str, given: object) -> int:
+    """Return an argument that must be an integer, or raise."""
     if isinstance(given, bool | np.bool_) or not isinstance(given, SupportsIndex):
         raise TypeError(f"{name} must be an integer, got {type(given).__name__}")
     return given.__index__()

@@ -16,6 +16,7 @@ from softlane._cli.extras import has
 from softlane._cli.peers import OPERATIONS, PEERS, Array, Call, Calls, ours
 from softlane._cli.progress import working
 from softlane._cli.tables import show
+from softlane._timing import seconds_in_block
 
 SHAPES = ((1024, 1000), (20000, 10), (64, 32000))
 BLOCK_SECONDS = 0.005
@@ -34,7 +35,7 @@ class Contender:
 
     def take_turn(self) -> None:
         """Time one block."""
-        self.seconds.append(_block(self.call, self.count))
+        self.seconds.append(seconds_in_block(self.call, self.count))
 
 
 def run(seconds: float) -> int:
@@ -116,16 +117,7 @@ def _measure(
 def _ready(call: Call) -> Contender:
     """Return a contender whose blocks are of a certain length."""
     call()
-    return Contender(call, max(1, round(BLOCK_SECONDS / _block(call, 1))), [])
-
-
-def _block(call: Call, count: int) -> float:
-    """Return the seconds a call takes in a block of them; the first one only warms the caches."""
-    call()
-    start = time.perf_counter()
-    for _ in range(count):
-        call()
-    return (time.perf_counter() - start) / count
+    return Contender(call, max(1, round(BLOCK_SECONDS / seconds_in_block(call, 1))), [])
 
 
 @contextmanager

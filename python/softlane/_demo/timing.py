@@ -1,7 +1,6 @@
 """SciPy and softlane side by side, one thread each, and an input that SciPy gets wrong."""
 
 import statistics
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import scipy.special
 from numpy.typing import DTypeLike, NDArray
 
 import softlane
+from softlane._timing import seconds_in_block
 
 ROUNDS = 15
 SECONDS_PER_BLOCK = 0.01
@@ -56,21 +56,12 @@ def measure(cell: Cell) -> Timing:
         lambda: scipy.special.softmax(x, axis=cell.axis),
         lambda: softlane.softmax(x, axis=cell.axis, num_threads=1),
     ]
-    calls = [max(1, round(SECONDS_PER_BLOCK / _block(call, 3))) for call in contestants]
+    calls = [max(1, round(SECONDS_PER_BLOCK / seconds_in_block(call, 3))) for call in contestants]
     blocks: list[list[float]] = [[], []]
     for _ in range(ROUNDS):
         for call, count, seconds in zip(contestants, calls, blocks, strict=True):
-            seconds.append(_block(call, count))
+            seconds.append(seconds_in_block(call, count))
     return Timing(cell, *(statistics.median(seconds) for seconds in blocks))
-
-
-def _block(call: Callable[[], object], count: int) -> float:
-    """Return the seconds a call takes in a block of them; the first one only warms the caches."""
-    call()
-    start = time.perf_counter()
-    for _ in range(count):
-        call()
-    return (time.perf_counter() - start) / count
 
 
 @dataclass(frozen=True)

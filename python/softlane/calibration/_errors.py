@@ -5,6 +5,7 @@ from typing import Literal, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
+from softlane._linear_problem import integer
 from softlane.calibration._bins import (
     ReliabilityCurve,
     binned,
@@ -231,9 +232,7 @@ def curve_of(
 
 
 def _checked_bins(n_bins: SupportsIndex, strategy: str) -> int:
-    if isinstance(n_bins, bool | np.bool_) or not isinstance(n_bins, SupportsIndex):
-        raise TypeError(f"n_bins must be an integer, got {type(n_bins).__name__}")
-    count = n_bins.__index__()
+    count = integer("n_bins", n_bins)
     if count < 1:
         raise ValueError(f"n_bins must be at least 1, got {count}")
     if strategy not in ("uniform", "quantile"):
