@@ -38,6 +38,8 @@ pub trait Rows<E: Compute, const K: usize> {
     fn get(&self, i: usize) -> RowIo<'_, E, K>;
     /// Its number among all lanes of the array. Implementations are `#[inline(always)]`.
     fn lane(&self, i: usize) -> usize;
+    /// The whole of an operation on one of them by sweeps, as a function of its own.
+    fn by_sweeps<O: Op<E, K>>(&self, op: &O, i: usize);
 }
 
 /// An operation on rows with `K` inputs and one output.
@@ -80,9 +82,9 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
 
     /// The whole operation on several rows.
     #[inline(always)]
-    fn rows<S: Wide<E>, R: Rows<E, K>>(&self, s: S, rows: &R) {
+    fn rows<S: Wide<E>, R: Rows<E, K>>(&self, _: S, rows: &R) {
         for i in 0..rows.count() {
-            row_by_sweeps(self, s, rows.get(i), rows.lane(i));
+            rows.by_sweeps(self, i);
         }
     }
 

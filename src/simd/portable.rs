@@ -55,30 +55,142 @@ macro_rules! chosen {
     }};
 }
 
-/// `a * b + c` in each lane.
-trait Fma<const N: usize>: Sized {
-    fn fused(a: [Self; N], b: [Self; N], c: [Self; N]) -> [Self; N];
-    /// The same where it takes many instructions: too many to repeat wherever it is needed.
-    fn emulated(a: &[Self; N], b: &[Self; N], c: &[Self; N]) -> [Self; N];
+/// Functions that become part of their caller where FMA is, and are called where it is not: there a vector takes
+/// many instructions, too many to repeat wherever one is needed.
+macro_rules! steps {
+    ($($step:item)*) => {$(
+        #[cfg_attr(
+            any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
+            inline(always)
+        )]
+        #[cfg_attr(
+            not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
+            inline(never)
+        )]
+        $step
+    )*};
 }
 
 macro_rules! portable {
-    ($t:ty, $bits:ty, $n:literal, $fma:ident, $mantissa:literal) => {
-        impl Fma<$n> for $t {
-            #[inline(always)]
-            fn fused(mut a: [$t; $n], b: [$t; $n], c: [$t; $n]) -> [$t; $n] {
-                for i in 0..$n {
-                    a[i] = a[i].mul_add(b[i], c[i]);
+    ($steps:ident, $t:ty, $bits:ty, $n:literal, $fma:ident, $mantissa:literal) => {
+        /// The operations on this type, by reference: so nothing is copied for a call.
+        mod $steps {
+            type V = [$t; $n];
+            type M = [bool; $n];
+
+            steps! {
+                pub(super) unsafe fn load_first(p: *const $t, count: usize, fill: $t) -> V {
+                    let mut v = [fill; $n];
+                    for i in 0..count.min($n) {
+                        // SAFETY: promised by the caller.
+                        v[i] = unsafe { *p.add(i) };
+                    }
+                    v
                 }
-                a
-            }
-            #[inline(never)]
-            fn emulated(a: &[$t; $n], b: &[$t; $n], c: &[$t; $n]) -> [$t; $n] {
-                let mut sum = *c;
-                for i in 0..$n {
-                    sum[i] = $fma(a[i], b[i], c[i]);
+                pub(super) unsafe fn store_first(p: *mut $t, count: usize, v: &V) {
+                    for i in 0..count.min($n) {
+                        // SAFETY: promised by the caller.
+                        unsafe { *p.add(i) = v[i] };
+                    }
                 }
-                sum
+                pub(super) fn add(a: &V, b: &V) -> V {
+                    let mut v = *a;
+                    for i in 0..$n {
+                        v[i] += b[i];
+                    }
+                    v
+                }
+                pub(super) fn sub(a: &V, b: &V) -> V {
+                    let mut v = *a;
+                    for i in 0..$n {
+                        v[i] -= b[i];
+                    }
+                    v
+                }
+                pub(super) fn mul(a: &V, b: &V) -> V {
+                    let mut v = *a;
+                    for i in 0..$n {
+                        v[i] *= b[i];
+                    }
+                    v
+                }
+                pub(super) fn div(a: &V, b: &V) -> V {
+                    let mut v = *a;
+                    for i in 0..$n {
+                        v[i] /= b[i];
+                    }
+                    v
+                }
+                pub(super) fn mul_add(a: &V, b: &V, c: &V) -> V {
+                    let mut v = *c;
+                    for i in 0..$n {
+                        v[i] = match super::HARDWARE_FMA {
+                            true => a[i].mul_add(b[i], c[i]),
+                            false => super::$fma(a[i], b[i], c[i]),
+                        };
+                    }
+                    v
+                }
+                pub(super) fn neg_mul_add(a: &V, b: &V, c: &V) -> V {
+                    let mut v = *a;
+                    for i in 0..$n {
+                        v[i] = -a[i];
+                    }
+                    mul_add(&v, b, c)
+                }
+                pub(super) fn max(a: &V, b: &V) -> V {
+                    let mut v = *a;
+                    for i in 0..$n {
+                        v[i] = if a[i] > b[i] { a[i] } else { b[i] };
+                    }
+                    v
+                }
+                pub(super) fn greater(a: &V, b: &V) -> M {
+                    let mut m = [false; $n];
+                    for i in 0..$n {
+                        m[i] = a[i] > b[i];
+                    }
+                    m
+                }
+                pub(super) fn equals(a: &V, b: &V) -> M {
+                    let mut m = [false; $n];
+                    for i in 0..$n {
+                        m[i] = a[i] == b[i];
+                    }
+                    m
+                }
+                pub(super) fn select(m: &M, a: &V, b: &V) -> V {
+                    let mut v = *a;
+                    for i in 0..$n {
+                        v[i] = if m[i] { a[i] } else { b[i] };
+                    }
+                    v
+                }
+                pub(super) fn bits(m: &M) -> u32 {
+                    let mut bits = 0;
+                    for i in 0..$n {
+                        bits |= (m[i] as u32) << i;
+                    }
+                    bits
+                }
+                pub(super) fn lookup(t: &V, table: &V) -> V {
+                    let entries =
+                        [table[0].to_bits(), table[1].to_bits(), table[2].to_bits(), table[3].to_bits()];
+                    let mut v = *t;
+                    for i in 0..$n {
+                        v[i] = <$t>::from_bits(chosen!(t[i].to_bits(), entries));
+                    }
+                    v
+                }
+                pub(super) fn lookup_scaled(t: &V, table: &[$bits; 4]) -> V {
+                    let mut v = *t;
+                    for i in 0..$n {
+                        let bits = t[i].to_bits();
+                        let scaled = (bits << ($mantissa - 2)).wrapping_add(chosen!(bits, table));
+                        v[i] = <$t>::from_bits(scaled);
+                    }
+                    v
+                }
             }
         }
 
@@ -96,193 +208,72 @@ macro_rules! portable {
                 // SAFETY: promised by the caller; an array is read unaligned.
                 unsafe { p.cast::<Self::V>().read_unaligned() }
             }
-            #[cfg_attr(
-                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
-                inline(always)
-            )]
-            #[cfg_attr(
-                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
-                inline(never)
-            )]
+            #[inline(always)]
             unsafe fn load_first(self, p: *const $t, count: usize, fill: $t) -> Self::V {
-                let mut v = [fill; $n];
-                for i in 0..count.min($n) {
-                    // SAFETY: promised by the caller.
-                    v[i] = unsafe { *p.add(i) };
-                }
-                v
+                // SAFETY: promised by the caller.
+                unsafe { $steps::load_first(p, count, fill) }
             }
             #[inline(always)]
             unsafe fn store(self, p: *mut $t, v: Self::V) {
                 // SAFETY: promised by the caller; an array is written unaligned.
                 unsafe { p.cast::<Self::V>().write_unaligned(v) }
             }
-            #[cfg_attr(
-                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
-                inline(always)
-            )]
-            #[cfg_attr(
-                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
-                inline(never)
-            )]
+            #[inline(always)]
             unsafe fn store_first(self, p: *mut $t, count: usize, v: Self::V) {
-                for i in 0..count.min($n) {
-                    // SAFETY: promised by the caller.
-                    unsafe { *p.add(i) = v[i] };
-                }
+                // SAFETY: promised by the caller.
+                unsafe { $steps::store_first(p, count, &v) }
             }
             #[inline(always)]
-            fn add(self, mut a: Self::V, b: Self::V) -> Self::V {
-                for i in 0..$n {
-                    a[i] += b[i];
-                }
-                a
+            fn add(self, a: Self::V, b: Self::V) -> Self::V {
+                $steps::add(&a, &b)
             }
             #[inline(always)]
-            fn sub(self, mut a: Self::V, b: Self::V) -> Self::V {
-                for i in 0..$n {
-                    a[i] -= b[i];
-                }
-                a
+            fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+                $steps::sub(&a, &b)
             }
             #[inline(always)]
-            fn mul(self, mut a: Self::V, b: Self::V) -> Self::V {
-                for i in 0..$n {
-                    a[i] *= b[i];
-                }
-                a
+            fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+                $steps::mul(&a, &b)
             }
-            #[cfg_attr(
-                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
-                inline(always)
-            )]
-            #[cfg_attr(
-                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
-                inline(never)
-            )]
-            fn div(self, mut a: Self::V, b: Self::V) -> Self::V {
-                for i in 0..$n {
-                    a[i] /= b[i];
-                }
-                a
+            #[inline(always)]
+            fn div(self, a: Self::V, b: Self::V) -> Self::V {
+                $steps::div(&a, &b)
             }
             #[inline(always)]
             fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-                if HARDWARE_FMA {
-                    return <$t>::fused(a, b, c);
-                }
-                <$t>::emulated(&a, &b, &c)
+                $steps::mul_add(&a, &b, &c)
             }
             #[inline(always)]
-            fn neg_mul_add(self, mut a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-                for i in 0..$n {
-                    a[i] = -a[i];
-                }
-                Simd::<$t>::mul_add(self, a, b, c)
+            fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+                $steps::neg_mul_add(&a, &b, &c)
             }
-            #[cfg_attr(
-                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
-                inline(always)
-            )]
-            #[cfg_attr(
-                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
-                inline(never)
-            )]
-            fn max(self, mut a: Self::V, b: Self::V) -> Self::V {
-                for i in 0..$n {
-                    a[i] = if a[i] > b[i] { a[i] } else { b[i] };
-                }
-                a
+            #[inline(always)]
+            fn max(self, a: Self::V, b: Self::V) -> Self::V {
+                $steps::max(&a, &b)
             }
-            #[cfg_attr(
-                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
-                inline(always)
-            )]
-            #[cfg_attr(
-                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
-                inline(never)
-            )]
+            #[inline(always)]
             fn greater(self, a: Self::V, b: Self::V) -> Self::M {
-                let mut m = [false; $n];
-                for i in 0..$n {
-                    m[i] = a[i] > b[i];
-                }
-                m
+                $steps::greater(&a, &b)
             }
-            #[cfg_attr(
-                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
-                inline(always)
-            )]
-            #[cfg_attr(
-                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
-                inline(never)
-            )]
-            fn select(self, m: Self::M, mut a: Self::V, b: Self::V) -> Self::V {
-                for i in 0..$n {
-                    a[i] = if m[i] { a[i] } else { b[i] };
-                }
-                a
+            #[inline(always)]
+            fn select(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V {
+                $steps::select(&m, &a, &b)
             }
-            #[cfg_attr(
-                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
-                inline(always)
-            )]
-            #[cfg_attr(
-                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
-                inline(never)
-            )]
+            #[inline(always)]
             fn bits(self, m: Self::M) -> u32 {
-                let mut bits = 0;
-                for i in 0..$n {
-                    bits |= (m[i] as u32) << i;
-                }
-                bits
+                $steps::bits(&m)
             }
-            #[cfg_attr(
-                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
-                inline(always)
-            )]
-            #[cfg_attr(
-                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
-                inline(never)
-            )]
+            #[inline(always)]
             fn equals(self, a: Self::V, b: Self::V) -> Self::M {
-                let mut m = [false; $n];
-                for i in 0..$n {
-                    m[i] = a[i] == b[i];
-                }
-                m
+                $steps::equals(&a, &b)
             }
-            #[cfg_attr(
-                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
-                inline(always)
-            )]
-            #[cfg_attr(
-                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
-                inline(never)
-            )]
-            fn lookup(self, mut t: Self::V, table: Self::V) -> Self::V {
-                let entries =
-                    [table[0].to_bits(), table[1].to_bits(), table[2].to_bits(), table[3].to_bits()];
-                for i in 0..$n {
-                    t[i] = <$t>::from_bits(chosen!(t[i].to_bits(), entries));
-                }
-                t
+            #[inline(always)]
+            fn lookup(self, t: Self::V, table: Self::V) -> Self::V {
+                $steps::lookup(&t, &table)
             }
-            #[cfg_attr(
-                any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64"),
-                inline(always)
-            )]
-            #[cfg_attr(
-                not(any(target_feature = "fma", target_arch = "aarch64", target_arch = "riscv64")),
-                inline(never)
-            )]
-            fn lookup_scaled(self, mut t: Self::V, table: [$bits; 4]) -> Self::V {
-                for i in 0..$n {
-                    let bits = t[i].to_bits();
-                    t[i] = <$t>::from_bits((bits << ($mantissa - 2)).wrapping_add(chosen!(bits, table)));
-                }
-                t
+            #[inline(always)]
+            fn lookup_scaled(self, t: Self::V, table: [$bits; 4]) -> Self::V {
+                $steps::lookup_scaled(&t, &table)
             }
             #[inline(always)]
             fn to_array(self, v: Self::V) -> [$t; $n] {
@@ -291,8 +282,8 @@ macro_rules! portable {
         }
     };
 }
-portable!(f32, u32, 16, fma_f32, 23);
-portable!(f64, u64, 8, fma_f64, 52);
+portable!(f32_steps, f32, u32, 16, fma_f32, 23);
+portable!(f64_steps, f64, u64, 8, fma_f64, 52);
 
 impl Token for Portable {
     #[inline(always)]

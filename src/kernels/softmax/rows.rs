@@ -3,7 +3,7 @@
 
 use super::{Softmax, rescaled};
 use crate::element::WideScalar;
-use crate::kernels::{Op, Rows, fold_max, max_from, max_pass, row_by_sweeps};
+use crate::kernels::{Op, Rows, fold_max, max_from, max_pass};
 use crate::math::exp::{ExpConstants, RowShift, Shift};
 use crate::math::sum::LaneSum;
 use crate::simd::{Row, RowIo, Simd, Wide};
@@ -133,9 +133,9 @@ pub(super) fn piped_rows<E: ExpConstants, P: Piped<E>, S: Wide<E>, R: Rows<E, 1>
         return;
     }
     let mut row = rows.get(0);
-    if row.len() > Softmax::<E>::STORED {
+    if S::BY_CALLS || row.len() > Softmax::<E>::STORED {
         for i in 0..count {
-            row_by_sweeps(p, s, rows.get(i), rows.lane(i));
+            rows.by_sweeps(p, i);
         }
         return;
     }
@@ -174,7 +174,7 @@ pub(super) fn piped_rows<E: ExpConstants, P: Piped<E>, S: Wide<E>, R: Rows<E, 1>
                 }
             },
             None => {
-                row_by_sweeps(p, s, row, rows.lane(i - 1));
+                rows.by_sweeps(p, i - 1);
                 None
             }
         };
