@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::math::exp::ExpConstants;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
-use crate::simd::{Kernel, Portable};
+use crate::simd::{Enter, Kernel, Portable};
 
 /// The instruction sets that kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,24 @@ macro_rules! boundary {
         }
 
         #[cfg(target_arch = "x86_64")]
+        impl Enter<f32> for $token {
+            #[inline(always)]
+            fn enter<K: Kernel<f32>>(self, kernel: K) -> K::Output {
+                // SAFETY: a token is made only where its features were detected.
+                unsafe { $f32(kernel) }
+            }
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        impl Enter<f64> for $token {
+            #[inline(always)]
+            fn enter<K: Kernel<f64>>(self, kernel: K) -> K::Output {
+                // SAFETY: as above.
+                unsafe { $f64(kernel) }
+            }
+        }
+
+        #[cfg(target_arch = "x86_64")]
         $(#[target_feature(enable = $feature)])*
         fn $f32<K: Kernel<f32>>(kernel: K) -> K::Output {
             // SAFETY: this function enables the features, and is entered only where they were detected.
@@ -138,6 +156,16 @@ where
     Portable: crate::simd::Wide<E>,
 {
     kernel.run(Portable)
+}
+
+impl<E: Compute> Enter<E> for Portable
+where
+    Portable: crate::simd::Wide<E>,
+{
+    #[inline(always)]
+    fn enter<K: Kernel<E>>(self, kernel: K) -> K::Output {
+        dispatch_portable(kernel)
+    }
 }
 
 /// The types that kernels can be dispatched for.

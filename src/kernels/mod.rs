@@ -17,7 +17,7 @@ pub mod sum;
 pub mod weighted;
 
 use crate::element::Compute;
-use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
+use crate::simd::{Kernel, PanelIo, Row, RowIo, Simd, Wide};
 
 /// What follows when a sweep over a row is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +38,6 @@ pub trait Rows<E: Compute, const K: usize> {
     fn get(&self, i: usize) -> RowIo<'_, E, K>;
     /// Its number among all lanes of the array. Implementations are `#[inline(always)]`.
     fn lane(&self, i: usize) -> usize;
-    /// The whole of an operation on one of them by sweeps, as a function of its own.
-    fn by_sweeps<O: Op<E, K>>(&self, op: &O, i: usize);
 }
 
 /// An operation on rows with `K` inputs and one output.
@@ -82,15 +80,40 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
 
     /// The whole operation on several rows.
     #[inline(always)]
-    fn rows<S: Wide<E>, R: Rows<E, K>>(&self, _: S, rows: &R) {
+    fn rows<S: Wide<E>, R: Rows<E, K>>(&self, s: S, rows: &R) {
         for i in 0..rows.count() {
-            rows.by_sweeps(self, i);
+            row_by_sweeps(self, s, rows.get(i), rows.lane(i));
         }
     }
 
     /// The whole operation down the columns of a panel of `P` strips. Writes nothing and returns false where a
     /// column needs more care than the fast path takes: the caller then runs each column as a row.
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, K>) -> bool;
+}
+
+/// [`row_by_sweeps`] as a function of its own: for rows that are long, or rare.
+#[inline(always)]
+pub(crate) fn row_apart<E: Compute, const K: usize, O: Op<E, K>, S: Wide<E>>(
+    op: &O,
+    s: S,
+    row: RowIo<'_, E, K>,
+    lane: usize,
+) {
+    s.enter(BySweeps { op, row, lane });
+}
+
+struct BySweeps<'a, E, const K: usize, O> {
+    op: &'a O,
+    row: RowIo<'a, E, K>,
+    lane: usize,
+}
+
+impl<E: Compute, const K: usize, O: Op<E, K>> Kernel<E> for BySweeps<'_, E, K, O> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Wide<E>>(self, s: S) {
+        row_by_sweeps(self.op, s, self.row, self.lane);
+    }
 }
 
 /// A row, by its number, by sweeps: the general way, for any length.

@@ -219,9 +219,16 @@ const UNIT: u64 = 0x3ff0_0000_0000_0000;
 /// As above.
 const WHOLE: u64 = 0x4330_0000_0000_0000;
 
+/// The boundary of a token's instruction set, to be passed once more. Implemented in `dispatch`.
+pub trait Enter<E: Compute>: Copy {
+    /// Runs a kernel as a function of its own, not as a part of the caller: what is needed in several places is then
+    /// compiled once, for the price of a call.
+    fn enter<K: Kernel<E>>(self, kernel: K) -> K::Output;
+}
+
 /// Both widths on one token, and the way between them.
 #[allow(missing_docs)]
-pub trait Token: Simd<f32> + Simd<f64> {
+pub trait Token: Simd<f32> + Simd<f64> + Enter<f32> + Enter<f64> {
     /// Lanes 0–7 and lanes 8–15, widened.
     fn to_f64(self, v: <Self as Simd<f32>>::V) -> [<Self as Simd<f64>>::V; 2];
     /// The inverse, rounding to nearest even.
@@ -234,7 +241,7 @@ pub trait Token: Simd<f32> + Simd<f64> {
 ///
 /// Implemented in `math::sum` for every token. Every operation has the bits of the same operation on [`Compute::Wide`].
 #[allow(missing_docs)]
-pub trait Wide<E: Compute>: Simd<E> {
+pub trait Wide<E: Compute>: Simd<E> + Enter<E> {
     /// `E::LANES` wide sums.
     type W: Copy;
     fn wide_zero(self) -> Self::W;

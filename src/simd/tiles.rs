@@ -7,7 +7,7 @@ use super::{PanelIo, RowIo, Simd};
 use crate::element::Compute;
 
 /// The longest rows that a [`Tile`] takes.
-pub const TILE_ROWS: usize = 64;
+pub const TILE_ROWS: usize = 128;
 
 /// Strips of a full tile.
 pub const TILE_WIDTH: usize = 2;

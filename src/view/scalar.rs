@@ -184,29 +184,38 @@ impl View<'_> {
         let every = vec![true; self.shape.len()];
         let plan = Plan::new(&self.shape, &every, [&self.strides], &self.strides);
         let step = plan.step().src[0];
-        let mut found = Vec::with_capacity(plan.len);
-        let mut bad = None;
+        let mut found = vec![0; plan.len];
         if self.is_empty() {
             return Ok(found);
         }
         // The class that is to be ignored, if it is one.
         let ignored =
             if (0..classes as i128).contains(&ignore_index) { ignore_index as u64 } else { u64::MAX };
+        let mut bad = None;
         plan.segments(Offsets::ORIGIN, 0, plan.len, |at, first, size| {
-            if bad.is_some() {
-                return;
-            }
             let labels = self.memory.at(at.src[0], step, size).cast_const();
-            with_type!(self.memory.dtype, T => for i in 0..size {
+            let found = &mut found[first..first + size];
+            with_type!(self.memory.dtype, T => {
                 // SAFETY: `at` checked that the run lies inside the array.
-                let label = unsafe { self.memory.load::<T>(labels.wrapping_offset(step * i as isize)) };
-                if label.index() < classes as u64 && label.index() != ignored {
-                    found.push(label.index() as usize);
-                } else if label.to_i128() == ignore_index {
-                    found.push(IGNORED);
-                } else {
-                    bad = Some((label.to_i128(), first + i));
+                let label = |i: usize| unsafe { self.memory.load::<T>(labels.wrapping_offset(step * i as isize)) };
+                // Without a question for each: as a rule all of them are classes that count.
+                let mut are_plain = true;
+                for (i, found) in found.iter_mut().enumerate() {
+                    let index = label(i).index();
+                    are_plain &= (index < classes as u64) & (index != ignored);
+                    *found = index as usize;
+                }
+                if are_plain || bad.is_some() {
                     return;
+                }
+                for (i, found) in found.iter_mut().enumerate() {
+                    let label = label(i);
+                    if label.to_i128() == ignore_index {
+                        *found = IGNORED;
+                    } else if label.index() >= classes as u64 {
+                        bad = Some((label.to_i128(), first + i));
+                        return;
+                    }
                 }
             });
         });

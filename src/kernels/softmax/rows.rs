@@ -3,7 +3,7 @@
 
 use super::{Softmax, rescaled};
 use crate::element::WideScalar;
-use crate::kernels::{Op, Rows, fold_max, max_from, max_pass};
+use crate::kernels::{Op, Rows, fold_max, max_from, max_pass, row_apart};
 use crate::math::exp::{ExpConstants, RowShift, Shift};
 use crate::math::sum::LaneSum;
 use crate::simd::{Row, RowIo, Simd, Wide};
@@ -135,7 +135,7 @@ pub(super) fn piped_rows<E: ExpConstants, P: Piped<E>, S: Wide<E>, R: Rows<E, 1>
     let mut row = rows.get(0);
     if S::BY_CALLS || row.len() > Softmax::<E>::STORED {
         for i in 0..count {
-            rows.by_sweeps(p, i);
+            row_apart(p, s, rows.get(i), rows.lane(i));
         }
         return;
     }
@@ -174,7 +174,7 @@ pub(super) fn piped_rows<E: ExpConstants, P: Piped<E>, S: Wide<E>, R: Rows<E, 1>
                 }
             },
             None => {
-                rows.by_sweeps(p, i - 1);
+                row_apart(p, s, row, rows.lane(i - 1));
                 None
             }
         };

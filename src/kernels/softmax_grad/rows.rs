@@ -3,7 +3,7 @@
 
 use super::{SoftmaxGrad, enlarged, first_of};
 use crate::element::{Compute, WideScalar};
-use crate::kernels::{Rows, fold_max, max_from, max_pass};
+use crate::kernels::{Rows, fold_max, max_from, max_pass, row_apart};
 use crate::math::exp::power_of_two;
 use crate::simd::{Row, RowIo, Wide};
 
@@ -27,7 +27,7 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
     let mut row = rows.get(0);
     if !S::FOUR_AT_ONCE || op.scale.is_some() || row.len() > STORED_CHUNKS * E::CHUNK {
         for i in 0..count {
-            rows.by_sweeps(op, i);
+            row_apart(op, s, rows.get(i), rows.lane(i));
         }
         return;
     }
@@ -41,7 +41,7 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
         (dot, largest) = fused_pass(s, (row, offset), before, after.input(0), are_far);
         before = None;
         if SoftmaxGrad::<E>::has_overflowed(dot, E::PRODUCT_POWER) {
-            rows.by_sweeps(op, i - 1);
+            row_apart(op, s, row, rows.lane(i - 1));
         } else if dot.to_f64().is_nan() {
             row.fill(E::NAN);
         } else {

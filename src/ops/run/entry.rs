@@ -1,11 +1,10 @@
 //! What enters the boundary of an instruction set: a kernel for each way of running an operation, and no more, for each
-//! is compiled for every operation, type and instruction set. What several of them need passes the boundary once more, and
-//! is compiled once: a panel, and a row by sweeps.
+//! is compiled for every operation, type and instruction set.
 #![forbid(unsafe_code)]
 
-use crate::dispatch::{Dispatch, Isa};
+use crate::dispatch::Dispatch;
 use crate::element::Compute;
-use crate::kernels::{Op, Rows, row_by_sweeps};
+use crate::kernels::{Op, Rows};
 use crate::layout::{Dim, Offsets};
 use crate::simd::{Kernel, Lanes, PanelIo, Row, RowIo, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile, Wide};
 use crate::view::{Memory, panel_io};
@@ -18,7 +17,6 @@ pub(super) fn result_len<E: Compute, const K: usize, O: Op<E, K>>(len: usize) ->
 /// Evenly spaced rows: tiny ones transposed in registers, many at a time.
 pub(super) struct RowsKernel<'a, E: Compute, const K: usize, O> {
     pub(super) op: &'a O,
-    pub(super) isa: Isa,
     pub(super) rows: SpacedRows<'a, E, K>,
     /// The number of the first.
     pub(super) lane: usize,
@@ -30,14 +28,14 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K
     type Output = ();
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) {
-        let Self { op, isa, rows, lane, are_far } = self;
+        let Self { op, rows, lane, are_far } = self;
         let is_tiny = rows.len() > 1 && rows.len() <= TILE_ROWS && rows.groups() > 0;
         let result = result_len::<E, K, O>(rows.len());
         let mut tile = Tile::new();
         let mut group = 0;
         loop {
             // What is left for the row kernel: groups that the panel kernel refused, and rows that fill no group.
-            let mut part = Part { isa, rows, lane, are_far, first: 0, count: rows.count() };
+            let mut part = Part { rows, lane, are_far, first: 0, count: rows.count() };
             if is_tiny {
                 let rest = rows.rest();
                 (part.first, part.count) = (rest.start, rest.len());
@@ -46,7 +44,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K
                     if O::WIDE_PANELS && S::FOUR_AT_ONCE && group + TILE_WIDTH <= rows.groups() {
                         let lanes = Lanes { first, step: 1, count: TILE_WIDTH * E::LANES };
                         let panel = rows.read::<S, TILE_WIDTH>(s, group, &mut tile).of(lanes);
-                        if E::dispatch(isa, PanelKernel::<E, K, O, TILE_WIDTH> { op, panel }) {
+                        if op.panel::<S, TILE_WIDTH>(s, panel) {
                             rows.write::<S, TILE_WIDTH>(s, group, &tile, result);
                             group += TILE_WIDTH;
                             continue;
@@ -54,7 +52,12 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K
                     }
                     let lanes = Lanes { first, step: 1, count: E::LANES };
                     let panel = rows.read::<S, 1>(s, group, &mut tile).of(lanes);
-                    if !E::dispatch(isa, PanelKernel::<E, K, O, 1> { op, panel }) {
+                    // Part of this loop where all or nearly all rows come here: a call takes a tenth of the time.
+                    let is_done = match O::WIDE_PANELS && S::FOUR_AT_ONCE || S::BY_CALLS {
+                        true => s.enter(Panel::<E, K, O, 1> { op, panel }),
+                        false => op.panel::<S, 1>(s, panel),
+                    };
+                    if !is_done {
                         (part.first, part.count) = (group * E::LANES, E::LANES);
                         break;
                     }
@@ -76,7 +79,6 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K
 
 /// Some of the rows.
 struct Part<'a, E, const K: usize> {
-    isa: Isa,
     rows: SpacedRows<'a, E, K>,
     lane: usize,
     are_far: bool,
@@ -84,7 +86,7 @@ struct Part<'a, E, const K: usize> {
     count: usize,
 }
 
-impl<E: Dispatch, const K: usize> Rows<E, K> for Part<'_, E, K> {
+impl<E: Compute, const K: usize> Rows<E, K> for Part<'_, E, K> {
     #[inline(always)]
     fn count(&self) -> usize {
         self.count
@@ -101,31 +103,25 @@ impl<E: Dispatch, const K: usize> Rows<E, K> for Part<'_, E, K> {
     fn lane(&self, i: usize) -> usize {
         self.lane + self.first + i
     }
-    #[inline(always)]
-    fn by_sweeps<O: Op<E, K>>(&self, op: &O, i: usize) {
-        E::dispatch(self.isa, SweepsKernel { op, row: self.get(i), lane: self.lane(i) });
-    }
 }
 
-/// The whole of a panel of `P` strips.
-struct PanelKernel<'a, E, const K: usize, O, const P: usize> {
+/// The whole of a panel of `P` strips, as a function of its own.
+struct Panel<'a, E, const K: usize, O, const P: usize> {
     op: &'a O,
     panel: PanelIo<'a, E, K>,
 }
 
-impl<E: Dispatch, const K: usize, O: Op<E, K>, const P: usize> Kernel<E> for PanelKernel<'_, E, K, O, P> {
+impl<E: Compute, const K: usize, O: Op<E, K>, const P: usize> Kernel<E> for Panel<'_, E, K, O, P> {
     type Output = bool;
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) -> bool {
-        // Never asked for where wide panels are not made.
-        (P == 1 || (O::WIDE_PANELS && S::FOUR_AT_ONCE)) && self.op.panel::<S, P>(s, self.panel)
+        self.op.panel::<S, P>(s, self.panel)
     }
 }
 
 /// Strips of columns.
 pub(super) struct ColumnStrips<'a, E, const K: usize, O> {
     pub(super) op: &'a O,
-    pub(super) isa: Isa,
     pub(super) src: [Memory<'a>; K],
     pub(super) dst: Memory<'a>,
     pub(super) at: Offsets<K>,
@@ -140,8 +136,8 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, E,
     /// The strip at which the fast path gave up.
     type Output = Option<usize>;
     #[inline(always)]
-    fn run<S: Wide<E>>(self, _: S) -> Option<usize> {
-        let Self { op, isa, src, dst, .. } = self;
+    fn run<S: Wide<E>>(self, s: S) -> Option<usize> {
+        let Self { op, src, dst, .. } = self;
         let mut strip = 0;
         while strip < self.count {
             let at = self.at.advance(&self.along, strip * E::LANES);
@@ -149,13 +145,13 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, E,
             // A wide panel that is refused is tried strip by strip, to find the one to blame.
             if O::WIDE_PANELS && S::FOUR_AT_ONCE && strip + TILE_WIDTH <= self.count {
                 let panel = panel_io(&src, &dst, at, self.step, TILE_WIDTH).of(lanes);
-                if E::dispatch(isa, PanelKernel::<E, K, O, TILE_WIDTH> { op, panel }) {
+                if s.enter(Panel::<E, K, O, TILE_WIDTH> { op, panel }) {
                     strip += TILE_WIDTH;
                     continue;
                 }
             }
             let panel = panel_io(&src, &dst, at, self.step, 1).of(lanes);
-            if !E::dispatch(isa, PanelKernel::<E, K, O, 1> { op, panel }) {
+            if !s.enter(Panel::<E, K, O, 1> { op, panel }) {
                 return Some(strip);
             }
             strip += 1;
@@ -202,8 +198,6 @@ macro_rules! kernels {
     )*};
 }
 kernels! {
-    SweepsKernel { row: RowIo<'a, E, K>, lane: usize } -> ()
-        = |self, s| row_by_sweeps(self.op, s, self.row, self.lane);
     SweepKernel { total: &'a O::Total, chunk: [Row<'a, E>; K] } -> O::Partial
         = |self, s| self.op.sweep(s, self.total, self.chunk);
     FinishKernel { total: &'a O::Total, chunk: RowIo<'a, E, K> } -> ()

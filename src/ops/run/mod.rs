@@ -239,7 +239,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             let size = (along.size - lane % along.size).min(lanes.end - lane);
             let (dim, len) = (Dim { size, ..*along }, self.plan.len);
             let rows = spaced_rows(&self.src, &self.dst, self.plan.lane(lane), dim, len, self.result_len());
-            E::dispatch(self.isa, RowsKernel { op: self.op, isa: self.isa, rows, lane, are_far });
+            E::dispatch(self.isa, RowsKernel { op: self.op, rows, lane, are_far });
             lane += size;
         }
     }
@@ -338,9 +338,9 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         lanes: Lanes,
     ) -> Option<usize> {
         let count = lanes.count.div_ceil(E::LANES);
-        let (op, isa) = (self.op, self.isa);
-        let kernel = ColumnStrips { op, isa, src, dst, at, along, step, count, lanes, element: PhantomData };
-        E::dispatch(isa, kernel)
+        let kernel =
+            ColumnStrips { op: self.op, src, dst, at, along, step, count, lanes, element: PhantomData };
+        E::dispatch(self.isa, kernel)
     }
 
     /// One lane by sweeps over its chunks, which threads share.

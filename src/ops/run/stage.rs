@@ -75,10 +75,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 None => (memory, len),
             };
             let rows = spaced_rows(&[memory; K], &dst, at, dim, len, result);
-            E::dispatch(
-                self.isa,
-                RowsKernel { op: self.op, isa: self.isa, rows, lane: first, are_far: false },
-            );
+            E::dispatch(self.isa, RowsKernel { op: self.op, rows, lane: first, are_far: false });
             if direct.is_none() {
                 self.restore(count * len, len, &mut buffer, &keep);
                 self.write_rows(first, count, &buffer);
@@ -332,7 +329,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             let one = Dim { size: 1, src: [0; K], dst: 0 };
             let rows = spaced_rows(&[memory; K], &memory, at, one, len, len);
             let lane = lanes.first + j * lanes.step;
-            E::dispatch(self.isa, RowsKernel { op: self.op, isa: self.isa, rows, lane, are_far: false });
+            E::dispatch(self.isa, RowsKernel { op: self.op, rows, lane, are_far: false });
             for i in 0..self.result_len() {
                 buffer[i * width + j] = row[i];
             }

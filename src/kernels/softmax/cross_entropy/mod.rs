@@ -19,7 +19,7 @@ use super::log::APART;
 use super::rows::{Piped, piped_rows};
 use super::{Partial, Softmax, Sweep, Total, first, rescaled, scaled};
 use crate::element::{Compute, DoubleDouble, WideScalar};
-use crate::kernels::{Next, Op, Rows, one_or_each};
+use crate::kernels::{Next, Op, Rows, one_or_each, row_by_sweeps};
 use crate::math::exp::{ExpConstants, RowShift, Shift};
 use crate::simd::{Lanes, PanelIo, Row, RowIo, Simd, Wide};
 
@@ -414,7 +414,7 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
             return piped_rows(self, s, rows);
         }
         for i in 0..rows.count() {
-            rows.by_sweeps(self, i);
+            row_by_sweeps(self, s, rows.get(i), rows.lane(i));
         }
     }
 
