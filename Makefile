@@ -31,8 +31,9 @@ $(VENV)/.built: $(SOURCES) $(VENV)/.created
 	$(BIN)/maturin develop --release
 	@touch $@
 
+# For tests its assembly, too: what is checked is what runs.
 $(VENV)/.built-%: $(SOURCES) $(VENV)/.created
-	$(BIN)/maturin develop --release --extras $*
+	$(BIN)/maturin develop --release --extras $* $(if $(findstring test,$*),-- --emit asm)
 	@touch $@ $(VENV)/.built
 
 build: $(VENV)/.built ## Build the release extension into .venv
