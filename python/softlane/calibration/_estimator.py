@@ -217,6 +217,12 @@ class TemperatureScaling(Classifier):
             logits = np.asarray(classifier.decision_function(X))
             if logits.ndim == 1 and classes == 2:
                 logits = np.stack((np.zeros_like(logits), logits), axis=1)
+            elif getattr(classifier, "decision_function_shape", None) == "ovo":
+                # Of three classes there are three pairs: their number would not tell.
+                raise ValueError(
+                    f"estimator gives scores of shape {logits.shape}, one a pair of classes, "
+                    "expected one a class: decision_function_shape='ovr'"
+                )
         else:
             with np.errstate(divide="ignore"):
                 if hasattr(classifier, "predict_log_proba"):
