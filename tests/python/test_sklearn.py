@@ -146,9 +146,9 @@ def test_weights_that_are_zero_together() -> None:
 def test_weights_whose_sum_is_out_of_range() -> None:
     with pytest.raises(ValueError, match="sum of the weights of samples is too large"):
         SoftmaxClassifier().fit(IRIS, SPECIES, sample_weight=np.full(150, 1e307))
+    model = SoftmaxClassifier(class_weight={0: 1e200})
     with pytest.raises(ValueError, match="sum of the weights of samples is too large"):
-        weight = {0: 1e200, 1: 1.0, 2: 1.0}
-        SoftmaxClassifier(class_weight=weight).fit(IRIS, SPECIES, np.full(150, 1e200))
+        model.fit(IRIS, SPECIES, np.full(150, 1e200))
 
 
 def test_one_class() -> None:
