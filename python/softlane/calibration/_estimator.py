@@ -101,7 +101,8 @@ class TemperatureScaling(Classifier):
         sklearn.exceptions.NotFittedError
             Where the classifier was not fitted.
         ValueError
-            For a class that the classifier does not know, and as `fit_temperature`.
+            For a class that the classifier does not know, scores that are not one a class, and as
+            `fit_temperature`.
 
         Warns
         -----

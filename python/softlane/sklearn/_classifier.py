@@ -171,8 +171,8 @@ class SoftmaxClassifier(_Estimator):
         TypeError
             For parameters of a wrong type, and sparse X.
         ValueError
-            For parameters outside their range, weights that are negative or all zero, fewer than
-            two classes, and a warm start from other classes or features.
+            For parameters outside their range, weights that are negative, all zero or of an
+            infinite sum, fewer than two classes, and a warm start from other classes or features.
 
         Warns
         -----
