@@ -142,6 +142,28 @@ def test_quantile_bins_have_equally_many_rows() -> None:
     assert reliability_curve(*problem(10), n_bins=4, strategy="quantile").count.sum() == 10
 
 
+@pytest.mark.parametrize("weight", [None, 1.0, 0.1, 1e300])
+@pytest.mark.parametrize("classwise", [False, True])
+def test_quantile_bins_of_one_row_each(weight: float | None, classwise: bool) -> None:
+    # k / n is no float, so that n times it may be above k.
+    for n in (35, 49, 98):
+        logits, labels = problem(n, 2)
+        if not classwise and weight is None:
+            curve = reliability_curve(logits, labels, n_bins=n, strategy="quantile")
+            assert curve.count.tolist() == [1] * n
+        p = twin.probabilities(logits)
+        gaps = abs(p - np.eye(2)[labels]) if classwise else abs(p.max(1) - (p.argmax(1) == labels))
+        found = expected_calibration_error(
+            logits,
+            labels,
+            n_bins=n,
+            strategy="quantile",
+            classwise=classwise,
+            weight=None if weight is None else np.full(n, weight),
+        )
+        assert found == pytest.approx(gaps.mean(), rel=1e-12)
+
+
 def test_equal_confidences_are_never_parted() -> None:
     curve = reliability_curve(BY_HAND, LABELS, n_bins=7, strategy="quantile")
     assert sorted(curve.count.tolist()) == [0, 0, 0, 0, 0, 2, 5]
@@ -355,6 +377,13 @@ def test_wrong_bins(
 ) -> None:
     with pytest.raises(error, match=why):
         function(BY_HAND, LABELS, **options)
+
+
+@pytest.mark.parametrize("option", ["classwise", "debiased"])
+@pytest.mark.parametrize("value", ["no", None, 1])
+def test_wrong_switches(option: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"{option} must be True or False, got {value!r}"):
+        expected_calibration_error(BY_HAND, LABELS, **{option: value})
 
 
 @pytest.mark.parametrize("function", WITH_WEIGHT, ids=lambda f: f.__name__)

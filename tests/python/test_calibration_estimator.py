@@ -194,9 +194,22 @@ def test_errors(digits: Split, overconfident: Any) -> None:
         TemperatureScaling(overconfident).fit(held_out[:2], [3, 77])
     with pytest.raises(ValueError, match=r"labels has shape \(.*\), expected"):
         TemperatureScaling(overconfident).fit(held_out, y_held_out[1:])
-    pairs = SVC(decision_function_shape="ovo").fit(train, y_train)
-    with pytest.raises(ValueError, match=r"estimator gives scores of shape \(.*, 45\), expected"):
-        TemperatureScaling(pairs).fit(held_out, y_held_out)
+    for classes in (3, 10):  # three classes have three pairs
+        chosen, y_chosen = train[y_train < classes], y_train[y_train < classes]
+        pairs = SVC(decision_function_shape="ovo").fit(chosen, y_chosen)
+        with pytest.raises(ValueError, match=r"scores of shape \(.*\), one a pair of classes, exp"):
+            TemperatureScaling(pairs).fit(chosen, y_chosen)
+
+
+def test_scores_of_a_wrong_shape() -> None:
+    class Scores:
+        classes_ = (0, 1, 2)
+
+        def decision_function(self, X: Any) -> Any:  # noqa: N803
+            return np.zeros((len(X), 2))
+
+    with pytest.raises(ValueError, match=r"estimator gives scores of shape \(4, 2\), expected"):
+        TemperatureScaling(Scores()).fit([[0]] * 4, [0, 1, 2, 0])
 
 
 class FitsBoth(TemperatureScaling):

@@ -108,6 +108,17 @@ def test_many_rows_begin_with_some() -> None:
     passes()
 
 
+def test_rows_to_begin_with_may_all_be_without_weight() -> None:
+    rng = np.random.default_rng(11)
+    logits = rng.normal(size=(60_000, 80)).astype(np.float32)
+    labels = drawn(rng, logits, 1.7)
+    weight = np.ones(len(labels))
+    weight[::20] = 0.0
+    found = fit_temperature(logits, labels, weight=weight)
+    counted = weight > 0.0
+    assert found == pytest.approx(fit_temperature(logits[counted], labels[counted]), rel=1e-6)
+
+
 @st.composite
 def problems(draw: st.DrawFn) -> tuple[Array, Array, Array]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
@@ -237,6 +248,11 @@ def test_no_temperature_is_best(
 def test_logits_whose_squares_are_out_of_range(size: float) -> None:
     with pytest.raises(ValueError, match="beyond the range of float64"):
         fit_temperature([[size, 0.0], [0.0, size]], [0, 0], weight=[2.0, 1.0])
+
+
+def test_gaps_whose_ratio_is_out_of_range() -> None:
+    with pytest.raises(ValueError, match="beyond the range of float64"):
+        fit_temperature([[1e100, 0.0], [1e-300, 0.0]], [0, 1])
 
 
 @pytest.mark.parametrize("size", [1e140, 1e30, 1e-30, 1e-140])

@@ -143,6 +143,14 @@ def test_weights_that_are_zero_together() -> None:
         SoftmaxClassifier(class_weight={0: 0.0}).fit(IRIS, SPECIES, sample_weight=SPECIES == 0)
 
 
+def test_weights_whose_sum_is_out_of_range() -> None:
+    with pytest.raises(ValueError, match="sum of the weights of samples is too large"):
+        SoftmaxClassifier().fit(IRIS, SPECIES, sample_weight=np.full(150, 1e307))
+    model = SoftmaxClassifier(class_weight={0: 1e200})
+    with pytest.raises(ValueError, match="sum of the weights of samples is too large"):
+        model.fit(IRIS, SPECIES, np.full(150, 1e200))
+
+
 def test_one_class() -> None:
     with pytest.raises(ValueError, match="y has one class alone"):
         SoftmaxClassifier().fit(IRIS, np.zeros(150, int))

@@ -95,6 +95,20 @@ def test_float32_has_the_same_optimum(name: str) -> None:
     np.testing.assert_allclose(loss(narrow, x, y), loss(wide, x, y), rtol=1e-8)
 
 
+def test_float32_goes_on_in_float64_where_its_digits_do_not_suffice() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((2000, 6)) * [0.1, 0.1, 1, 10, 1e3, 1e3] + 6e4
+    y = rng.integers(0, 4, 2000)
+    model = SoftmaxClassifier(C=1e4, tol=0.6).fit(x.astype(np.float32), y)  # without a warning
+    assert model.n_iter_ < 20
+    # The products with such features are beyond the range of float32.
+    far = np.float32(3e38) * rng.random((200, 3), np.float32)
+    narrow = SoftmaxClassifier(tol=1e33).fit(far, far.argmax(axis=1))
+    wide = SoftmaxClassifier(tol=1e33).fit(far.astype(np.float64), far.argmax(axis=1))
+    assert narrow.score(far, far.argmax(axis=1)) > 0.9
+    np.testing.assert_allclose(narrow.coef_, wide.coef_, rtol=0.01)
+
+
 @pytest.mark.parametrize("classes", [2, 5])
 def test_more_features_than_samples(classes: int) -> None:
     # Too many for the eigenvectors of their Gram matrix.

@@ -103,6 +103,9 @@ def expected_calibration_error(
     0.25
     """
     count = _checked_bins(n_bins, strategy)
+    for name, value in (("classwise", classwise), ("debiased", debiased)):
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"{name} must be True or False, got {value!r}")
     rows = Rows(logits, labels, weight)
     divisor = checked_temperature(temperature)
     if classwise:

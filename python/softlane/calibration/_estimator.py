@@ -101,7 +101,8 @@ class TemperatureScaling(Classifier):
         sklearn.exceptions.NotFittedError
             Where the classifier was not fitted.
         ValueError
-            For a class that the classifier does not know, and as `fit_temperature`.
+            For a class that the classifier does not know, scores that are not one a class, and as
+            `fit_temperature`.
 
         Warns
         -----
@@ -217,6 +218,12 @@ class TemperatureScaling(Classifier):
             logits = np.asarray(classifier.decision_function(X))
             if logits.ndim == 1 and classes == 2:
                 logits = np.stack((np.zeros_like(logits), logits), axis=1)
+            elif getattr(classifier, "decision_function_shape", None) == "ovo":
+                # Of three classes there are three pairs: their number would not tell.
+                raise ValueError(
+                    f"estimator gives scores of shape {logits.shape}, one a pair of classes, "
+                    "expected one a class: decision_function_shape='ovr'"
+                )
         else:
             with np.errstate(divide="ignore"):
                 if hasattr(classifier, "predict_log_proba"):

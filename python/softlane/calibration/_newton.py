@@ -66,9 +66,10 @@ class Newton:
                 "classes, so that the loss falls all the way as the temperature grows"
             )
         smallest = np.finfo(self.gaps.dtype)
-        if variance < smallest.tiny / smallest.eps:
+        ratio = uniform / self.target
+        if variance < smallest.tiny / smallest.eps or ratio == math.inf:
             self._raise_out_of_range()
-        excess = math.log(uniform / self.target)
+        excess = math.log(ratio)
         self.low = _Point(0.0, excess, variance / uniform)
         if not self._search(excess * uniform / variance, 0.0, math.inf):
             raise UndeterminedError(f"no temperature was found in {self.gaps.passes} passes")
@@ -100,8 +101,9 @@ class Newton:
     def _search(self, beta: float, least: float, most: float) -> bool:
         for _ in range(_MOST_PASSES):
             mean, variance = self._moments(beta)
-            if mean > 0.0 and variance > 0.0:
-                point = _Point(beta, math.log(mean / self.target), variance / mean)
+            ratio = mean / self.target
+            if ratio > 0.0 and variance > 0.0:
+                point = _Point(beta, math.log(ratio), variance / mean)
             else:
                 point = _Point(beta, -math.inf, math.nan)
             if point.excess > 0.0:

@@ -89,9 +89,10 @@ def best_temperature(rows: Rows) -> float:
 
 def fitted(rows: Rows) -> Newton:
     """Return the search for the inverse temperature, done."""
-    if rows.logits.size >= _MANY and rows.count >= _STRIDE * _FEWEST_ROWS:
+    some = rows.every(_STRIDE)
+    if rows.logits.size >= _MANY and some.count >= _FEWEST_ROWS and some.mass > 0.0:
         try:
-            few = Newton(Gaps(rows.every(_STRIDE)))
+            few = Newton(Gaps(some))
             few.from_zero()
         except ValueError:
             pass  # all rows may say more; and they say in which row a NaN is

@@ -171,8 +171,8 @@ class SoftmaxClassifier(_Estimator):
         TypeError
             For parameters of a wrong type, and sparse X.
         ValueError
-            For parameters outside their range, weights that are negative or all zero, fewer than
-            two classes, and a warm start from other classes or features.
+            For parameters outside their range, weights that are negative, all zero or of an
+            infinite sum, fewer than two classes, and a warm start from other classes or features.
 
         Warns
         -----
@@ -312,9 +312,12 @@ class SoftmaxClassifier(_Estimator):
                     dict(self.class_weight), classes=classes, y=classes[labels]
                 )
             _check_weights("class_weight", of_class)
-            weights = of_class[labels] * (1.0 if weights is None else weights)
+            with np.errstate(over="ignore"):
+                weights = of_class[labels] * (1.0 if weights is None else weights)
             if not weights.any():
                 raise ValueError("class_weight and sample_weight together are all zero")
+        if weights is not None and not np.isfinite(_sum(weights)):
+            raise ValueError("the sum of the weights of samples is too large for float64")
         return weights
 
     def _start(
@@ -348,6 +351,11 @@ class SoftmaxClassifier(_Estimator):
             advice = "Increase tol, or scale the features"
         message = f"SoftmaxClassifier {what}: the gradient has an entry of {size:.3g}. {advice}."
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
+
+
+def _sum(weights: _Floats) -> float:
+    with np.errstate(over="ignore"):
+        return float(weights.sum())
 
 
 def _check_weights(name: str, weights: _Floats) -> None:

@@ -34,21 +34,22 @@ def minimise(
     fine = _FINE * objective.magnitude
     gradient = objective.start_at(start, objective.x.dtype)
     precondition = _Preconditioner(objective)
-    steps, before = 0, 0.0
+    steps, before, stuck = 0, 0.0, False
     while True:
         size = float(np.abs(gradient).max())
-        if size < fine and objective.dtype != np.float64:
-            gradient = objective.start_at(objective.point, np.dtype(np.float64))
+        # Too small for the digits of float32, too large for its range, or nothing but its rounding.
+        if objective.dtype != np.float64 and (stuck or not fine <= size < math.inf):
+            gradient, stuck = objective.start_at(objective.point, np.dtype(np.float64)), False
             size = float(np.abs(gradient).max())
-        if size <= tol or steps == max_iter:
+        if stuck or size <= tol or steps == max_iter:
             break
         eta = min(_LOOSEST, _GAMMA * (size / before) ** _ALPHA) if steps else _LOOSEST
         step = _direction(objective, gradient, precondition.at_point(), eta, 0.25 * tol)
         length = _line_search(objective, step, float(np.vdot(gradient, step)))
-        if length == 0.0:
-            break
-        gradient, before = objective.advance(length), size
-        steps += 1
+        stuck = length == 0.0
+        if not stuck:
+            gradient, before = objective.advance(length), size
+            steps += 1
     return objective.point, steps, size
 
 
