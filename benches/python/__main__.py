@@ -7,6 +7,13 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .cell import Cell
+    from .session import Outcome
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 QUICK_ROUNDS = 15
@@ -24,23 +31,62 @@ def main() -> int:
         return 1
 
     from rich.console import Console
-    from rich.progress import Progress
 
-    from .cells import CELLS
-    from .figure import draw
-    from .report import print_report, write_json
-    from .session import run
-
-    cells = [cell for cell in CELLS if options.full or not cell.full_only]
-    if options.only:
-        pattern = re.compile(options.only, re.IGNORECASE)
-        cells = [cell for cell in cells if pattern.search(cell.name.replace("×", "x"))]
-        if not cells:
-            print(f"no cell matches {options.only!r}", file=sys.stderr)
-            return 1
+    from .markdown import markdown
+    from .overview import draw_overview
+    from .record import read_json, write_json
+    from .report import print_report
+    from .roofline import draw_roofline
 
     # On a narrower terminal wrapped lines are ugly, but cut numbers would be useless.
     console = Console(width=max(Console().width, WIDTH))
+    if options.read:
+        outcome, stem = read_json(options.read), None
+    else:
+        cells = _chosen(options)
+        if not cells:
+            print(f"no cell matches {options.only!r}", file=sys.stderr)
+            return 1
+        outcome = _measured(cells, options, console)
+        # A part of the table must not replace the figures of a whole run.
+        stem = None if options.only else RESULTS / _stem(outcome.machine, full=options.full)
+    print_report(outcome, console)
+
+    def wrote(path: Path) -> None:
+        console.print(f"wrote {path}", soft_wrap=True)
+
+    json_path, png = options.json, options.png
+    if stem is not None:
+        json_path = json_path or stem.with_suffix(".json")
+        png = png or stem.with_suffix(".png")
+    if json_path:
+        write_json(outcome, json_path)
+        wrote(json_path)
+    if png:
+        roofline = png.with_name(f"{png.stem}-roofline{png.suffix}")
+        for draw, path in ((draw_overview, png), (draw_roofline, roofline)):
+            if draw(outcome, path):
+                wrote(path)
+    if options.markdown:
+        options.markdown.write_text(markdown(outcome), encoding="utf-8")
+        wrote(options.markdown)
+    return 0
+
+
+def _chosen(options: argparse.Namespace) -> list[Cell]:
+    from .cells import CELLS
+
+    if not options.only:
+        return [cell for cell in CELLS if options.full or cell.quick]
+    pattern = re.compile(options.only, re.IGNORECASE)
+    return [cell for cell in CELLS if pattern.search(cell.name.replace("×", "x"))]
+
+
+def _measured(cells: list[Cell], options: argparse.Namespace, console: Console) -> Outcome:
+    from rich.progress import Progress
+
+    from .session import run
+
     # Drawn only between cells: a refreshing thread would disturb what is being timed.
     with Progress(console=console, auto_refresh=False, transient=True) as progress:
         task = progress.add_task("", total=len(cells) + 1 + (not options.only))
@@ -49,26 +95,13 @@ def main() -> int:
             progress.update(task, description=step, refresh=True)
             progress.advance(task)
 
-        outcome = run(
+        return run(
             cells,
             rounds=options.rounds or (FULL_ROUNDS if options.full else QUICK_ROUNDS),
             full=options.full,
             with_accuracy=not options.only,
             announce=announce,
         )
-    print_report(outcome, console)
-
-    # A part of the table must not replace the figures of a whole run.
-    stem = None if options.only else RESULTS / _stem(outcome.machine, full=options.full)
-    json_path = options.json or (stem and stem.with_suffix(".json"))
-    png_path = options.png or (stem and stem.with_suffix(".png"))
-    if json_path:
-        write_json(outcome, json_path)
-        console.print(f"wrote {json_path}")
-    if png_path:
-        draw(outcome, png_path)
-        console.print(f"wrote {png_path}")
-    return 0
 
 
 def _parse() -> argparse.Namespace:
@@ -78,14 +111,20 @@ def _parse() -> argparse.Namespace:
         "whichever are installed.",
     )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="about two minutes (default)")
-    size.add_argument("--full", action="store_true", help="more rounds, the largest arrays too")
+    size.add_argument("--quick", action="store_true", help="a part of the cells (default)")
+    size.add_argument("--full", action="store_true", help="every cell, in more rounds")
+    size.add_argument(
+        "--read", type=Path, metavar="FILE", help="measure nothing; print and draw this JSON"
+    )
     parser.add_argument(
         "--only", metavar="PATTERN", help="only cells whose name matches, such as '1024x1000'"
     )
     parser.add_argument("--rounds", type=_positive, help="blocks of each contestant")
     parser.add_argument("--json", type=Path, metavar="FILE", help="default: in benches/results/")
     parser.add_argument("--png", type=Path, metavar="FILE", help="default: beside the JSON")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="write the tables of the README there"
+    )
     return parser.parse_args()
 
 
