@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import re
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,10 +91,15 @@ def _measured(cells: list[Cell], options: argparse.Namespace, console: Console) 
     # Drawn only between cells: a refreshing thread would disturb what is being timed.
     with Progress(console=console, auto_refresh=False, transient=True) as progress:
         task = progress.add_task("", total=len(cells) + 1 + (not options.only))
+        started = time.monotonic()
 
         def announce(step: str) -> None:
             progress.update(task, description=step, refresh=True)
             progress.advance(task)
+            if not console.is_terminal:  # a log: it shall tell how far a long run has come
+                done = f"{progress.tasks[task].completed:.0f}/{progress.tasks[task].total:.0f}"
+                minutes, seconds = divmod(int(time.monotonic() - started), 60)
+                print(f"{minutes}:{seconds:02} {done} {step}", file=sys.stderr, flush=True)
 
         return run(
             cells,

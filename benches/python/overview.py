@@ -66,8 +66,8 @@ def draw_overview(outcome: Outcome, path: Path) -> bool:
     across = min(COLUMNS, len(blocks))
     if bars:
         across = COLUMNS
-    bars_top = HEADER + 0.1
-    map_top = bars_top + bar_lines * BAR_PANEL + (0.75 if bars else 0.45)
+    bars_top = HEADER + 0.28
+    map_top = bars_top + bar_lines * BAR_PANEL + (1.0 if bars else 0.6)
     places, depth = _arrange(blocks, across)
     page = Page(2 * MARGIN + across * step - GUTTER, map_top + depth + MARGIN)
 
@@ -78,8 +78,16 @@ def draw_overview(outcome: Outcome, path: Path) -> bool:
             page.write(
                 MARGIN,
                 HEADER,
-                "Time per element, in nanoseconds, one thread: shorter is faster",
+                "Nanoseconds per element, float32 unless said, one thread: shorter is faster",
                 weight="bold",
+            )
+            page.write(
+                MARGIN,
+                HEADER + 0.19,
+                "copy: moving as many bytes and nothing else, which nothing that reads and writes "
+                "memory can beat",
+                color=MUTED,
+                fontsize=8.5,
             )
         wide = (page.width - 2 * MARGIN) / BARS_ACROSS
         for i, row in enumerate(bars):
@@ -90,19 +98,21 @@ def draw_overview(outcome: Outcome, path: Path) -> bool:
 
         page.write(
             MARGIN,
-            map_top - 0.28,
+            map_top - 0.46,
             "How many times as fast as the fastest peer: green, softlane is faster; red, slower",
             weight="bold",
         )
         initials = ", ".join(f"{peer[0]} {peer}" for peer in outcome.facts.peers)
-        page.write(
-            MARGIN,
-            map_top - 0.08,
-            f"bold: all targets of the cell are reached · small letter: who the fastest peer is "
-            f"({initials}) · fresh: new array; out=: given one · {summary(outcome.rows)}",
-            color=MUTED,
-            fontsize=8.5,
-        )
+        for i, words in enumerate(
+            (
+                f"small letter: who the fastest peer is ({initials}) · bold: all targets of the "
+                "cell are reached · grey: not measured",
+                "rows × entries of each, along the last axis unless an axis is named · fresh: into "
+                f"a new array; out=: into a given one · {summary(outcome.rows)}",
+            )
+        ):
+            page.write(MARGIN, map_top - 0.26 + 0.18 * i, words, color=MUTED, fontsize=8.5)
+        _scale(page, page.width - MARGIN - 5 * FIELD, map_top - 0.62)
         for block, (column, top) in zip(blocks, places, strict=True):
             _draw_block(page, block, MARGIN + column * step, map_top + top)
         page.save(path)
@@ -123,6 +133,17 @@ def _arrange(blocks: list[Block], across: int) -> tuple[list[tuple[int, float]],
 def _height(block: Block) -> float:
     lines = LINE * len(block.lines) + APART * sum(line.apart for line in block.lines)
     return BLOCK_HEADER + lines + BLOCK_FOOTER
+
+
+def _scale(page: Page, left: float, top: float) -> None:
+    """Draw what the colours mean."""
+    axes = page.axes(left, top, 5 * FIELD, LINE)
+    axes.set_xlim(0, 5)
+    axes.set_ylim(LINE, 0)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for i, ratio in enumerate((1 / SATURATION, 1 / 1.5, 1.0, 1.5, SATURATION)):
+        _draw_field(axes, Field(f"{ratio:.2g}", ratio, reached=False), i, 0.0)
 
 
 def _draw_block(page: Page, block: Block, left: float, top: float) -> None:

@@ -94,7 +94,7 @@ def _panel(axes: Axes, outcome: Outcome, rows: list[Row], dtype: str) -> None:
         bound = rate / MULTIPLY_ADDS[dtype] / 1e9
         axes.axhline(bound, color=INK, lw=1.3, ls=(0, (1, 1.5)))
         ends.append(
-            (bound, f"arithmetic: {MULTIPLY_ADDS[dtype]}\nmultiply-adds each", {"color": INK})
+            (bound, f"room for {MULTIPLY_ADDS[dtype]} multiply-\nadds an element", {"color": INK})
         )
         highest = max(highest, bound)
 

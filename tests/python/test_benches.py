@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from benches.python import markdown, record
 from benches.python.blocks import make_blocks
 from benches.python.cell import Cell, Mask, Mode, Reference, Suite
@@ -262,7 +261,7 @@ def outcome() -> Outcome:
         ),
         machine={
             "date": "2020-01-01",
-            "cpu": "An invented CPU",
+            "cpu": "Invented CPU",
             "caches": {"L1 data": "32K", "L2": "512K", "L3": "32768K"},
             "python": "3.13.0",
             "packages": {"numpy": "2.4.0"},
