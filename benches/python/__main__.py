@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from .session import Outcome
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-QUICK_ROUNDS = 15
-FULL_ROUNDS = 31
+QUICK_ROUNDS = 11
+FULL_ROUNDS = 25
 WIDTH = 180
 
 
@@ -125,7 +125,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--only", metavar="PATTERN", help="only cells whose name matches, such as '1024x1000'"
     )
-    parser.add_argument("--rounds", type=_positive, help="blocks of each contestant")
+    parser.add_argument("--rounds", type=_positive, help="blocks of each contestant, at most")
     parser.add_argument("--json", type=Path, metavar="FILE", help="default: in benches/results/")
     parser.add_argument("--png", type=Path, metavar="FILE", help="default: beside the JSON")
     parser.add_argument(

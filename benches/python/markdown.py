@@ -67,7 +67,7 @@ def _origin(outcome: Outcome) -> list[str]:
     peers = [f"{peer} {_minor(version)}" for peer, version in outcome.facts.peers.items()]
     return [
         f"Measured on {_with_article(cpu)} ({_isa(outcome)}), one thread, against "
-        f"{_listed(peers)}; medians of {outcome.rounds} rounds, {machine['date']}.",
+        f"{_listed(peers)}; medians of up to {outcome.rounds} rounds, {machine['date']}.",
         f"In all cells: {summary(outcome.rows)}.",
     ]
 

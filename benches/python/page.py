@@ -69,5 +69,5 @@ def origin(outcome: Outcome) -> str:
     peers = ", ".join(f"{peer} {version}" for peer, version in outcome.facts.peers.items())
     return (
         f"softlane {outcome.facts.softlane['version']}, {peers} · {machine['cpu']}, {isa} · "
-        f"medians of {outcome.rounds} rounds · {machine['date']}"
+        f"medians of up to {outcome.rounds} rounds · {machine['date']}"
     )

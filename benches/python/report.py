@@ -187,7 +187,7 @@ def _accuracy_table(outcome: Outcome) -> Table:
 
 
 def _notes(outcome: Outcome) -> list[str]:
-    notes = [f"{outcome.rounds} rounds, medians. " + _machine_line(outcome)]
+    notes = [f"Medians of up to {outcome.rounds} rounds. " + _machine_line(outcome)]
     notes += [f"{peer} not measured: {why}" for peer, why in outcome.facts.missing.items()]
     strayed = sorted({name for row in outcome.rows for name in row.strayed})
     if strayed:

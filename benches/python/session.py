@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ from .worker import ONE_THREAD_ENVIRONMENT, Entry, Facts, Sample, Worker, Worker
 HEATS: Final = 3
 HOPELESS: Final = 3.0
 SELDOM: Final = 4
+# Where rounds take longer than so many seconds there are fewer of them, but never fewer than these:
+# long calls differ less from one another.
+SECONDS_A_ROUND: Final = 0.5
+FEWEST: Final = 7
 
 
 @dataclass(slots=True)
@@ -59,12 +64,15 @@ class _Ready:
     def add(self, worker: Worker, contestants: list[str], label: str | None = None) -> None:
         line_up = worker.prepare(self.cell, contestants)
         self.contenders += [_Contender(worker, e, label or e.contestant) for e in line_up.entries]
-        for failure in line_up.failures.items():
-            self.failures.setdefault(failure, []).append(self.cell.name)
+        for who, why in line_up.failures.items():
+            self.failures.setdefault((f"a call of {who}", why), []).append(self.cell.name)
 
     def take_turns(self, rounds: int) -> list[Timing]:
         """Give everyone a block a round, beginning with another one each time."""
+        patience = time.monotonic() + SECONDS_A_ROUND * rounds
         for turn in range(rounds):
+            if turn >= FEWEST and time.monotonic() > patience:
+                break
             if turn == HEATS:
                 self._see_who_is_hopeless()
             first = turn % len(self.contenders)
@@ -95,7 +103,7 @@ def run(
     cells : iterable of Cell
         What to measure.
     rounds : int
-        Blocks of each contestant.
+        Blocks of each contestant, at most.
     full : bool
         Whether this is the full run; only written down.
     with_accuracy : bool

@@ -26,7 +26,7 @@ from .cell import Cell, Mode
 
 if TYPE_CHECKING:
     from .accuracy import Accuracy
-    from .calls import Call
+    from .calls import Call, Calls
     from .problem import Problem
 
 # A block is long enough to drown the clock, short enough for everyone's turn to come often.
@@ -52,7 +52,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class LineUp:
-    """The calls of a cell that are ready, and why a peer has some that are not."""
+    """The calls of a cell that are ready, and why a peer lacks some."""
 
     entries: list[Entry] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
@@ -241,19 +241,32 @@ class _Bench:
         problem = make_problem(cell)
         line_up = LineUp()
         for contestant in contestants:
-            try:
-                for call in CONTESTANTS[contestant](problem):
-                    if not _wanted(contestant, call.mode, cell):
-                        continue
-                    _check(contestant, call, problem)
-                    line_up.entries.append(Entry(len(self._timers), contestant, call.mode))
-                    self._timers.append((call, *_timer(call)))
-            except Exception as error:
-                # Old versions of a peer may lack a call or a dtype; that must not end the run.
-                if contestant not in PEERS:
-                    raise
-                line_up.failures[contestant] = f"{type(error).__name__}: {error}".splitlines()[0]
+            calls = CONTESTANTS[contestant](problem)
+            more = True
+            while more:
+                try:
+                    more = self._make_ready(contestant, calls, cell, problem, line_up)
+                except Exception as error:
+                    # Old versions of a peer may lack a call or a dtype; that must not end the run.
+                    if contestant not in PEERS:
+                        raise
+                    why = f"{type(error).__name__}: {error}".splitlines()[0]
+                    line_up.failures[contestant] = why
         return line_up
+
+    def _make_ready(
+        self, contestant: str, calls: Calls, cell: Cell, problem: Problem, line_up: LineUp
+    ) -> bool:
+        """Check and calibrate the next call; return whether there was one."""
+        call = next(calls, None)
+        if call is None:
+            return False
+        if _wanted(contestant, call.mode, cell):
+            _check(contestant, call, problem)
+            timer, count = _timer(call)
+            line_up.entries.append(Entry(len(self._timers), contestant, call.mode))
+            self._timers.append((call, timer, count))
+        return True
 
     def block(self, index: int) -> Sample:
         call, timer, calls = self._timers[index]
