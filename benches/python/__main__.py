@@ -50,7 +50,8 @@ def main() -> int:
             return 1
         outcome = _measured(cells, options, console)
         # A part of the table must not replace the figures of a whole run.
-        stem = None if options.only else RESULTS / _stem(outcome.machine, full=options.full)
+        whole = not options.only and not outcome.cut_short
+        stem = RESULTS / _stem(outcome.machine, full=options.full) if whole else None
     print_report(outcome, console)
 
     def wrote(path: Path) -> None:
@@ -71,6 +72,9 @@ def main() -> int:
     if options.markdown:
         options.markdown.write_text(markdown(outcome), encoding="utf-8")
         wrote(options.markdown)
+    if outcome.cut_short:
+        print(f"ended early at {outcome.cut_short}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -86,11 +90,13 @@ def _chosen(options: argparse.Namespace) -> list[Cell]:
 def _measured(cells: list[Cell], options: argparse.Namespace, console: Console) -> Outcome:
     from rich.progress import Progress
 
+    from .cell import Suite
     from .session import run
 
     # Drawn only between cells: a refreshing thread would disturb what is being timed.
     with Progress(console=console, auto_refresh=False, transient=True) as progress:
-        task = progress.add_task("", total=len(cells) + 1 + (not options.only))
+        by_size = any(cell.suite is Suite.SIZES for cell in cells)
+        task = progress.add_task("", total=1 + by_size + len(cells) + (not options.only))
         started = time.monotonic()
 
         def announce(step: str) -> None:

@@ -213,12 +213,12 @@ def _bars(axes: Axes, outcome: Outcome, row: Row) -> None:
         axes.text(
             end + 0.02 * longest,
             line,
-            f"{value:.3g}" + (" »" if value > longest else ""),
+            (f"{value:.3g}" if value < 100 else f"{value:.0f}") + " »" * (value > longest),
             va="center",
             fontsize=8.5,
             weight="bold" if name == OURS else "normal",
         )
-    axes.set_xlim(0, 1.28 * longest)
+    axes.set_xlim(0, 1.36 * longest)
     axes.set_ylim(len(times) - 0.5, -0.5)
     axes.set_xticks([])
     axes.set_yticks(range(len(times)), list(times), fontsize=8.5)

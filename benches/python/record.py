@@ -26,6 +26,7 @@ def write_json(outcome: Outcome, path: Path) -> None:
         "notes": outcome.notes,
         "run": "full" if outcome.full else "quick",
         "rounds": outcome.rounds,
+        "cut_short": outcome.cut_short,
         "multiply_adds_per_second": {n: _rounded(v) for n, v in outcome.multiply_adds.items()},
         "cells": [_row_document(row) for row in outcome.rows],
         "misses": [
@@ -79,6 +80,7 @@ def read_json(path: Path) -> Outcome:
             for found in document["accuracy"]
         ],
         notes=document["notes"],
+        cut_short=document["cut_short"],
     )
 
 

@@ -30,7 +30,7 @@ FEWEST: Final = 7
 
 @dataclass(slots=True)
 class Outcome:
-    """Everything a run has found."""
+    """Everything a run has found; ``cut_short`` says where and why it ended before its time."""
 
     rounds: int
     full: bool
@@ -40,6 +40,7 @@ class Outcome:
     rows: list[Row] = field(default_factory=list)
     accuracy: list[Accuracy] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    cut_short: str = ""
 
 
 @dataclass(slots=True)
@@ -162,13 +163,12 @@ def run(
 
         busy: dict[str, float] = {}
         failures: dict[tuple[str, str], list[str]] = {}
-        for cell in cells:
-            announce(cell.name)
+
+        def measure(cell: Cell) -> None:
             ready = _Ready(cell, failures)
             if package := lacks(cell):
-                failures.setdefault(("everyone", f"{package} is not installed"), []).append(
-                    cell.name
-                )
+                missing = ("everyone", f"{package} is not installed")
+                failures.setdefault(missing, []).append(cell.name)
             elif cell.suite in {Suite.PEERS, Suite.SIZES}:
                 others = [reference.contestant for reference in cell.references]
                 ready.add(everyone, list(dict.fromkeys([OURS, *peers, COPY, *others])))
@@ -184,6 +184,16 @@ def run(
             if ready.contenders:
                 outcome.rows += make_rows(cell, ready.take_turns(rounds))
 
+        for cell in cells:
+            announce(cell.name)
+            try:
+                measure(cell)
+            except (WorkerError, KeyboardInterrupt) as error:
+                # What was measured until here is worth having.
+                why = str(error).strip().splitlines() or ["interrupted"]
+                outcome.cut_short = f"{cell.name}: {why[-1]}"
+                break
+
         outcome.notes += [
             f"{who} left out: {why} ({len(names)} cells: {', '.join(names[:3])}"
             f"{', …' if len(names) > 3 else ''})"
@@ -194,7 +204,7 @@ def run(
                 f"other programs left as few as {min(busy.values()):.2f} CPUs free; these cells "
                 f"say nothing about threads: {', '.join(busy)}"
             )
-        if with_accuracy:
+        if with_accuracy and not outcome.cut_short:
             announce("accuracy")
             outcome.accuracy = everyone.accuracy([OURS, *peers])
     return outcome

@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 from benches.python import markdown, record
 from benches.python.blocks import make_blocks
+from benches.python.calls import Call, Calls
 from benches.python.cell import Cell, Mask, Mode, Reference, Suite
 from benches.python.cells import CELLS
 from benches.python.contestants import CONTESTANTS, COPY, OURS, PEERS, YARDSTICKS
 from benches.python.overview import draw_overview
-from benches.python.problem import lacks, make_problem
+from benches.python.problem import Problem, lacks, make_problem
 from benches.python.report import misses_of, print_report, summary
 from benches.python.results import Row, Timing, Verdict, make_rows
 from benches.python.roofline import draw_roofline
-from benches.python.session import Outcome
+from benches.python.session import Outcome, _Contender, _Ready
 from benches.python.targets import aimed
-from benches.python.worker import Facts, Sample
+from benches.python.worker import Entry, Facts, Sample, _Bench
 
 SHAPES = [
     *((1, 10), (1, 1000), (64, 10), (8192, 10), (100_000, 10), (1024, 32), (1024, 100)),
@@ -152,6 +153,34 @@ def test_a_peer_does_what_is_timed(peer: str) -> None:
                 assert problem.fault(call.evaluate()) is None, (cell.name, call.expression)
                 done += 1
     assert done
+
+
+def test_a_call_that_fails_does_not_take_the_others_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake(problem: Problem) -> Calls:
+        (right,) = (expected.astype(np.float32) for expected in problem.expected)
+        yield Call(Mode.FRESH, "right * 2", {"right": right})
+        yield Call(Mode.FRESH, "right + 0", {"right": right})
+        raise NotImplementedError("no more")
+
+    monkeypatch.setitem(CONTESTANTS, "JAX", fake)
+    line_up = _Bench().prepare(Cell(shape=(6, 5)), ["JAX"])
+    assert [(entry.contestant, entry.mode) for entry in line_up.entries] == [("JAX", Mode.FRESH)]
+    assert line_up.failures == {"JAX": "NotImplementedError: no more"}
+
+
+def test_a_hopeless_peer_seldom_gets_a_block() -> None:
+    class Fake:
+        def block(self, index: int) -> Sample:
+            return Sample((1.0, 2.0, 7.0)[index], 1.0)
+
+    names = ("JAX", OURS, "SciPy")
+    worker: Any = Fake()
+    ready = _Ready(Cell(shape=(6, 5)), {})
+    ready.contenders += [
+        _Contender(worker, Entry(index, name, Mode.FRESH), name) for index, name in enumerate(names)
+    ]
+    blocks = {timing.contestant: timing.blocks for timing in ready.take_turns(25)}
+    assert blocks == {"JAX": 25, OURS: 25, "SciPy": 3 + 6}
 
 
 def test_wrong_results_are_found() -> None:
