@@ -15,10 +15,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport CONDA_PREFIX PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench lint format wheel clean
+.PHONY: help build demo test check bench bench-full lint format wheel clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 $(VENV)/.created:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "softlane needs Python 3.11 or later")'
@@ -56,8 +56,11 @@ check: $(VENV)/.built-demo,test,lint
 	# NumPy's own types are not complete; ours must be.
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/basedpyright --verifytypes softlane --ignoreexternal
 
-bench: $(VENV)/.built-bench ## Side by side with SciPy, JAX, ONNX Runtime and PyTorch
+bench: $(VENV)/.built-bench ## Side by side with SciPy, JAX, ONNX Runtime and PyTorch, in two minutes
 	$(PY) -m benches.python
+
+bench-full: $(VENV)/.built-bench ## All of it, in half an hour
+	$(PY) -m benches.python --full
 
 lint: $(VENV)/.built-demo,test,lint ## Formatting and static analysis
 	cargo fmt --check

@@ -6,11 +6,19 @@ import argparse
 import importlib.util
 import re
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .cell import Cell
+    from .session import Outcome
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-QUICK_ROUNDS = 15
-FULL_ROUNDS = 31
+QUICK_ROUNDS = 11
+FULL_ROUNDS = 25
 WIDTH = 180
 
 
@@ -24,51 +32,88 @@ def main() -> int:
         return 1
 
     from rich.console import Console
-    from rich.progress import Progress
 
-    from .cells import CELLS
-    from .figure import draw
-    from .report import print_report, write_json
-    from .session import run
-
-    cells = [cell for cell in CELLS if options.full or not cell.full_only]
-    if options.only:
-        pattern = re.compile(options.only, re.IGNORECASE)
-        cells = [cell for cell in cells if pattern.search(cell.name.replace("×", "x"))]
-        if not cells:
-            print(f"no cell matches {options.only!r}", file=sys.stderr)
-            return 1
+    from .markdown import markdown
+    from .overview import draw_overview
+    from .record import read_json, write_json
+    from .report import print_report
+    from .roofline import draw_roofline
 
     # On a narrower terminal wrapped lines are ugly, but cut numbers would be useless.
     console = Console(width=max(Console().width, WIDTH))
+    if options.read:
+        outcome, stem = read_json(options.read), None
+    else:
+        cells = _chosen(options)
+        if not cells:
+            print(f"no cell matches {options.only!r}", file=sys.stderr)
+            return 1
+        outcome = _measured(cells, options, console)
+        # A part of the table must not replace the figures of a whole run.
+        whole = not options.only and not outcome.cut_short
+        stem = RESULTS / _stem(outcome.machine, full=options.full) if whole else None
+    print_report(outcome, console)
+
+    def wrote(path: Path) -> None:
+        console.print(f"wrote {path}", soft_wrap=True)
+
+    json_path, png = options.json, options.png
+    if stem is not None:
+        json_path = json_path or stem.with_suffix(".json")
+        png = png or stem.with_suffix(".png")
+    if json_path:
+        write_json(outcome, json_path)
+        wrote(json_path)
+    if png:
+        roofline = png.with_name(f"{png.stem}-roofline{png.suffix}")
+        for draw, path in ((draw_overview, png), (draw_roofline, roofline)):
+            if draw(outcome, path):
+                wrote(path)
+    if options.markdown:
+        options.markdown.write_text(markdown(outcome), encoding="utf-8")
+        wrote(options.markdown)
+    if outcome.cut_short:
+        print(f"ended early at {outcome.cut_short}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _chosen(options: argparse.Namespace) -> list[Cell]:
+    from .cells import CELLS
+
+    if not options.only:
+        return [cell for cell in CELLS if options.full or cell.quick]
+    pattern = re.compile(options.only, re.IGNORECASE)
+    return [cell for cell in CELLS if pattern.search(cell.name.replace("×", "x"))]
+
+
+def _measured(cells: list[Cell], options: argparse.Namespace, console: Console) -> Outcome:
+    from rich.progress import Progress
+
+    from .cell import Suite
+    from .session import run
+
     # Drawn only between cells: a refreshing thread would disturb what is being timed.
     with Progress(console=console, auto_refresh=False, transient=True) as progress:
-        task = progress.add_task("", total=len(cells) + 1 + (not options.only))
+        by_size = any(cell.suite is Suite.SIZES for cell in cells)
+        task = progress.add_task("", total=1 + by_size + len(cells) + (not options.only))
+        started = time.monotonic()
 
         def announce(step: str) -> None:
             progress.update(task, description=step, refresh=True)
             progress.advance(task)
+            if not console.is_terminal:  # a log: it shall tell how far a long run has come
+                done = f"{progress.tasks[task].completed:.0f}/{progress.tasks[task].total:.0f}"
+                minutes, seconds = divmod(int(time.monotonic() - started), 60)
+                print(f"{minutes}:{seconds:02} {done} {step}", file=sys.stderr, flush=True)
 
-        outcome = run(
+        return run(
             cells,
             rounds=options.rounds or (FULL_ROUNDS if options.full else QUICK_ROUNDS),
             full=options.full,
             with_accuracy=not options.only,
             announce=announce,
         )
-    print_report(outcome, console)
-
-    # A part of the table must not replace the figures of a whole run.
-    stem = None if options.only else RESULTS / _stem(outcome.machine, full=options.full)
-    json_path = options.json or (stem and stem.with_suffix(".json"))
-    png_path = options.png or (stem and stem.with_suffix(".png"))
-    if json_path:
-        write_json(outcome, json_path)
-        console.print(f"wrote {json_path}")
-    if png_path:
-        draw(outcome, png_path)
-        console.print(f"wrote {png_path}")
-    return 0
 
 
 def _parse() -> argparse.Namespace:
@@ -78,14 +123,20 @@ def _parse() -> argparse.Namespace:
         "whichever are installed.",
     )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="about two minutes (default)")
-    size.add_argument("--full", action="store_true", help="more rounds, the largest arrays too")
+    size.add_argument("--quick", action="store_true", help="a part of the cells (default)")
+    size.add_argument("--full", action="store_true", help="every cell, in more rounds")
+    size.add_argument(
+        "--read", type=Path, metavar="FILE", help="measure nothing; print and draw this JSON"
+    )
     parser.add_argument(
         "--only", metavar="PATTERN", help="only cells whose name matches, such as '1024x1000'"
     )
-    parser.add_argument("--rounds", type=_positive, help="blocks of each contestant")
+    parser.add_argument("--rounds", type=_positive, help="blocks of each contestant, at most")
     parser.add_argument("--json", type=Path, metavar="FILE", help="default: in benches/results/")
     parser.add_argument("--png", type=Path, metavar="FILE", help="default: beside the JSON")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="write the tables of the README there"
+    )
     return parser.parse_args()
 
 

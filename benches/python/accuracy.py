@@ -44,7 +44,7 @@ def measure_accuracy(contestants: list[str]) -> list[Accuracy]:
             for contestant in contestants:
                 # A contestant's modes may run different code: the worst one counts.
                 errors = [
-                    np.abs(call.evaluate().astype(np.longdouble) - exact) / unit
+                    np.abs(call.evaluate()[0].astype(np.longdouble) - exact) / unit
                     for call in CONTESTANTS[contestant](Problem("softmax", -1, (x,)))
                 ]
                 worst = np.max(errors, axis=0)

@@ -1,182 +1,211 @@
-"""What is measured: one line of these tables is one cell of the side-by-side.
+"""What is measured: these tables name the cells of the side-by-side.
 
-To measure something new, add a line here; nothing else needs to know.
+To measure something new, add it here; nothing else needs to know.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+from .cell import HALF, LOSSES, Cell, Mask, Mode, Suite
+from .targets import aimed
+
+Shape: TypeAlias = tuple[int, ...]
+
+# Operations that run along an axis.
+FORWARD: Final = ("softmax", "log_softmax", "logsumexp")
+ALONG: Final = (*FORWARD, "softmax_vjp", "cross_entropy", "cross_entropy_value_and_grad")
+
+CALLS: Final[tuple[Shape, ...]] = ((1, 10), (1, 1000), (64, 10))
+SHORT_ROWS: Final[tuple[Shape, ...]] = ((8192, 10), (100_000, 10), (1024, 32))
+ROWS: Final[tuple[Shape, ...]] = ((1024, 100), (4096, 128), (1024, 1000))
+LARGE: Final[tuple[Shape, ...]] = ((128, 50257), (32, 151_936), (4096, 4096), (1, 16_777_216))
+
+# Rows along the last axis. What is bound by the call, by short rows and by memory differs with the
+# dtype only in a few of them.
+BY_DTYPE: Final[dict[str, tuple[Shape, ...]]] = {
+    "float32": (*CALLS, *SHORT_ROWS, *ROWS, *LARGE),
+    "float64": ((1, 10), (100_000, 10), (1024, 32), *ROWS, (128, 50257), (4096, 4096)),
+    "float16": ((100_000, 10), (1024, 100), (1024, 1000), (128, 50257), (4096, 4096)),
+    "bfloat16": ((100_000, 10), (1024, 100), (1024, 1000), (128, 50257), (4096, 4096)),
+}
+
+# Axes that are not the last.
+COLUMNS: Final[tuple[tuple[Shape, int], ...]] = (
+    ((1024, 1000), 0),
+    ((64, 1000, 64), 1),
+    ((10, 100_000), 0),
+    ((4096, 4096), 0),
+)
+SOME_COLUMNS: Final = COLUMNS[:2]
+
+# Entry by entry: nothing but the size matters.
+ELEMENTWISE: Final[tuple[Shape, ...]] = (
+    (1, 10),
+    (1, 1000),
+    (64, 10),
+    (1024, 100),
+    (1024, 1000),
+    (4096, 4096),
+)
+
+# What the README and the bars show, and whether with a fresh result or `out=`.
+HEADLINES: Final[dict[tuple[str, str, Shape, int], Mode]] = {
+    ("softmax", "float32", (1024, 1000), -1): Mode.FRESH,
+    ("softmax", "float32", (1024, 1000), 0): Mode.FRESH,
+    ("softmax", "float32", (4096, 4096), -1): Mode.OUT,
+    ("softmax", "float32", (100_000, 10), -1): Mode.FRESH,
+    ("softmax", "float64", (1024, 1000), -1): Mode.FRESH,
+    ("softmax", "float32", (1, 10), -1): Mode.FRESH,
+    ("log_softmax", "float32", (1024, 1000), -1): Mode.FRESH,
+    ("logsumexp", "float32", (1024, 1000), -1): Mode.FRESH,
+    ("softmax_vjp", "float32", (1024, 1000), -1): Mode.FRESH,
+    ("cross_entropy_value_and_grad", "float32", (1024, 1000), -1): Mode.FRESH,
+}
+
+# The quick run: every headline, and these. (operation, dtype) and where the rows lie.
+_QUICK: Final[dict[tuple[str, str], tuple[tuple[Shape, int], ...]]] = {
+    ("softmax", "float32"): (
+        ((64, 10), -1),
+        ((1024, 32), -1),
+        ((1024, 100), -1),
+        ((4096, 128), -1),
+        ((128, 50257), -1),
+        ((64, 1000, 64), 1),
+    ),
+    ("log_softmax", "float32"): (((100_000, 10), -1),),
+    ("logsumexp", "float32"): (((100_000, 10), -1),),
+    ("softmax_vjp", "float32"): (((1024, 100), -1),),
+    ("cross_entropy", "float32"): (((100_000, 10), -1), ((1024, 1000), -1)),
+    ("cross_entropy_value_and_grad", "float32"): (((8192, 10), -1), ((1024, 1000), 0)),
+    ("sigmoid", "float32"): (((1024, 1000), -1),),
+    ("softmax", "float64"): (((100_000, 10), -1), ((1024, 1000), 0)),
+    ("log_softmax", "float64"): (((1024, 1000), -1),),
+    ("softmax_vjp", "float64"): (((1024, 1000), -1),),
+    ("softmax", "float16"): (((1024, 1000), -1),),
+    ("softmax", "bfloat16"): (((1024, 1000), -1), ((100_000, 10), -1)),
+}
 
 
-class Mode(StrEnum):
-    """Where a call puts its result."""
-
-    FRESH = "fresh"
-    OUT = "out="
-    IN_PLACE = "in place"
-
-
-class Suite(StrEnum):
-    """Whom softlane is measured against."""
-
-    PEERS = "peers"
-    THREADS = "threads"
-    ISA = "isa"
+def _peers() -> Iterator[Cell]:
+    for operation in ALONG:
+        for dtype, shapes in BY_DTYPE.items():
+            for shape in shapes:
+                yield Cell(operation=operation, dtype=dtype, shape=shape)
+            for shape, axis in COLUMNS if dtype == "float32" else SOME_COLUMNS:
+                if dtype in HALF and (axis == 0 or operation not in {"softmax", *LOSSES}):
+                    continue
+                yield Cell(operation=operation, dtype=dtype, shape=shape, axis=axis)
+    for dtype in BY_DTYPE:
+        for shape in ELEMENTWISE if dtype == "float32" else ELEMENTWISE[3:]:
+            yield Cell(operation="sigmoid", dtype=dtype, shape=shape)
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A further contestant of a cell, and how many times its time softlane may take."""
-
-    contestant: str
-    limit: float
-
-
-NUMPY_EXP: Final = Reference("np.exp", 1.5)
-LAST_AXIS: Final = Reference("last axis", 1.25)
-PLAIN: Final = Reference("plain input", 1.5)
-SINGLE: Final = Reference("float32", 1.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One measurement: an operation on an array of given dtype, shape and layout.
-
-    Attributes
-    ----------
-    operation : str
-        ``"softmax"``, ``"log_softmax"``, ``"logsumexp"`` or ``"softmax_vjp"``.
-    dtype : str
-        Dtype of the input; integers give a float64 result.
-    shape : tuple of int
-        Shape of the input.
-    axis : int
-        The axis normalised.
-    every_second : bool
-        The input is ``x[..., ::2]`` of an array twice as wide. Peers get it contiguous.
-    modes : tuple of Mode
-        One row of the report each.
-    threads : int
-        Threads of the contender in the suite ``THREADS``; all else runs on one thread.
-    reference : Reference, optional
-        Something other than a peer that the cell is held against.
-    target : float, optional
-        Wanted speed: times the best peer, or times one thread in the suite ``THREADS``.
-    headline : bool
-        Drawn as bars beside the overview.
-    full_only : bool
-        Left out of the quick run.
-    """
-
-    operation: str = "softmax"
-    dtype: str = "float32"
-    shape: tuple[int, ...]
-    axis: int = -1
-    every_second: bool = False
-    suite: Suite = Suite.PEERS
-    modes: tuple[Mode, ...] = (Mode.FRESH, Mode.OUT)
-    threads: int = 1
-    reference: Reference | None = None
-    target: float | None = None
-    headline: bool = False
-    full_only: bool = False
-
-    @property
-    def size(self) -> int:
-        """Number of elements of the input."""
-        return math.prod(self.shape)
-
-    @property
-    def where(self) -> str:
-        """Shape, axis and layout, as the report writes them."""
-        parts = ["×".join(map(str, self.shape))]
-        if self.axis != -1:
-            parts.append(f"axis {self.axis}")
-        if self.every_second:
-            parts.append("[:, ::2]")
-        return " ".join(parts)
-
-    @property
-    def name(self) -> str:
-        """Full name, unique within the table but for the modes."""
-        name = f"{self.operation} {self.dtype} {self.where}"
-        if self.suite is Suite.THREADS:
-            return f"{name} {self.threads} threads"
-        return f"{name} ISA" if self.suite is Suite.ISA else name
+def _not_plain() -> Iterator[Cell]:
+    """Input that has to be converted, gathered, negated or masked on the way."""
+    square, heads = (1024, 1000), (64, 128, 128)
+    for dtype in ("uint8", "int32", "int64"):
+        yield Cell(dtype=dtype, shape=square, quick=dtype == "int32")
+    for operation in ("log_softmax", "logsumexp"):
+        yield Cell(operation=operation, dtype="int32", shape=square)
+    for dtype in ("float32", "float64", "float16"):
+        yield Cell(dtype=dtype, shape=square, every_second=True, quick=dtype == "float32")
+    for operation in ("log_softmax", "logsumexp", "softmax_vjp", *sorted(LOSSES)):
+        yield Cell(operation=operation, shape=square, every_second=True)
+    for dtype in ("float32", "float64", "float16"):
+        yield Cell(dtype=dtype, shape=square, mask=Mask.RANDOM, quick=dtype == "float32")
+    for operation in ("log_softmax", "logsumexp"):
+        yield Cell(operation=operation, shape=square, mask=Mask.RANDOM)
+    for dtype in ("float32", "bfloat16"):
+        yield Cell(dtype=dtype, shape=heads, mask=Mask.CAUSAL, quick=dtype == "float32")
+    for dtype in ("float32", "float64"):
+        yield Cell(operation="softmin", dtype=dtype, shape=square, quick=dtype == "float32")
 
 
-def _peers() -> tuple[Cell, ...]:
-    return (
-        # The price of a call.
-        Cell(shape=(1, 10), reference=NUMPY_EXP, target=3.0, headline=True),
-        Cell(dtype="float64", shape=(10,), reference=NUMPY_EXP, target=3.0),
-        Cell(shape=(1, 1000), target=1.5),
-        # Many short rows.
-        Cell(shape=(64, 10), target=2.0),
-        Cell(shape=(8192, 10), target=2.0),
-        Cell(shape=(100_000, 10), target=2.0, headline=True),
-        Cell(shape=(1024, 32), target=2.0),
-        # Rows of a classifier, an attention head, a vocabulary.
-        Cell(shape=(1024, 100), target=1.5),
-        Cell(shape=(4096, 128), target=1.5),
-        Cell(shape=(1024, 1000), target=1.5, headline=True),
-        Cell(shape=(4096, 4096), target=1.2, headline=True),
-        Cell(shape=(128, 50257), target=1.2),
-        Cell(shape=(1, 16_777_216), target=1.3, full_only=True),
-        # Columns.
-        Cell(shape=(1024, 1000), axis=0, reference=LAST_AXIS, target=1.5, headline=True),
-        Cell(shape=(4096, 4096), axis=0, reference=LAST_AXIS, target=1.2, full_only=True),
-        Cell(shape=(10, 100_000), axis=0, target=2.0),
-        Cell(shape=(64, 1000, 64), axis=1, reference=LAST_AXIS, target=1.5),
-        # Double precision.
-        Cell(dtype="float64", shape=(1024, 1000), target=1.5, headline=True),
-        Cell(dtype="float64", shape=(100_000, 10), target=2.0),
-        Cell(dtype="float64", shape=(1024, 1000), axis=0, reference=LAST_AXIS, target=1.5),
-        # Logarithms.
-        Cell(operation="log_softmax", shape=(1024, 1000), target=1.5, headline=True),
-        Cell(operation="log_softmax", shape=(100_000, 10), target=2.0),
-        Cell(operation="log_softmax", dtype="float64", shape=(1024, 1000), target=1.5),
-        Cell(operation="logsumexp", shape=(1024, 1000), target=1.8, headline=True),
-        Cell(operation="logsumexp", shape=(100_000, 10), target=2.0),
-        # Half precision.
-        Cell(dtype="float16", shape=(1024, 1000), reference=SINGLE, target=1.5),
-        Cell(dtype="float16", shape=(100_000, 10), reference=SINGLE, target=2.0),
-        # Gradients.
-        Cell(operation="softmax_vjp", shape=(1024, 1000), target=1.5, headline=True),
-        Cell(operation="softmax_vjp", shape=(100_000, 10), target=2.0),
-        Cell(operation="softmax_vjp", dtype="float64", shape=(1024, 1000), target=1.5),
-        # Input that is not plain.
-        Cell(dtype="int32", shape=(1024, 1000), reference=PLAIN),
-        Cell(shape=(1024, 1000), every_second=True, reference=PLAIN),
-    )
+def _threads() -> Iterator[Cell]:
+    """Small sizes must never lose by asking for a second thread, large ones must win."""
 
+    def cell(
+        shape: Shape,
+        operation: str = "softmax",
+        dtype: str = "float32",
+        axis: int = -1,
+        mode: Mode = Mode.OUT,
+        quick: bool = False,
+    ) -> Cell:
+        return Cell(
+            suite=Suite.THREADS,
+            operation=operation,
+            dtype=dtype,
+            shape=shape,
+            axis=axis,
+            modes=(mode,),
+            threads=2,
+            quick=quick,
+        )
 
-def _threads() -> tuple[Cell, ...]:
-    def cell(shape: tuple[int, ...], mode: Mode = Mode.OUT, target: float = 1.0) -> Cell:
-        return Cell(suite=Suite.THREADS, shape=shape, modes=(mode,), threads=2, target=target)
-
-    # Small sizes must never lose by asking for a second thread.
     sweep = [(1, 10), (10, 10), (1, 1000), (3, 1000), (10, 1000), (32, 1000), (100, 1000)]
-    return (
-        cell((4096, 4096), Mode.IN_PLACE, target=1.8),
-        cell((1024, 1000), target=1.8),
-        *(cell(shape) for shape in sweep),
-        cell((320, 1000)),
-        cell((1, 1_000_000)),
-    )
+    for shape in (*sweep, (320, 1000), (1, 1_000_000), (100_000, 10)):
+        yield cell(shape, quick=shape in {(1, 10), (10, 1000), (100, 1000), (1, 1_000_000)})
+    yield cell((1024, 1000), quick=True)
+    yield cell((4096, 4096), mode=Mode.IN_PLACE, quick=True)
+    yield cell((1, 16_777_216))
+    yield cell((128, 50257))
+    for shape in ((1024, 1000), (10, 1000), (4096, 4096)):
+        yield cell(shape, axis=0, quick=shape == (1024, 1000))
+    for operation in (*ALONG[1:], "sigmoid"):
+        for shape in ((32, 1000), (1024, 1000)):
+            yield cell(shape, operation)
+    for dtype in ("float64", "float16", "bfloat16"):
+        yield cell((1024, 1000), dtype=dtype)
+    yield cell((8192, 10), "cross_entropy_value_and_grad")
 
 
-def _isas() -> tuple[Cell, ...]:
-    return tuple(
-        Cell(suite=Suite.ISA, dtype=dtype, shape=(1024, 1000), modes=(Mode.OUT,), target=1.2)
-        for dtype in ("float32", "float64")
-    )
+def _isas() -> Iterator[Cell]:
+    for operation in (*ALONG, "sigmoid"):
+        for dtype in ("float32", "float64"):
+            yield Cell(
+                suite=Suite.ISA,
+                operation=operation,
+                dtype=dtype,
+                shape=(1024, 1000),
+                modes=(Mode.OUT,),
+                quick=operation == "softmax",
+            )
+    for dtype, shape, axis in (
+        ("float32", (100_000, 10), -1),
+        ("float32", (1024, 100), -1),
+        ("float32", (4096, 4096), -1),
+        ("float32", (1024, 1000), 0),
+        ("float16", (1024, 1000), -1),
+        ("bfloat16", (1024, 1000), -1),
+    ):
+        yield Cell(suite=Suite.ISA, dtype=dtype, shape=shape, axis=axis, modes=(Mode.OUT,))
 
 
-CELLS: Final[tuple[Cell, ...]] = (*_peers(), *_threads(), *_isas())
+def _sizes() -> Iterator[Cell]:
+    """Softmax from one short row to more than any cache holds: rows of up to 1000 entries."""
+    shapes = [(1, 10), (1, 32), (1, 100), (1, 320), (1, 1000)]
+    shapes += [(rows, 1000) for rows in (3, 10, 32, 100, 320, 1000, 3200, 10_000)]
+    for dtype in ("float32", "float64"):
+        for i, shape in enumerate(shapes):
+            quick = dtype == "float32" and i % 3 == 0
+            yield Cell(suite=Suite.SIZES, dtype=dtype, shape=shape, modes=(Mode.OUT,), quick=quick)
 
-# An AVX2 machine should lose no more than this to an AVX-512 one.
-ISA_LIMIT: Final = 1.3
+
+def _finished(cell: Cell) -> Cell:
+    if cell.operation == "cross_entropy":
+        cell = replace(cell, modes=(Mode.FRESH,))  # one number: there is nothing to write into
+    if cell.suite is Suite.PEERS and cell.is_plain:
+        headline = HEADLINES.get((cell.operation, cell.dtype, cell.shape, cell.axis))
+        lines = _QUICK.get((cell.operation, cell.dtype), ())
+        quick = headline is not None or (cell.shape, cell.axis) in lines
+        cell = replace(cell, headline=headline, quick=quick)
+    return aimed(cell)
+
+
+CELLS: Final[tuple[Cell, ...]] = tuple(
+    _finished(cell) for cell in (*_peers(), *_not_plain(), *_threads(), *_isas(), *_sizes())
+)

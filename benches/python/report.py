@@ -1,22 +1,21 @@
-"""The tables for the terminal, and the JSON."""
+"""The tables for the terminal."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .cells import ISA_LIMIT, Suite
+from .cell import Cell, Suite
 from .contestants import COPY, MORE_THREADS, ONE_THREAD, OURS
-from .results import ONE_THREAD_LIMIT, Row
+from .results import NOISE, ONE_THREAD_LIMIT, Row, Verdict
 from .session import Outcome
+from .targets import ISA_LIMIT
 
 BLANK = Text("–", style="dim")
+_TITLES = {Suite.PEERS: "Side by side", Suite.SIZES: "Softmax by size"}
 
 
 def print_report(outcome: Outcome, console: Console) -> None:
@@ -25,6 +24,7 @@ def print_report(outcome: Outcome, console: Console) -> None:
         Suite.PEERS: _peers_table,
         Suite.THREADS: _threads_table,
         Suite.ISA: _isa_table,
+        Suite.SIZES: _peers_table,
     }
     for suite, make_table in suites.items():
         rows = [row for row in outcome.rows if row.cell.suite is suite]
@@ -34,34 +34,78 @@ def print_report(outcome: Outcome, console: Console) -> None:
         console.print(_accuracy_table(outcome))
     for note in _notes(outcome):
         console.print(Text(note, style="dim"))
+    for note in outcome.notes:
+        console.print(Text(note, style="yellow"))
     # Whoever is missing from a cell is missing from its best peer, too.
     crowded = sorted({row.cell.name for row in outcome.rows if row.crowded})
     if crowded:
         names = ", ".join(crowded)
         console.print(Text(f"had to share the CPU with other programs: {names}", style="yellow"))
-    for note in outcome.notes:
-        console.print(Text(note, style="yellow"))
+    misses = [miss for row in outcome.rows for miss in misses_of(row)]
+    if misses:
+        console.print(_misses_table(misses))
+    console.print(summary(outcome.rows))
+
+
+def misses_of(row: Row) -> list[tuple[Row, Verdict]]:
+    """Return the targets that the row misses; a peer that is faster counts even without one."""
+    found = [(row, verdict) for verdict in row.verdicts if not verdict.met]
+    behind = row.cell.suite is Suite.PEERS and row.cell.target is None and (row.score or 1) < 1
+    if behind:
+        verdict = Verdict(row.best_peer or "", row.score or 1, 1.0, at_least=True)
+        found += [] if verdict.met else [(row, verdict)]
+    return found
+
+
+def summary(rows: list[Row]) -> str:
+    """Return one sentence of what was reached."""
+    against_peers = [row.score for row in rows if row.cell.suite is Suite.PEERS and row.score]
+    verdicts = [verdict for row in rows for verdict in row.verdicts]
+    met = sum(verdict.met for verdict in verdicts)
+    parts = []
+    if against_peers:
+        ahead = sum(score >= 1 for score in against_peers)
+        parts.append(f"ahead of the best peer in {ahead} of {len(against_peers)} results")
+    if verdicts:
+        parts.append(f"{met} of {len(verdicts)} targets reached")
+    return "; ".join(parts)
+
+
+def _misses_table(misses: list[tuple[Row, Verdict]]) -> Table:
+    table = _table(
+        f"Misses, the worst first; {NOISE - 1:.0%} of noise allowed",
+        ["reached", "wanted", "off by"],
+        left=["cell", "result", "what"],
+    )
+    for row, verdict in sorted(misses, key=lambda miss: -miss[1].off):
+        what = f"× {verdict.against}" if verdict.at_least else f"time / {verdict.against}"
+        table.add_row(
+            row.cell.name,
+            row.mode.value,
+            what,
+            f"{verdict.value:.2f}",
+            f"{'≥' if verdict.at_least else '≤'} {verdict.wanted:g}",
+            f"{verdict.off:.2f}",
+        )
+    return table
 
 
 def _peers_table(outcome: Outcome, rows: list[Row]) -> Table:
     peers = list(outcome.facts.peers)
     table = _table(
-        f"One thread, ns per element, ISA {outcome.facts.softlane['isa']}",
-        ["softlane", *peers, COPY, "× best peer", "target", "time / copy", "time / reference"],
+        f"{_TITLES[rows[0].cell.suite]}, one thread, ns per element, "
+        f"ISA {outcome.facts.softlane['isa']}",
+        ["softlane", *peers, COPY, "× best peer", "target", "time / copy", "time / others"],
         left=["operation", "dtype", "array", "result"],
     )
-    previous = None
+    previous: Cell | None = None
     for row in rows:
         cell = row.cell
         first = cell is not previous
         if (
             first
             and previous
-            and (cell.operation, cell.dtype)
-            != (
-                previous.operation,
-                previous.dtype,
-            )
+            and (cell.operation, cell.dtype) != (previous.operation, previous.dtype)
         ):
             table.add_section()
         previous = cell
@@ -71,8 +115,8 @@ def _peers_table(outcome: Outcome, rows: list[Row]) -> Table:
             *(_time(row, name) for name in (OURS, *peers, COPY)),
             _score(row.score, cell.target),
             _target(cell.target),
-            _plain(row.to_copy),
-            _reference(row),
+            _plain(row.time_over(COPY)),
+            _references(row),
         )
     return table
 
@@ -109,6 +153,7 @@ def _isa_table(_outcome: Outcome, rows: list[Row]) -> Table:
     for row in rows:
         cell = row.cell
         for name in (name for name in row.timings if name.startswith(OURS)):
+            is_avx2 = name.endswith("avx2")
             faster = row.times_faster_than(row.ours, ours=name)
             copy = row.times_faster_than(COPY, ours=name)
             table.add_row(
@@ -118,8 +163,11 @@ def _isa_table(_outcome: Outcome, rows: list[Row]) -> Table:
                 row.mode.value,
                 name.removeprefix(OURS).strip(),
                 _time(row, name),
-                _limited(None if faster is None else 1 / faster, ISA_LIMIT),
-                _score(row.times_faster_than(row.best_peer, ours=name), cell.target),
+                _limited(None if faster is None else 1 / faster, ISA_LIMIT if is_avx2 else None),
+                _score(
+                    row.times_faster_than(row.best_peer, ours=name),
+                    cell.target if is_avx2 else None,
+                ),
                 _plain(None if copy is None else 1 / copy),
             )
     return table
@@ -139,7 +187,7 @@ def _accuracy_table(outcome: Outcome) -> Table:
 
 
 def _notes(outcome: Outcome) -> list[str]:
-    notes = [f"{outcome.rounds} rounds, medians. " + _machine_line(outcome)]
+    notes = [f"Medians of up to {outcome.rounds} rounds. " + _machine_line(outcome)]
     notes += [f"{peer} not measured: {why}" for peer, why in outcome.facts.missing.items()]
     strayed = sorted({name for row in outcome.rows for name in row.strayed})
     if strayed:
@@ -191,85 +239,26 @@ def _score(value: float | None, target: float | None) -> Text:
     """More is better: red where slower, green where the target is met."""
     if value is None:
         return BLANK
-    # Nobody can tell equal from 3 % slower on a shared machine.
-    reached = target is not None and value >= target * 0.97
+    reached = target is not None and value * NOISE >= target
     style = "green" if reached else "red" if value < 1 else "yellow" if target else ""
     return Text(f"{value:.2f}", style=style)
 
 
-def _limited(value: float | None, limit: float) -> Text:
+def _limited(value: float | None, limit: float | None) -> Text:
     """Less is better."""
     if value is None:
         return BLANK
-    return Text(f"{value:.2f}", style="green" if value <= limit else "yellow")
+    style = "" if limit is None else "green" if value <= limit * NOISE else "yellow"
+    return Text(f"{value:.2f}", style=style)
 
 
-def _reference(row: Row) -> Text:
-    reference, value = row.cell.reference, row.to_reference
-    if reference is None or value is None:
-        return BLANK
-    return Text.assemble(
-        _limited(value, reference.limit),
-        (f" {reference.contestant} ≤ {reference.limit:g}", "dim"),
-    )
-
-
-# JSON.
-
-
-def write_json(outcome: Outcome, path: Path) -> None:
-    """Write everything that was measured, with the machine it was measured on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    document = {
-        "softlane": outcome.facts.softlane,
-        "machine": outcome.machine,
-        "peers": outcome.facts.peers,
-        "missing": outcome.facts.missing,
-        "notes": outcome.notes,
-        "run": "full" if outcome.full else "quick",
-        "rounds": outcome.rounds,
-        "cells": [_row_document(row) for row in outcome.rows],
-        "accuracy": [
-            {
-                "contestant": a.contestant,
-                "dtype": a.dtype,
-                "sigma": a.sigma,
-                "max_ulp": _rounded(a.ulp),
-                "max_subnormal_steps": _rounded(a.subnormal_steps),
-            }
-            for a in outcome.accuracy
-        ],
-    }
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _row_document(row: Row) -> dict[str, Any]:
-    cell, reference = row.cell, row.cell.reference
-    return {
-        "name": cell.name,
-        "operation": cell.operation,
-        "dtype": cell.dtype,
-        "shape": cell.shape,
-        "axis": cell.axis,
-        "every_second": cell.every_second,
-        "suite": cell.suite.value,
-        "result": row.mode.value,
-        "threads": cell.threads,
-        "nanoseconds_per_element": {n: _rounded(row.nanoseconds(n)) for n in row.timings},
-        "quartiles": {
-            name: [_rounded(q / cell.size * 1e9) for q in timing.quartiles]
-            for name, timing in row.timings.items()
-        },
-        "cpu_per_wall": {name: _rounded(t.cpu_per_wall) for name, t in row.timings.items()},
-        "crowded": row.crowded,
-        "best_peer": row.best_peer,
-        "score": _rounded(row.score),
-        "target": cell.target,
-        "time_over_copy": _rounded(row.to_copy),
-        "reference": reference and reference.contestant,
-        "time_over_reference": _rounded(row.to_reference),
-    }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.4g}")
+def _references(row: Row) -> Text:
+    parts = [
+        Text.assemble(
+            _limited(verdict.value, verdict.wanted),
+            (f" {verdict.against} ≤ {verdict.wanted:g}", "dim"),
+        )
+        for verdict in row.verdicts
+        if not verdict.at_least
+    ]
+    return Text(", ").join(parts) if parts else BLANK

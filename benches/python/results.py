@@ -6,14 +6,40 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from .cells import Cell, Mode, Suite
+from .cell import Cell, Mode, Suite
 from .contestants import COPY, MORE_THREADS, ONE_THREAD, OURS, PEERS
+from .targets import ISA_LIMIT
 from .worker import Sample
 
 # Above this a call has used more than the one thread it was allowed.
 ONE_THREAD_LIMIT = 1.05
 # Below this it had to share its CPU with other programs.
 CROWDED_LIMIT = 0.9
+# Nobody can tell equal from 3 % slower on a shared machine.
+NOISE = 1.03
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One thing a row is held to: a speed to reach, or a time not to exceed.
+
+    ``against`` is whose time ``value`` is relative to; either of them may be more than 1.
+    """
+
+    against: str
+    value: float
+    wanted: float
+    at_least: bool
+
+    @property
+    def off(self) -> float:
+        """How many times too slow: up to 1 for what is met."""
+        return self.wanted / self.value if self.at_least else self.value / self.wanted
+
+    @property
+    def met(self) -> bool:
+        """Whether the target is reached, within the noise."""
+        return self.off <= NOISE
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +51,7 @@ class Timing:
     median: float
     quartiles: tuple[float, float]
     cpu_per_wall: float
+    blocks: int
 
     @classmethod
     def of(cls, contestant: str, mode: Mode, samples: list[Sample]) -> Timing:
@@ -35,7 +62,7 @@ class Timing:
         else:
             low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
         cpu = statistics.median(sample.cpu_per_wall for sample in samples)
-        return cls(contestant, mode, median, (low, high), cpu)
+        return cls(contestant, mode, median, (low, high), cpu, len(samples))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +103,36 @@ class Row:
         return self.times_faster_than(ONE_THREAD if suite is Suite.THREADS else self.best_peer)
 
     @property
-    def to_copy(self) -> float | None:
-        """Our time over that of copying the result."""
-        return self._over(COPY)
+    def verdicts(self) -> list[Verdict]:
+        """All that the cell is held to in this mode."""
+        cell = self.cell
+        if cell.suite is Suite.ISA:
+            return self._verdicts_on_avx2()
+        found: list[Verdict] = []
+        if cell.target is not None and self.score is not None:
+            against = ONE_THREAD if cell.suite is Suite.THREADS else self.best_peer or ""
+            found.append(Verdict(against, self.score, cell.target, at_least=True))
+        for reference in cell.references:
+            over = self.time_over(reference.contestant)
+            if over is not None and reference.mode in {None, self.mode}:
+                found.append(Verdict(reference.contestant, over, reference.limit, at_least=False))
+        return found
 
-    @property
-    def to_reference(self) -> float | None:
-        """Our time over that of the cell's reference."""
-        reference = self.cell.reference
-        return None if reference is None else self._over(reference.contestant)
+    def _verdicts_on_avx2(self) -> list[Verdict]:
+        """Of AVX2 beside the peers at their best, and beside AVX-512, where both are."""
+        avx2, avx512 = f"{OURS} avx2", f"{OURS} avx512"
+        found: list[Verdict] = []
+        if avx2 in self.timings:
+            score = self.times_faster_than(self.best_peer, ours=avx2)
+            if score is not None and self.cell.target is not None:
+                found.append(Verdict(self.best_peer or "", score, self.cell.target, at_least=True))
+            faster = self.times_faster_than(avx512, ours=avx2)
+            if faster is not None:
+                found.append(Verdict(avx512, 1 / faster, ISA_LIMIT, at_least=False))
+        return found
 
-    def _over(self, contestant: str) -> float | None:
+    def time_over(self, contestant: str) -> float | None:
+        """Return our time over theirs."""
         faster = self.times_faster_than(contestant)
         return None if faster is None else 1 / faster
 
