@@ -153,7 +153,7 @@ impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
 
     #[inline(always)]
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
-        let Some(log) = self.log_sum.panel::<S, P>(s, panel, false) else { return false };
+        let Some((log, _)) = self.log_sum.panel::<S, P>(s, panel, false) else { return false };
         for i in 0..panel.rows() {
             for p in 0..P {
                 panel.store(s, i, p, self.entry(s, panel.load(s, 0, i, p), &log[p]));
@@ -219,9 +219,12 @@ impl<E: ExpConstants> Op<E, 1> for LogSumExp<E> {
 
     #[inline(always)]
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
-        let Some(log) = self.log_sum.panel::<S, P>(s, panel, true) else { return false };
+        let Some((log, differences)) = self.log_sum.panel::<S, P>(s, panel, true) else { return false };
         for p in 0..P {
-            let sum = result(s, &log[p]);
+            let mut sum = result(s, &log[p]);
+            if differences[p] != 0 {
+                sum = self.log_sum.exact_results(s, (panel, p), &log[p], sum, differences[p]);
+            }
             let is_number = s.equals(sum, sum);
             panel.store(s, 0, p, s.select(is_number, sum, s.splat(E::NAN)));
         }

@@ -7,17 +7,19 @@ use super::sums::{APART, Log, LogSum, is_difference, other};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{LaneTerms, fold_lanes};
 use crate::math::exp::{Exp, ExpConstants, Shift};
+use crate::math::fixed::Fixed;
 use crate::simd::{PanelIo, Simd, Wide};
 
 impl<E: ExpConstants> LogSum<E> {
-    /// The logarithms down the columns of a panel; `None` where one of them needs more care.
+    /// The logarithms down the columns of a panel; `None` where one of them needs more care. And, if results are wanted
+    /// and not logarithms, which columns' results are differences, as bits.
     #[inline(always)]
     pub(super) fn panel<S: Wide<E>, const P: usize>(
         &self,
         s: S,
         panel: PanelIo<'_, E, 1>,
         is_result: bool,
-    ) -> Option<[Log<S::V>; P]> {
+    ) -> Option<([Log<S::V>; P], [u32; P])> {
         if S::BY_CALLS || panel.rows() > Softmax::<E>::STORED {
             return None;
         }
@@ -29,6 +31,7 @@ impl<E: ExpConstants> LogSum<E> {
         }
         let shift = self.softmax.panel_shift(s, max);
         let mut log = [Log { max: max[0], high: max[0], low: max[0] }; P];
+        let mut differences = [0; P];
         let is_short = panel.rows() <= E::LANES;
         let zero = s.splat(E::ZERO);
         let mut sum = [s.wide_zero(); P];
@@ -92,19 +95,46 @@ impl<E: ExpConstants> LogSum<E> {
         for p in 0..P {
             let (high, low) = s.wide_ln_1p(sum[p], shift[p].top, s.sub(ties[p], s.splat(E::ONE)));
             log[p] = Log { max: max[p], high, low };
-            if is_result {
+            // Only a maximum below zero has a logarithm of the other sign.
+            let below = if is_result { s.bits(s.greater(zero, max[p])) } else { 0 };
+            if below != 0 {
                 let (max, top) = (s.to_array(max[p]), s.to_array(shift[p].top));
                 let (ties, lanes) = (s.to_array(ties[p]), s.wide_lanes(sum[p]));
                 for lane in 0..E::LANES {
                     let ratio = lanes.as_ref()[lane].to_f64() / top.as_ref()[lane].to_f64()
                         + (ties.as_ref()[lane].to_f64() - 1.0);
-                    if is_difference(max.as_ref()[lane].to_f64(), ratio) {
-                        return None;
-                    }
+                    let is_one = is_difference(max.as_ref()[lane].to_f64(), ratio);
+                    differences[p] |= u32::from(is_one) << lane;
                 }
             }
         }
-        Some(log)
+        Some((log, differences))
+    }
+
+    /// The results of a strip, of which those that are differences, as bits, are taken in fixed point.
+    #[inline(always)]
+    pub(super) fn exact_results<S: Wide<E>>(
+        &self,
+        s: S,
+        (panel, p): (PanelIo<'_, E, 1>, usize),
+        log: &Log<S::V>,
+        results: S::V,
+        differences: u32,
+    ) -> S::V {
+        let (mut results, max, high) = (s.to_array(results), s.to_array(log.max), s.to_array(log.high));
+        for lane in 0..E::LANES {
+            if differences >> lane & 1 == 0 {
+                continue;
+            }
+            let mut sum = Fixed::default();
+            for i in 0..panel.rows() {
+                let x = s.to_array(panel.load(s, 0, i, p));
+                sum = sum.add(Fixed::exp(x.as_ref()[lane].to_f64()));
+            }
+            let about = max.as_ref()[lane].to_f64() + high.as_ref()[lane].to_f64();
+            results.as_mut()[lane] = E::from_f64(sum.ln(about));
+        }
+        s.from_array(results)
     }
 }
 
