@@ -5,7 +5,7 @@ use half::{bf16, f16};
 
 use super::Memory;
 use crate::element::{Compute, DType};
-use crate::simd::{Kernel, Wide};
+use crate::simd::{Kernel, Simd, Wide};
 
 /// Rows of evenly spaced elements: so many of so many elements, and the bytes from one to the next.
 #[derive(Clone, Copy, Debug)]
@@ -163,6 +163,26 @@ macro_rules! each_dtype {
     };
 }
 
+/// Rows of a block that are asked for ahead of their use.
+const ROWS_AHEAD: usize = 8;
+
+/// Bytes from row to row from which on no machine asks for the next by itself.
+const FAR_APART: usize = 1024;
+
+impl Block {
+    /// Asks for a dense row some rows ahead, which need not exist, of a block that begins at `base`.
+    #[inline(always)]
+    fn prefetch<E: Compute, S: Simd<E>, const WRITE: bool>(&self, s: S, base: *const u8, i: usize) {
+        if self.rows.1.unsigned_abs() < FAR_APART {
+            return;
+        }
+        let row = base.wrapping_offset((i + ROWS_AHEAD) as isize * self.rows.1);
+        for line in 0..(self.columns.0 * self.columns.1.unsigned_abs()).div_ceil(size_of::<E::Array>()) {
+            s.prefetch::<WRITE>(row.cast::<E>().wrapping_add(line * E::LANES));
+        }
+    }
+}
+
 /// Whether `f32` is computed in for this type.
 const fn is_short(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
@@ -180,7 +200,7 @@ pub(crate) struct Read<'a, 'b, E> {
 impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Wide<E>>(self, _: S) {
+    fn run<S: Wide<E>>(self, s: S) {
         let Self { memory, block, buffer, step, negate } = self;
         let (rows, columns) = (block.rows.0, block.columns.0);
         if rows == 0 || columns == 0 {
@@ -192,6 +212,9 @@ impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
         let (stride, is_dense) = (block.columns.1, block.columns.1 == item && !memory.swapped);
         let mut piece = [0_u64; PIECE];
         for i in 0..rows {
+            if is_dense {
+                block.prefetch::<E, S, false>(s, base, i);
+            }
             let mut j = 0;
             while j < columns {
                 let mut from =
@@ -288,7 +311,7 @@ pub(crate) struct Write<'a, 'b, E> {
 impl<E: Compute> Kernel<E> for Write<'_, '_, E> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Wide<E>>(self, _: S) {
+    fn run<S: Wide<E>>(self, s: S) {
         let Self { memory, block, buffer, step } = self;
         let (rows, columns) = (block.rows.0, block.columns.0);
         if rows == 0 || columns == 0 {
@@ -298,17 +321,18 @@ impl<E: Compute> Kernel<E> for Write<'_, '_, E> {
         let (base, from) = (memory.block(block), buffer.as_ptr());
         // What is written is a float: no kernel has another result.
         match memory.dtype {
-            DType::F32 => write::<f32, E>(memory, base, block, from, step),
-            DType::F64 => write::<f64, E>(memory, base, block, from, step),
-            DType::F16 => write::<f16, E>(memory, base, block, from, step),
-            DType::BF16 => write::<bf16, E>(memory, base, block, from, step),
+            DType::F32 => write::<f32, E, S>(s, memory, base, block, from, step),
+            DType::F64 => write::<f64, E, S>(s, memory, base, block, from, step),
+            DType::F16 => write::<f16, E, S>(s, memory, base, block, from, step),
+            DType::BF16 => write::<bf16, E, S>(s, memory, base, block, from, step),
             _ => {}
         }
     }
 }
 
 #[inline(always)]
-fn write<T: Written, E: Compute>(
+fn write<T: Written, E: Compute, S: Simd<E>>(
+    s: S,
     memory: Memory<'_>,
     base: *mut u8,
     block: Block,
@@ -319,6 +343,9 @@ fn write<T: Written, E: Compute>(
     let is_dense = stride == item && !memory.swapped;
     let mut piece = [0_u64; PIECE];
     for i in 0..block.rows.0 {
+        if is_dense {
+            block.prefetch::<E, S, true>(s, base, i);
+        }
         let mut j = 0;
         while j < block.columns.0 {
             let count = if is_dense { block.columns.0 } else { PIECE.min(block.columns.0 - j) };

@@ -19,7 +19,7 @@ mod entry;
 mod stage;
 
 use self::entry::{ColumnStrips, FinishKernel, RowsKernel, SweepKernel, result_len};
-use self::stage::{Columns, LONGEST_COLUMN};
+use self::stage::{COLUMNS, Columns, LONGEST_COLUMN};
 use super::{Input, Options};
 use crate::dispatch::{Dispatch, Isa};
 use crate::error::Error;
@@ -40,6 +40,17 @@ pub(super) const PARALLEL_ELEMENTS: usize = 1 << 17;
 
 /// Operands that take this much together are not expected in a cache.
 const FAR_BYTES: usize = 8 << 20;
+
+/// Columns of an array that has at least so many are brought into a buffer if they are too long for the nearest cache
+/// where they lie.
+const WIDE: usize = 4 * COLUMNS;
+
+/// The longest column of which every element's line stays in the nearest cache, elements being `stride` bytes apart: eight
+/// for each of the 64 sets of a usual one. Powers of two apart they meet in few of them.
+fn longest_near(stride: isize) -> usize {
+    let sets = 4096 >> stride.trailing_zeros().min(12);
+    (8 * sets.min(64)).max(64)
+}
 
 /// Rows from this length on go by sweeps even on one thread, so that they can be interrupted.
 const LONG_ROW: usize = 1 << 22;
@@ -203,7 +214,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             return Ok(());
         }
         // Neighbouring tasks share cache lines, and each begins and ends a pipeline: few and large ones are better.
-        let elements = (len * count / (16 * threads)).clamp(TASK_ELEMENTS, LARGEST_TASK);
+        let elements = self.task_elements(threads);
         let tasks = |size: usize| (count.div_ceil(size), size);
         let range = |size: usize, i: usize| i * size..count.min((i + 1) * size);
         match route {
@@ -221,6 +232,11 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 for_each(tasks, threads, watch, &|i| self.staged_rows(range(size, i)))
             }
         }
+    }
+
+    /// How many elements a task should have.
+    fn task_elements(&self, threads: usize) -> usize {
+        (self.plan.len * self.plan.count / (16 * threads)).clamp(TASK_ELEMENTS, LARGEST_TASK)
     }
 
     /// The elements of the result of a lane.
@@ -291,7 +307,12 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         others.outer.remove(axis);
         others.count /= along.size;
         let strips = along.size.div_ceil(E::LANES);
-        let size = TASK_ELEMENTS.div_ceil(self.plan.len * E::LANES).min(strips);
+        let is_far_apart = along.size >= WIDE
+            && (longest_near(self.plan.step().src[0])..=LONGEST_COLUMN).contains(&self.plan.len);
+        let direct = direct && !is_far_apart;
+        let elements = if direct { TASK_ELEMENTS } else { self.task_elements(threads) };
+        let size =
+            elements.div_ceil(self.plan.len * E::LANES).next_multiple_of(COLUMNS / E::LANES).min(strips);
         let blocks = strips.div_ceil(size);
         let step = Dim { size: self.plan.len, ..self.plan.step() };
         for_each(others.count * blocks, threads, watch, &|i| {

@@ -17,7 +17,10 @@ use crate::view::{Block, Memory, Read, Write, spaced_rows};
 const BLOCK: usize = 4096;
 
 /// Columns of a block of columns, at most.
-const COLUMNS: usize = 64;
+pub(super) const COLUMNS: usize = 64;
+
+/// Elements of a block of columns, unless that is narrower than a vector.
+const PANEL: usize = 1 << 18;
 
 /// Longer columns are brought one by one: a block of them would fit no cache.
 pub(super) const LONGEST_COLUMN: usize = 1 << 15;
@@ -221,49 +224,57 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
     /// Some lanes, as columns.
     pub(super) fn staged_columns(&self, columns: &Columns<K>) {
         let len = self.plan.len;
-        let most = COLUMNS.min((4 * BLOCK / len).next_multiple_of(E::LANES).max(E::LANES));
+        let most = COLUMNS.min((PANEL / len).next_multiple_of(E::LANES).max(E::LANES));
+        let (mut buffer, mut keep) = (Vec::new(), Vec::new());
         let mut done = 0;
         while done < columns.count {
             let count = most.min(columns.count - done);
-            self.staged_panel(columns, columns.first + done, count);
+            self.staged_panel(columns, (columns.first + done, count), &mut buffer, &mut keep);
             done += count;
         }
     }
 
-    fn staged_panel(&self, columns: &Columns<K>, first: usize, count: usize) {
+    fn staged_panel(
+        &self,
+        columns: &Columns<K>,
+        (first, count): (usize, usize),
+        buffer: &mut Vec<E>,
+        keep: &mut Vec<u8>,
+    ) {
         let (len, step) = (self.plan.len, self.plan.step());
-        let width = count.next_multiple_of(E::LANES);
+        let strips = count.div_ceil(E::LANES);
+        // An odd number of cache lines, so that rows do not meet in the same sets of a cache.
+        let width = (strips | 1) * E::LANES;
         let size = len * width;
-        let mut buffer = vec![E::ZERO; K * size];
+        buffer.resize(K * size, E::ZERO);
+        if !count.is_multiple_of(E::LANES) {
+            // What stands there of another block might send columns that do not exist the long way.
+            buffer.fill(E::ZERO);
+            keep.fill(1);
+        }
         let at = columns.at.advance(&columns.along, first);
         for k in 0..K {
             let (rows, columns) = ((len, step.src[k]), (count, columns.along.src[k]));
             let block = Block { offset: at.src[k], rows, columns };
             self.read(k, block, &mut buffer[k * size..], width);
         }
-        let mut keep = vec![1; if self.mask.is_some() { size } else { 0 }];
         if self.mask.is_some() {
-            self.read_mask_columns(columns, first, count, width, &mut keep);
+            keep.resize(size, 1);
+            self.read_mask_columns(columns, first, count, width, keep);
         }
-        self.mask_inputs(&mut buffer, size, size, &keep);
+        self.mask_inputs(buffer, size, size, keep);
         let item = size_of::<E>() as isize;
         let along = Dim { size: width, src: [item; K], dst: item };
         let step = Dim { size: len, src: [width as isize * item; K], dst: width as isize * item };
-        let strips = width / E::LANES;
         let lanes = self.lanes(columns.axis, columns.other, first, count);
         let mut strip = 0;
         while strip < strips {
-            let memory = Memory::of(&mut buffer);
+            let memory = Memory::of(buffer);
             let at = packed::<E, K>(size).advance(&along, strip * E::LANES);
             let refused = self.strips([memory; K], memory, at, along, step, lanes.from(strip * E::LANES));
             let Some(refused) = refused else { break };
             strip += refused;
-            self.columns_as_rows(
-                &mut buffer,
-                width,
-                strip * E::LANES..count.min((strip + 1) * E::LANES),
-                lanes,
-            );
+            self.columns_as_rows(buffer, width, strip * E::LANES..count.min((strip + 1) * E::LANES), lanes);
             strip += 1;
         }
         if self.mask.is_some() && !O::REDUCES {
@@ -278,7 +289,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         }
         let rows = (self.result_len(), self.plan.step().dst);
         let block = Block { offset: at.dst, rows, columns: (count, columns.along.dst) };
-        self.write(block, &buffer, width);
+        self.write(block, buffer, width);
     }
 
     /// The mask of some columns, in rows of `width`.
