@@ -5,25 +5,21 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 import softlane
+from softlane._cli.archives import ARCHIVE, member, split_key
+from softlane._cli.errors import CommandError
 from softlane._cli.files import (
-    ARCHIVE,
     Npy,
-    read,
     refuse_existing,
     refuse_lack_of_space,
     replacing,
-    split_key,
+    scratch,
 )
-from softlane._cli.operation import Operation, parse
+from softlane._cli.operation import parse
 from softlane._cli.progress import progress
 from softlane._cli.streaming import BLOCK_BYTES, ROW_BYTES, Limits, stream
 
@@ -35,22 +31,27 @@ def run(options: argparse.Namespace) -> int:
     limits = Limits(options.block_bytes or BLOCK_BYTES, options.row_bytes or ROW_BYTES)
     path, key = split_key(options.input)
     started = time.perf_counter()
-    archive = path.suffix == ARCHIVE or options.key is not None
-    source = read(options.input, options.key) if archive else Npy.open(path)
+    if options.key is not None:
+        key = options.key
+    packed = path.suffix == ARCHIVE
+    if key is not None and not packed:
+        raise CommandError(f"{path} is no {ARCHIVE} file: it has no array by the name {key!r}")
     if options.output is not None:
         output = Path(options.output)
     else:
         stem = path.stem if key is None else f"{path.stem}.{key.replace('/', '.')}"
         output = path.with_name(f"{stem}.{operation.name}.npy")
-    refuse_existing(output, force=options.force)
-    with _signals_raise(), replacing(output) as part:
-        if isinstance(source, Npy):
-            with progress(path.name, source.nbytes, quiet=options.quiet) as advance:
-                written = stream(
-                    source, part, operation, num_threads=threads, limits=limits, advance=advance
-                )
-        else:
-            written = _whole(source, part, operation, threads)
+    with _signals_raise(), ExitStack() as stack:
+        source = None if packed else Npy.open(path)
+        refuse_existing(output, force=options.force)
+        part = stack.enter_context(replacing(output))
+        if source is None:
+            room = stack.enter_context(scratch(output.parent))
+            source = _unpacked(path, key, room, quiet=options.quiet)
+        with progress(path.name, source.nbytes, quiet=options.quiet) as advance:
+            written = stream(
+                source, part, operation, num_threads=threads, limits=limits, advance=advance
+            )
         refuse_existing(output, force=options.force)  # somebody else's, meanwhile
     if not options.quiet:
         seconds = time.perf_counter() - started
@@ -60,14 +61,15 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _whole(array: NDArray[Any], part: Path, operation: Operation, threads: int) -> Npy:
-    """Write the result for an array in memory."""
-    operation.result_like(array.dtype, array.shape, threads)
-    result = np.asarray(operation.along(array, operation.axis, num_threads=threads))
-    refuse_lack_of_space(part.parent, result.nbytes)
-    with part.open("wb") as file:
-        np.save(file, result)
-    return Npy.open(part)
+def _unpacked(path: Path, key: str | None, room: Path, *, quiet: bool) -> Npy:
+    """Copy an array of an archive to a file of its own, where it can be read in any order."""
+    with member(path, key) as (packed, size), room.open("wb") as file:
+        refuse_lack_of_space(room.parent, size)
+        with progress(f"unpacking {path.name}", size, quiet=quiet) as advance:
+            while some := packed.read(BLOCK_BYTES):
+                file.write(some)
+                advance(len(some))
+    return Npy.open(room, known_as=f"{path}:{key}" if key else str(path))
 
 
 def _amount(count: float) -> str:
