@@ -1,13 +1,9 @@
 """``softlane apply``: a function of softlane from file to file."""
 
 import argparse
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 
 import softlane
 from softlane._cli.archives import ARCHIVE, member, split_key
@@ -19,7 +15,7 @@ from softlane._cli.files import (
     replacing,
     scratch,
 )
-from softlane._cli.operation import parse
+from softlane._cli.operation import Operation, parse
 from softlane._cli.progress import progress
 from softlane._cli.streaming import BLOCK_BYTES, ROW_BYTES, Limits, stream
 
@@ -36,14 +32,10 @@ def run(options: argparse.Namespace) -> int:
     packed = path.suffix == ARCHIVE
     if key is not None and not packed:
         raise CommandError(f"{path} is no {ARCHIVE} file: it has no array by the name {key!r}")
-    if options.output is not None:
-        output = Path(options.output)
-    else:
-        stem = path.stem if key is None else f"{path.stem}.{key.replace('/', '.')}"
-        output = path.with_name(f"{stem}.{operation.name}.npy")
-    with _signals_raise(), ExitStack() as stack:
-        source = None if packed else Npy.open(path)
-        refuse_existing(output, force=options.force)
+    source = None if packed else Npy.open(path)
+    output = _output(path, key, operation, options.output)
+    refuse_existing(output, force=options.force)
+    with ExitStack() as stack:
         part = stack.enter_context(replacing(output))
         if source is None:
             room = stack.enter_context(scratch(output.parent))
@@ -59,6 +51,16 @@ def run(options: argparse.Namespace) -> int:
         what = f"{written.dtype} {written.shape}"
         print(f"{output}: {what}, from {done} in {seconds:.2f} s, {speed}/s")
     return 0
+
+
+def _output(path: Path, key: str | None, operation: Operation, given: str | None) -> Path:
+    """Return where the result goes: as was asked for, or beside the input."""
+    if given is None:
+        stem = path.stem if key is None else f"{path.stem}.{key.replace('/', '.')}"
+        return path.with_name(f"{stem}.{operation.name}.npy")
+    if Path(given).suffix == ARCHIVE:
+        raise CommandError(f"{given} cannot be written: the output is a plain .npy file")
+    return Path(given)
 
 
 def _unpacked(path: Path, key: str | None, room: Path, *, quiet: bool) -> Npy:
@@ -78,25 +80,3 @@ def _amount(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1000
     return f"{count:.2f} GB"
-
-
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Let signals that ask for the end of the process unwind it, as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    named = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    wanted = [each for each in named if signal.getsignal(each) != signal.SIG_IGN]  # as nohup does
-
-    def end(number: int, _: FrameType | None) -> None:
-        for each in wanted:  # a second one must not end the clearing up
-            signal.signal(each, signal.SIG_IGN)
-        raise SystemExit(128 + number)
-
-    before = {each: signal.signal(each, end) for each in wanted}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

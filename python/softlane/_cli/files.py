@@ -188,7 +188,10 @@ def replacing(final: Path) -> Iterator[Path]:
     Whatever ends the block leaves no temporary file; only a kill that no program sees can do that.
     """
     # The target of a link is what is replaced. A short name: the final one may be as long as any.
-    final = final.resolve()
+    try:
+        final = final.resolve()
+    except RuntimeError as error:  # OSError from Python 3.13 on
+        raise CommandError(f"{final} cannot be written: it is a link to itself") from error
     part = final.with_name(temporary_name("part"))
     try:
         yield part

@@ -46,9 +46,6 @@ BOXES = 8  # and their transpositions are the eighth part of what is held
 LINE = 16  # entries: strips of whole cache lines
 
 Advance = Callable[[int], None]
-import os
-
-SCR = bool(os.environ.get("SCR"))
 
 
 @dataclass(frozen=True)
@@ -160,7 +157,7 @@ def _run(task: _Task) -> None:
         _by_blocks(task, width)
     elif task.trail == 1:
         _by_rows(task)
-    elif task.row_bytes > task.limits.row_bytes or SCR:
+    elif task.row_bytes > task.limits.row_bytes:
         _by_scratch(task, (task.length, task.trail))
     else:
         _by_strips(task)
