@@ -167,10 +167,10 @@ def test_force_replaces_the_output_and_even_the_input(tmp_path: Path) -> None:
 def test_axes_in_reverse(shape: tuple[int, ...], run: int, tmp_path: Path) -> None:
     x = some_array(shape, ">f4")
     np.save(tmp_path / "x.npy", x)
-    source, done = Npy.open(tmp_path / "x.npy"), []
+    source = Npy.open(tmp_path / "x.npy")
     for workers in (1, 2):
         target = Npy.create(tmp_path / "y.npy", shape[::-1], x.dtype, fortran=False)
-        done = []
+        done: list[int] = []
         reverse_axes(source, target, shape, run=run, workers=workers, advance=done.append)
         assert np.array_equal(np.load(target.path), x.T)
         assert sum(done) == x.size

@@ -197,8 +197,10 @@ def replacing(final: Path) -> Iterator[Path]:
         yield part
         if final.exists():
             shutil.copymode(final, part)
-        with part.open("r+b") as file:
-            os.fsync(file.fileno())
+            # What is replaced is gone: the new one must be on the disk, should the power fail.
+            # Elsewhere this would take longer than all the rest, to save what can be made again.
+            with part.open("r+b") as file:
+                os.fsync(file.fileno())
         part.replace(final)
     except OSError as error:
         # Writing knows no name, and the temporary one is none that the user has seen.

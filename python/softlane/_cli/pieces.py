@@ -129,7 +129,11 @@ def reverse_axes(
                 ]
                 x, y = shaped(given, *lengths), shaped(turned, *lengths[::-1])
                 read_part(reader, x, source, shape, start)
-                np.copyto(y, x.T)
+                if len(x) < x.shape[-1]:  # NumPy would have the shorter loop inside
+                    for i, part in enumerate(x):
+                        y[..., i] = part.T
+                else:
+                    np.copyto(y, x.T)
                 write_part(writer, y, target, shape[::-1], start[::-1])
                 advance(x.size)
 
