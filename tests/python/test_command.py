@@ -105,6 +105,22 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+def test_output_that_cannot_show_a_name(tmp_path: Path) -> None:
+    np.save(tmp_path / "é.npy", np.zeros((2, 4)))
+    done = processes.run(
+        "-m", "softlane._cli", "apply", str(tmp_path / "é.npy"), PYTHONIOENCODING="ascii"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "?.softmax.npy: float64 (2, 4)" in done.stdout
+    assert (tmp_path / "é.softmax.npy").exists()
+
+
+def test_output_that_is_closed() -> None:
+    code = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    done = processes.run("-c", code, "-m", "softlane._cli", "info")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted() -> int:
         raise KeyboardInterrupt

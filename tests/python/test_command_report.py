@@ -41,6 +41,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(folder / "cube.npy", np.zeros((2, 3, 4)))
     np.save(folder / "half.npy", np.full(len(labels), 0.5))
     np.save(folder / "far.npy", np.full(len(labels), 10))
+    np.save(folder / "endless.npy", np.full(len(labels), np.inf))
+    (folder / "nothing.csv").write_text("")
     np.save(folder / "one.npy", np.zeros((1, 3)))
     np.save(folder / "zero.npy", np.zeros(1, int))
     (folder / "words.csv").write_text("a,b\n")
@@ -159,6 +161,8 @@ def test_the_picture(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         ("logits.npy zero.npy", r".*zero.npy has shape \(1,\), expected \(1797,\): a class .*"),
         ("logits.npy half.npy", ".*half.npy: labels .*"),
         ("logits.npy far.npy", ".*far.npy: .*10.*"),
+        ("logits.npy endless.npy", ".*endless.npy: labels must be from 0 to 9, .*"),
+        ("logits.npy nothing.csv", ".*nothing.csv cannot be read as numbers: .*no data.*"),
         ("logits.npy words.csv", ".*words.csv cannot be read as numbers: .*"),
         ("both.npz labels.npy", ".*both.npz holds 'logits', 'labels': choose .*"),
         ("one.npy zero.npy", "1 rows cannot be split: 0 held out of them"),

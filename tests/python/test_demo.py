@@ -155,12 +155,23 @@ def test_the_command_shows_it_all_and_writes_the_picture(tmp_path: Path) -> None
     assert struct.unpack(">II", header[16:]) == (2400, 1650)
 
 
-@pytest.mark.parametrize("place", [".", "nowhere/seen.png"])
-def test_a_picture_that_cannot_be_written_is_refused_at_once(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (".", " is a directory, expected a file\n"),
+        ("nowhere/seen.png", "seen.png cannot be written: there is no folder "),
+        (f"{300 * 'n'}.png", "name too long"),
+    ],
+)
+def test_a_picture_that_cannot_be_written_is_refused_at_once(
+    tmp_path: Path, place: str, message: str
+) -> None:
     done = processes.run("-c", COMMAND, "demo", "--output", str(tmp_path / place))
     assert done.returncode == 2
-    assert "cannot be written" in done.stderr
+    assert message in done.stderr
+    assert done.stderr.startswith(f"softlane: {tmp_path / place}")
     assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_blocks_have_the_size_of_what_they_show() -> None:

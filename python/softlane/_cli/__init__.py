@@ -1,6 +1,7 @@
 """The command ``softlane``: one module a subcommand, loaded when it is asked for."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Never
 
 import softlane
 from softlane._cli.errors import CommandError
+from softlane._cli.signals import signals_raise
 
 MISTAKE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 
@@ -19,10 +21,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 is success, 2 a complaint in one line on the standard error, 130 Ctrl-C, 141 a reader of the
     output that has gone, as shells count them.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # An old code page must cost a name or a block of an image, not the whole command.
+        sys.stdout.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
     try:
-        status = _run(options)
-        sys.stdout.flush()
+        with signals_raise():
+            status = _run(options)
+        if sys.stdout is not None:  # it may be closed, where print goes nowhere
+            sys.stdout.flush()
     except CommandError as error:
         return _complain(str(error))
     except KeyboardInterrupt:

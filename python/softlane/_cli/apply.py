@@ -1,27 +1,19 @@
 """``softlane apply``: a function of softlane from file to file."""
 
 import argparse
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 import softlane
+from softlane._cli.archives import ARCHIVE, member, split_key
+from softlane._cli.errors import CommandError
 from softlane._cli.files import (
-    ARCHIVE,
     Npy,
-    read,
     refuse_existing,
     refuse_lack_of_space,
     replacing,
-    split_key,
+    scratch,
 )
 from softlane._cli.operation import Operation, parse
 from softlane._cli.progress import progress
@@ -35,22 +27,23 @@ def run(options: argparse.Namespace) -> int:
     limits = Limits(options.block_bytes or BLOCK_BYTES, options.row_bytes or ROW_BYTES)
     path, key = split_key(options.input)
     started = time.perf_counter()
-    archive = path.suffix == ARCHIVE or options.key is not None
-    source = read(options.input, options.key) if archive else Npy.open(path)
-    if options.output is not None:
-        output = Path(options.output)
-    else:
-        stem = path.stem if key is None else f"{path.stem}.{key.replace('/', '.')}"
-        output = path.with_name(f"{stem}.{operation.name}.npy")
+    if options.key is not None:
+        key = options.key
+    packed = path.suffix == ARCHIVE
+    if key is not None and not packed:
+        raise CommandError(f"{path} is no {ARCHIVE} file: it has no array by the name {key!r}")
+    source = None if packed else Npy.open(path)
+    output = _output(path, key, operation, options.output)
     refuse_existing(output, force=options.force)
-    with _signals_raise(), replacing(output) as part:
-        if isinstance(source, Npy):
-            with progress(path.name, source.nbytes, quiet=options.quiet) as advance:
-                written = stream(
-                    source, part, operation, num_threads=threads, limits=limits, advance=advance
-                )
-        else:
-            written = _whole(source, part, operation, threads)
+    with ExitStack() as stack:
+        part = stack.enter_context(replacing(output))
+        if source is None:
+            room = stack.enter_context(scratch(output.parent))
+            source = _unpacked(path, key, room, quiet=options.quiet)
+        with progress(path.name, source.nbytes, quiet=options.quiet) as advance:
+            written = stream(
+                source, part, operation, num_threads=threads, limits=limits, advance=advance
+            )
         refuse_existing(output, force=options.force)  # somebody else's, meanwhile
     if not options.quiet:
         seconds = time.perf_counter() - started
@@ -60,14 +53,25 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _whole(array: NDArray[Any], part: Path, operation: Operation, threads: int) -> Npy:
-    """Write the result for an array in memory."""
-    operation.result_like(array.dtype, array.shape, threads)
-    result = np.asarray(operation.along(array, operation.axis, num_threads=threads))
-    refuse_lack_of_space(part.parent, result.nbytes)
-    with part.open("wb") as file:
-        np.save(file, result)
-    return Npy.open(part)
+def _output(path: Path, key: str | None, operation: Operation, given: str | None) -> Path:
+    """Return where the result goes: as was asked for, or beside the input."""
+    if given is None:
+        stem = path.stem if key is None else f"{path.stem}.{key.replace('/', '.')}"
+        return path.with_name(f"{stem}.{operation.name}.npy")
+    if Path(given).suffix == ARCHIVE:
+        raise CommandError(f"{given} cannot be written: the output is a plain .npy file")
+    return Path(given)
+
+
+def _unpacked(path: Path, key: str | None, room: Path, *, quiet: bool) -> Npy:
+    """Copy an array of an archive to a file of its own, where it can be read in any order."""
+    with member(path, key) as (packed, size), room.open("wb") as file:
+        refuse_lack_of_space(room.parent, size)
+        with progress(f"unpacking {path.name}", size, quiet=quiet) as advance:
+            while some := packed.read(BLOCK_BYTES):
+                file.write(some)
+                advance(len(some))
+    return Npy.open(room, known_as=f"{path}:{key}" if key else str(path))
 
 
 def _amount(count: float) -> str:
@@ -76,25 +80,3 @@ def _amount(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1000
     return f"{count:.2f} GB"
-
-
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Let signals that ask for the end of the process unwind it, as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    named = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    wanted = [each for each in named if signal.getsignal(each) != signal.SIG_IGN]  # as nohup does
-
-    def end(number: int, _: FrameType | None) -> None:
-        for each in wanted:  # a second one must not end the clearing up
-            signal.signal(each, signal.SIG_IGN)
-        raise SystemExit(128 + number)
-
-    before = {each: signal.signal(each, end) for each in wanted}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

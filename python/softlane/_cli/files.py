@@ -5,10 +5,9 @@ import mmap
 import os
 import secrets
 import shutil
-import struct
-import zipfile
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,9 +15,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from softlane._cli.archives import ARCHIVE, member, split_key
 from softlane._cli.errors import CommandError
-
-ARCHIVE = ".npz"
 
 
 @dataclass(frozen=True)
@@ -32,29 +30,32 @@ class Npy:
     offset: int
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, known_as: str | None = None) -> Self:
         """Read the header, and see that the file holds what it promises."""
+        name = known_as or path
         if path.is_dir():
-            raise CommandError(f"{path} is a directory, expected a file")
+            raise CommandError(f"{name} is a directory, expected a file")
         if path.exists() and not path.is_file():
-            raise CommandError(f"{path} is no regular file: it cannot be read in blocks")
+            raise CommandError(f"{name} is no regular file: it cannot be read in blocks")
         with path.open("rb") as file:
             magic = file.read(len(npy.MAGIC_PREFIX))
             size = os.fstat(file.fileno()).st_size
         if not magic:
-            raise CommandError(f"{path} is empty")
+            raise CommandError(f"{name} is empty")
         if magic != npy.MAGIC_PREFIX:
-            raise CommandError(f"{path} is no .npy file: it begins with {magic!r}")
+            raise CommandError(f"{name} is no .npy file: it begins with {magic!r}")
         try:
             return cls._of(path, npy.open_memmap(path, mode="r"))
-        except (ValueError, TypeError, SyntaxError, EOFError, OverflowError, struct.error) as error:
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # what is no header fails in NumPy's or the tokenizer's ways
             if "mmap" in str(error) or isinstance(error, OverflowError):
                 raise CommandError(
-                    f"{path} is truncated: its {size} bytes do not hold the array of its header"
+                    f"{name} is truncated: its {size} bytes do not hold the array of its header"
                 ) from error
             if "object" in str(error):
-                raise CommandError(f"{path} holds Python objects, expected numbers") from error
-            raise CommandError(f"{path} has a header that cannot be read: {error}") from error
+                raise CommandError(f"{name} holds Python objects, expected numbers") from error
+            raise CommandError(f"{name} has a header that cannot be read: {error}") from error
 
     @classmethod
     def create(
@@ -68,6 +69,11 @@ class Npy:
     def _of(cls, path: Path, opened: "np.memmap[Any, np.dtype[Any]]") -> Self:
         fortran = opened.flags.f_contiguous and not opened.flags.c_contiguous
         return cls(path, opened.shape, opened.dtype, fortran, opened.offset)
+
+    def part(self, first: int, size: int) -> Self:
+        """Return some entries, in the order of the file, as an array of one dimension."""
+        offset = self.offset + first * self.dtype.itemsize
+        return replace(self, shape=(size,), fortran=False, offset=offset)
 
     @property
     def size(self) -> int:
@@ -113,53 +119,30 @@ class Mapped:
                 self._pages.madvise(mmap.MADV_DONTNEED, start, length)
 
 
-def split_key(name: str) -> tuple[Path, str | None]:
-    """Return the file and the array's name in it of ``FILE.npz:NAME``, None where there is none."""
-    path, colon, key = name.rpartition(f"{ARCHIVE}:")
-    if colon and not Path(name).exists():
-        return Path(path + ARCHIVE), key
-    return Path(name), None
-
-
 def read(name: str, key: str | None = None) -> NDArray[Any]:
     """Return the array of an ``.npy`` or ``.csv`` file, or one of an ``.npz`` file, whole."""
     path, named = split_key(name)
     key = named if key is None else key
     if path.suffix == ARCHIVE:
-        return _read_archive(path, key)
+        with member(path, key) as (stream, _):
+            packed: NDArray[Any] = npy.read_array(stream, allow_pickle=False)
+        return packed
     if key is not None:
         raise CommandError(f"{path} is no {ARCHIVE} file: it has no array by the name {key!r}")
     if path.suffix == ".csv":
         try:
-            table: NDArray[np.float64] = np.loadtxt(path, delimiter=",", ndmin=1)
-        except ValueError as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # that there are no data
+                table: NDArray[np.float64] = np.loadtxt(path, delimiter=",", ndmin=1)
+        except (ValueError, UserWarning) as error:
             raise CommandError(f"{path} cannot be read as numbers: {error}") from error
         return table
     Npy.open(path)  # for its complaints
-    plain: NDArray[Any] = np.load(path, allow_pickle=False)
-    return plain
-
-
-def _read_archive(path: Path, key: str | None) -> NDArray[Any]:
     try:
-        # Opened here: numpy.load does not close what turns out to be no archive.
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise CommandError(f"{path} is an .npy file by another name")
-            names = list(archive.keys())
-            if key is None and len(names) != 1:
-                raise CommandError(f"{path} holds {_listed(names)}: choose with {path}:NAME")
-            if key is not None and key not in names:
-                raise CommandError(f"{path} holds {_listed(names)}, no {key!r}")
-            array: NDArray[Any] = archive[names[0] if key is None else key]
-            return array
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-        raise CommandError(f"{path} cannot be read as an archive of arrays: {error}") from error
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(repr(name) for name in names) or "no arrays"
+        plain: NDArray[Any] = np.load(path, allow_pickle=False)
+    except ValueError as error:  # dtypes of no bytes, or of several entries
+        raise CommandError(f"{path} cannot be read as an array: {error}") from error
+    return plain
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
@@ -181,6 +164,23 @@ def refuse_lack_of_space(folder: Path, wanted: int) -> None:
         raise CommandError(f"not enough space in {folder}: {wanted} bytes wanted, {free} free")
 
 
+def temporary_name(kind: str) -> str:
+    """Return a name that no other file has."""
+    return f".softlane-{secrets.token_hex(4)}.{kind}"
+
+
+@contextlib.contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """Give a temporary file that is gone afterwards."""
+    path = folder / temporary_name("scratch")
+    try:
+        with path.open("xb"):
+            pass
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def replacing(final: Path) -> Iterator[Path]:
     """Give a temporary name beside a file's own, which it takes over when all went well.
@@ -188,14 +188,19 @@ def replacing(final: Path) -> Iterator[Path]:
     Whatever ends the block leaves no temporary file; only a kill that no program sees can do that.
     """
     # The target of a link is what is replaced. A short name: the final one may be as long as any.
-    final = final.resolve()
-    part = final.with_name(f".softlane-{secrets.token_hex(4)}.part")
+    try:
+        final = final.resolve()
+    except RuntimeError as error:  # OSError from Python 3.13 on
+        raise CommandError(f"{final} cannot be written: it is a link to itself") from error
+    part = final.with_name(temporary_name("part"))
     try:
         yield part
         if final.exists():
             shutil.copymode(final, part)
-        with part.open("r+b") as file:
-            os.fsync(file.fileno())
+            # What is replaced is gone: the new one must be on the disk, should the power fail.
+            # Elsewhere this would take longer than all the rest, to save what can be made again.
+            with part.open("r+b") as file:
+                os.fsync(file.fileno())
         part.replace(final)
     except OSError as error:
         # Writing knows no name, and the temporary one is none that the user has seen.

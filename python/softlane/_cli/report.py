@@ -22,6 +22,7 @@ from softlane.calibration import (
 )
 
 MISTAKES = 8
+MOST_CLASSES = 2.0**53  # the integers that float64 has all of
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def _read(logits_name: str, labels_name: str) -> Rows:
             f"a class for each row of {logits_name}"
         )
     if labels.dtype.kind == "f" and np.all(labels == np.rint(labels)):
-        labels = labels.astype(np.int64)  # of a .csv, or of who saved them so
+        # Of a .csv, or of who saved them so. What is far beyond all classes stays so.
+        labels = np.clip(labels.astype(np.float64), -MOST_CLASSES, MOST_CLASSES).astype(np.int64)
     return Rows(logits, labels, np.arange(len(labels)))
 
 

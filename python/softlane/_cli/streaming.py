@@ -12,27 +12,27 @@ strips
     and scattered to the other.
 rows
     Where a single row is too large: the function itself runs over the mapped files.
+scratch
+    Where such a row is not contiguous: as the last, in a file to which the rows are brought.
 
 Mapped pages count as memory of the process until they are released, which is done all along.
 """
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import dataclass
-from io import RawIOBase
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from itertools import product
-from math import prod
+from math import isqrt, prod
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from softlane._cli.errors import CommandError
-from softlane._cli.files import Mapped, Npy, refuse_lack_of_space
+from softlane._cli.files import Mapped, Npy, refuse_lack_of_space, scratch
 from softlane._cli.operation import ELEMENTWISE, Operation
+from softlane._cli.pieces import opened, read_part, reverse_axes, shaped, share_out, write_part
 
 BLOCK_BYTES = 1 << 20  # of a thread's block: drowns the cost of a call, stays in the cache
 ROW_BYTES = 160 << 20  # of a slab, or some rows of it, that are held at a time
@@ -42,6 +42,7 @@ MOST_WORKERS = 8  # beyond, files are what is slow
 BAND_BYTES = 8 << 20  # of mapped pages that are touched before they are released
 AROUND = 128 << 10  # bytes that the system may map around the one asked for
 RELEASE_SECONDS = 0.002
+BOXES = 8  # and their transpositions are the eighth part of what is held
 LINE = 16  # entries: strips of whole cache lines
 
 Advance = Callable[[int], None]
@@ -128,15 +129,11 @@ def stream(
     target = Npy.create(path, shape, dtype, fortran=source.fortran)
     lead, length, trail = slabs(source, operation)
     task = _Task(source, target, operation, lead, length, trail, num_threads, limits, advance)
-    reordered = source.fortran and operation.axis is None and operation.name not in ELEMENTWISE
-    if source.size == 0:
-        _by_blocks(task, max(1, trail))
-    elif reordered or task.row_bytes > limits.row_bytes:
-        _by_rows(task, reordered=reordered)
-    elif width := _width_of_blocks(task):
-        _by_blocks(task, width)
+    if source.fortran and operation.axis is None and operation.name not in ELEMENTWISE:
+        # A row of the whole array, in an order that is not the file's.
+        _by_scratch(task, source.shape[::-1])
     else:
-        _by_strips(task)
+        _run(task)
     return target
 
 
@@ -150,6 +147,20 @@ def slabs(source: Npy, operation: Operation) -> tuple[int, int, int]:
     before, after = prod(source.shape[:axis]), prod(source.shape[axis + 1 :])
     lead, trail = (after, before) if source.fortran else (before, after)
     return lead, source.shape[axis], trail
+
+
+def _run(task: _Task) -> None:
+    """Take the way that suits the size of rows, and how far apart their entries are."""
+    if task.source.size == 0:
+        _by_blocks(task, max(1, task.trail))
+    elif width := _width_of_blocks(task):
+        _by_blocks(task, width)
+    elif task.trail == 1:
+        _by_rows(task)
+    elif task.row_bytes > task.limits.row_bytes:
+        _by_scratch(task, (task.length, task.trail))
+    else:
+        _by_strips(task)
 
 
 # ------------------------------------------------------------------------------------------ blocks
@@ -178,86 +189,26 @@ def _by_blocks(task: _Task, width: int) -> None:
     blocks = -(-task.lead // count) * across
     affordable = task.limits.row_bytes // (count * part)
     workers = max(1, min(task.threads, MOST_WORKERS, affordable, blocks))
-    stop = threading.Event()
-    with ThreadPoolExecutor(workers) as pool:
-        shares = [range(first, blocks, workers) for first in range(workers)]
-        inner = task.threads if workers == 1 else 1
-        started = [pool.submit(_work, task, share, count, width, inner, stop) for share in shares]
-        try:
-            for done in as_completed(started):
-                done.result()
-        finally:
-            stop.set()  # an error or Ctrl-C ends the others at their next block
+    inner = task.threads if workers == 1 else 1
 
+    def work(share: Iterator[int]) -> None:
+        given = np.empty(count * task.length * width, task.source.dtype)
+        result = given
+        if not task.in_place:
+            result = np.empty(count * task.kept * width, task.target.dtype)
+        with opened(task.source, task.target) as (reader, writer):
+            for block in share:
+                start = block // across * count, 0, block % across * width
+                slabs, columns = min(count, task.lead - start[0]), min(width, task.trail - start[2])
+                x = shaped(given, slabs, task.length, columns)
+                y = shaped(result, slabs, task.kept, columns)
+                read_part(reader, x, task.source, (task.lead, task.length, task.trail), start)
+                into = y[:, 0] if task.operation.reduces else y
+                task.operation.along(x, 1, out=into, num_threads=inner)
+                write_part(writer, y, task.target, (task.lead, task.kept, task.trail), start)
+                task.advance(x.nbytes)
 
-def _work(
-    task: _Task, share: range, count: int, width: int, num_threads: int, stop: threading.Event
-) -> None:
-    """Run over a share of the blocks of ``count`` slabs, or of ``width`` entries of each line."""
-    given = np.empty(count * task.length * width, task.source.dtype)
-    result = given
-    if not task.in_place:
-        result = np.empty(count * task.kept * width, task.target.dtype)
-    across = -(-task.trail // width)
-    with (
-        cast(RawIOBase, task.source.path.open("rb", buffering=0)) as reader,
-        cast(RawIOBase, task.target.path.open("r+b", buffering=0)) as writer,
-    ):
-        for block in share:
-            if stop.is_set():
-                return
-            slab, column = block // across * count, block % across * width
-            slabs, columns = min(count, task.lead - slab), min(width, task.trail - column)
-            x = _shaped(given, slabs, task.length, columns)
-            y = _shaped(result, slabs, task.kept, columns)
-            for piece, first in _pieces(x, task.trail, slab, column):
-                _read_into(reader, piece, task.source, first)
-            into = y[:, 0] if task.operation.reduces else y
-            task.operation.along(x, 1, out=into, num_threads=num_threads)
-            for piece, first in _pieces(y, task.trail, slab, column):
-                _write_from(writer, piece, task.target, first)
-            task.advance(x.nbytes)
-
-
-def _shaped(buffer: NDArray[Any], *shape: int) -> NDArray[Any]:
-    return buffer[: prod(shape)].reshape(shape)
-
-
-def _pieces(
-    x: NDArray[Any], trail: int, slab: int, column: int
-) -> Iterator[tuple[NDArray[Any], int]]:
-    """Cut a block into what is contiguous in the file, each with its first entry there."""
-    _, lines, columns = x.shape
-    if columns == trail:
-        yield x, slab * lines * trail
-        return
-    for line in range(lines):
-        yield x[0, line], (slab * lines + line) * trail + column
-
-
-def _bytes_of(x: NDArray[Any]) -> memoryview:
-    return x.reshape(-1).view(np.uint8).data
-
-
-def _read_into(reader: RawIOBase, x: NDArray[Any], file: Npy, first: int) -> None:
-    wanted = _bytes_of(x)
-    reader.seek(file.offset + first * x.itemsize)
-    while wanted:  # a single call reads at most 2 GB
-        try:
-            got = reader.readinto(wanted)
-        except OSError as error:
-            error.filename = str(file.path)
-            raise
-        if not got:
-            raise CommandError(f"{file.path} became shorter while it was read")
-        wanted = wanted[got:]
-
-
-def _write_from(writer: RawIOBase, y: NDArray[Any], file: Npy, first: int) -> None:
-    left = _bytes_of(y)
-    writer.seek(file.offset + first * y.itemsize)
-    while left:
-        left = left[writer.write(left) :]
+    share_out(lambda: range(blocks), workers, work)
 
 
 # ------------------------------------------------------------------------------------------ strips
@@ -308,26 +259,21 @@ def _bands(x: NDArray[Any], width: int) -> Iterator[slice]:
 # -------------------------------------------------------------------------------------------- rows
 
 
-def _by_rows(task: _Task, *, reordered: bool) -> None:
-    """Run the function over one mapped row after another."""
-    source, target = Mapped(task.source), Mapped(task.target, writable=True)
-    with _released(source, target):
-        if reordered:  # a row of the whole array in an order that is not the file's
-            task.operation.along(source.array, None, out=target.array, num_threads=task.threads)
-            task.advance(task.source.nbytes)
-            return
-        x = source.flat.reshape(task.lead, task.length, task.trail)
-        y = target.flat.reshape(task.lead, task.kept, task.trail)
-        for slab in range(task.lead):
-            for lane in range(task.trail):
-                row, result = x[slab, :, lane], y[slab, :, lane]
-                into = result.reshape(()) if task.operation.reduces else result
-                task.operation.along(row, 0, out=into, num_threads=task.threads)
-                task.advance(row.nbytes)
+def _by_rows(task: _Task) -> None:
+    """Run the function over one mapped row after another, each of them contiguous."""
+    target = Mapped(task.target, writable=True)
+    source = target if task.source == task.target else Mapped(task.source)
+    x = source.flat.reshape(task.lead, task.length)
+    y = target.flat.reshape(task.lead, task.kept)
+    with _released({source, target}):
+        for row, result in zip(x, y, strict=True):
+            into = result.reshape(()) if task.operation.reduces else result
+            task.operation.along(row, 0, out=into, num_threads=task.threads)
+            task.advance(row.nbytes)
 
 
 @contextmanager
-def _released(*files: Mapped) -> Iterator[None]:
+def _released(files: set[Mapped]) -> Iterator[None]:
     """Release the pages of mapped files again and again while the block runs."""
     done = threading.Event()
 
@@ -343,3 +289,57 @@ def _released(*files: Mapped) -> Iterator[None]:
     finally:
         done.set()
         helper.join()
+
+
+# ----------------------------------------------------------------------------------------- scratch
+
+
+def _by_scratch(task: _Task, shape: tuple[int, ...]) -> None:
+    """Run over rows that are contiguous when the axes of a slab, of ``shape``, are in reverse."""
+    turned, kept = shape[::-1], task.kept * task.trail
+    size = task.length * task.trail
+    itemsizes = [task.source.dtype.itemsize]
+    if not (task.in_place or task.operation.reduces):
+        itemsizes.append(task.target.dtype.itemsize)
+    folder = task.target.path.parent
+    refuse_lack_of_space(folder, task.target.nbytes + size * sum(itemsizes))
+    workers = max(1, min(task.threads, MOST_WORKERS))
+    room = task.limits.row_bytes // (BOXES * workers * max(itemsizes))
+    run = max(LINE, min(isqrt(room), LONG_PIECE * task.limits.piece_bytes // max(itemsizes)))
+    advance = _in_steps(task.advance, 2 if task.operation.reduces else 3)
+
+    def reverse(x: Npy, y: Npy, shape: tuple[int, ...]) -> None:
+        def done(entries: int) -> None:
+            advance(entries * task.source.dtype.itemsize)
+
+        reverse_axes(x, y, shape, run=run, workers=workers, advance=done)
+
+    with ExitStack() as stack:
+        path = stack.enter_context(scratch(folder))
+        rows = results = Npy(path, turned, task.source.dtype, fortran=False, offset=0)
+        if len(itemsizes) > 1:
+            path = stack.enter_context(scratch(folder))
+            results = Npy(path, turned, task.target.dtype, fortran=False, offset=0)
+        for slab in range(task.lead):
+            target = task.target.part(slab * kept, kept)
+            reverse(task.source.part(slab * size, size), rows, shape)
+            into = target if task.operation.reduces else results
+            _run(replace(task, source=rows, target=into, lead=task.trail, trail=1, advance=advance))
+            if not task.operation.reduces:
+                reverse(results, target, turned)
+
+
+def _in_steps(advance: Advance, count: int) -> Advance:
+    """Return what is called with all bytes in each of some steps."""
+    lock = threading.Lock()
+    done = 0
+
+    def step(more: int) -> None:
+        nonlocal done
+        with lock:
+            before = done // count
+            done += more
+            more = done // count - before
+        advance(more)
+
+    return step

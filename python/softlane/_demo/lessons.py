@@ -25,7 +25,7 @@ class Lessons:
 
 
 def teach(*, seed: int = 0, watch: Watch = unwatched) -> Lessons:
-    """Go through all of them, which takes some 10 seconds on one core."""
+    """Go through all of them, which takes less than a minute on one core."""
     training, test = data.load()
     # The matrix products are too small to be shared out: threads would wait for each other.
     with threadpool_limits(1, "blas"):

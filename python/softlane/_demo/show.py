@@ -1,14 +1,14 @@
 """The demo from its first line to its picture."""
 
-import io
-import sys
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 import softlane
+from softlane._cli.files import refuse_existing, replacing
 from softlane._demo import picture, terminal
 from softlane._demo.lessons import teach
 from softlane._demo.timing import CELLS, measure, scipy_on_uint8
@@ -16,14 +16,16 @@ from softlane._demo.timing import CELLS, measure, scipy_on_uint8
 
 def show(output: Path) -> int:
     """Show everything on the terminal, write the picture, return the exit status."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A pipe in an old code page must cost the blocks of an image, not the whole demo.
-        sys.stdout.reconfigure(errors="replace")
-    if output.is_dir() or not output.parent.is_dir():
-        wanted = "is a folder" if output.is_dir() else f"there is no folder {output.parent}"
-        print(f"softlane demo: {output} cannot be written: {wanted}", file=sys.stderr)
-        return 2
+    refuse_existing(output, force=True)
     console = Console(highlight=False)
+    with replacing(output) as part:
+        part.touch()  # what cannot be written is told before the work
+        _teach_and_draw(console, part)
+    console.print(f"\nThe picture: [bold]{escape(str(output))}[/]", soft_wrap=True)
+    return 0
+
+
+def _teach_and_draw(console: Console, picture_file: Path) -> None:
     config = softlane.show_config()
     console.rule(f"[bold]softlane {config['version']}[/] · {config['isa']}")
 
@@ -37,6 +39,4 @@ def show(output: Path) -> int:
     terminal.show_timings(console, timings)
     terminal.show_uint8(console, scipy_on_uint8())
 
-    picture.draw(lessons, output)
-    console.print(f"\nThe picture: [bold]{output}[/]", soft_wrap=True)
-    return 0
+    picture.draw(lessons, picture_file)
