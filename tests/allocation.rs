@@ -41,6 +41,9 @@ const ROWS: usize = 1024;
 const COLUMNS: usize = 1024;
 const ALLOWED: usize = 64 * 1024;
 
+/// What long columns take besides, for each input, however many there are: 64 of them and a cache line a row.
+const COLUMNS_ALLOWED: usize = (64 + 16) * ROWS * size_of::<f32>();
+
 /// Name, first element, shape, strides and axis of a way to look at 1024 × 1024 elements.
 type Way = (&'static str, usize, [usize; 2], [isize; 2], isize);
 const VIEWS: [Way; 7] = [
@@ -61,24 +64,26 @@ fn nothing_the_size_of_the_input_is_allocated() {
     let mut dx = vec![0.0f32; x.len()];
     for (name, first, shape, strides, axis) in VIEWS {
         let options = Options { axes: Axes::One(axis), ..Options::default() };
+        let along_columns = strides[(axis + 2) as usize % 2] > 2;
+        let allowed = |inputs: usize| ALLOWED + if along_columns { inputs * COLUMNS_ALLOWED } else { 0 };
         let used = peak(|| {
             let input = View::strided(&x, first, &shape, &strides).unwrap();
             let mut out = ViewMut::strided(&mut y, first, &shape, &strides).unwrap();
             softmax(Input::View(input), &mut out, &options).unwrap();
         });
-        assert!(used < ALLOWED, "softmax, {name}: {used} bytes");
+        assert!(used < allowed(1), "softmax, {name}: {used} bytes");
         let used = peak(|| {
             let y = View::strided(&y, first, &shape, &strides).unwrap();
             let dy = View::strided(&x, first, &shape, &strides).unwrap();
             let mut out = ViewMut::strided(&mut dx, first, &shape, &strides).unwrap();
             softmax_vjp(Input::View(y), Input::View(dy), &mut out, &options).unwrap();
         });
-        assert!(used < ALLOWED, "softmax_vjp, {name}: {used} bytes");
+        assert!(used < allowed(2), "softmax_vjp, {name}: {used} bytes");
         let used = peak(|| {
             let mut both = ViewMut::strided(&mut y, first, &shape, &strides).unwrap();
             softmax(Input::InPlace, &mut both, &options).unwrap();
         });
-        assert!(used < ALLOWED, "softmax in place, {name}: {used} bytes");
+        assert!(used < allowed(1), "softmax in place, {name}: {used} bytes");
     }
     // The count sees what it is there to see.
     let used = peak(|| {
