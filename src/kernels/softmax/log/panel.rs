@@ -10,16 +10,19 @@ use crate::math::exp::{Exp, ExpConstants, Shift};
 use crate::math::fixed::Fixed;
 use crate::simd::{PanelIo, Simd, Wide};
 
+/// The logarithms of the columns of a panel, and which columns' results are differences, as bits.
+type Logs<V, const P: usize> = ([Log<V>; P], [u32; P]);
+
 impl<E: ExpConstants> LogSum<E> {
-    /// The logarithms down the columns of a panel; `None` where one of them needs more care. And, if results are wanted
-    /// and not logarithms, which columns' results are differences, as bits.
+    /// The logarithms down the columns of a panel; `None` where one of them needs more care. Differences are told where
+    /// results are wanted and not logarithms.
     #[inline(always)]
     pub(super) fn panel<S: Wide<E>, const P: usize>(
         &self,
         s: S,
         panel: PanelIo<'_, E, 1>,
         is_result: bool,
-    ) -> Option<([Log<S::V>; P], [u32; P])> {
+    ) -> Option<Logs<S::V, P>> {
         if S::BY_CALLS || panel.rows() > Softmax::<E>::STORED {
             return None;
         }
