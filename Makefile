@@ -26,14 +26,14 @@ $(VENV)/.created:
 	$(PY) -m pip install --quiet --upgrade pip "maturin>=1.9,<2"
 	@touch $@
 
-# The release extension in .venv, and the extras that a target needs: .built-demo,test has both.
+# The release extension in .venv, and the extras that a target needs: .built-demo,test has both. Each build leaves its
+# assembly, so that what is checked is what runs, and all have the same flags, so that none is done twice.
 $(VENV)/.built: $(SOURCES) $(VENV)/.created
-	$(BIN)/maturin develop --release
+	$(BIN)/maturin develop --release -- --emit asm
 	@touch $@
 
-# For tests its assembly, too: what is checked is what runs.
 $(VENV)/.built-%: $(SOURCES) $(VENV)/.created
-	$(BIN)/maturin develop --release --extras $* $(if $(findstring test,$*),-- --emit asm)
+	$(BIN)/maturin develop --release --extras $* -- --emit asm
 	@touch $@ $(VENV)/.built
 
 build: $(VENV)/.built ## Build the release extension into .venv

@@ -256,6 +256,28 @@ def test_broadcast(function: Function, dtype: np.dtype[Any]) -> None:
             assert same_bits(function(*(r.T for r in rows), axis=0).T, expected)
 
 
+@pytest.mark.parametrize("shape", [(70, 1024), (256, 512), (1030, 301)], ids=str)
+def test_columns_far_apart(
+    function: Function, dtype: np.dtype[Any], shape: tuple[int, int]
+) -> None:
+    # Too long for the nearest cache where they lie: block by block through a buffer.
+    rows = function.inputs(golden.values(shape[::-1], dtype))
+    rows[0][7::50] = np.nan
+    options: dict[str, Any] = {}
+    if function.takes_where:
+        options["where"] = np.random.default_rng(0).random(shape[::-1]) < 0.9
+    for masked in ({}, options) if options else ({},):
+        expected = function(*rows, **masked)
+        turned = {name: mask.T for name, mask in masked.items()}
+        for threads in (1, 2):
+            columns = [np.ascontiguousarray(a.T) for a in rows]
+            result = function(*columns, axis=0, num_threads=threads, **turned)
+            assert same_bits(result, expected.T)
+            if not function.reduces:
+                function(*columns, axis=0, out=columns[0], num_threads=threads, **turned)
+                assert same_bits(columns[0], result)
+
+
 def test_whole_array_is_one_row(function: Function, dtype: np.dtype[Any]) -> None:
     for shape in ((4, 9), (1, 50), (50, 1), (7, 3, 5), (2, 3, 4, 5), (33, 65)):
         arrays = function.inputs(golden.values(shape, dtype), None)

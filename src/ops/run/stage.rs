@@ -1,5 +1,5 @@
-//! Lanes that kernels cannot read where they lie (strides, conversions, byte order, masks): brought into a buffer that
-//! fits the nearest caches, block by block, computed there, and written from there.
+//! Lanes that kernels cannot read where they lie (strides, conversions, byte order, masks), or only slowly (columns far
+//! apart): brought into a buffer that fits the nearest caches, block by block, computed there, and written from there.
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
