@@ -145,12 +145,14 @@ impl Fixed {
     pub fn ln(self, guess: f64) -> f64 {
         let mut y = guess;
         for _ in 0..3 {
+            let e = Self::exp(-y.abs());
             // excess = self · exp(-y) - 1, and ln(1 + d) = d - d² / 2 + …
-            let excess = match y > 0.0 {
-                true => self.mul(Self::exp(-y)).minus(ONE),
-                false => self.minus(Self::exp(y)) / Self::exp(y).to_f64(),
-            };
-            y += excess - 0.5 * excess * excess;
+            let excess = if y > 0.0 { self.mul(e).minus(ONE) } else { self.minus(e) / e.to_f64() };
+            let next = y + (excess - 0.5 * excess * excess);
+            if next == y {
+                break;
+            }
+            y = next;
         }
         y
     }
