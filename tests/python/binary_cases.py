@@ -49,11 +49,15 @@ def labels(count: int, dtype: Any = np.int8, seed: int = 5) -> Array:
 
 
 def soft(count: int, dtype: np.dtype[Any], seed: int = 6) -> Array:
-    """Return targets all over [0, 1], some at and very near the ends."""
+    """Return targets all over [0, 1], some at and very near the ends, the same on every machine."""
     rng = np.random.default_rng(seed)
+
+    def small(count: int) -> Array:  # NumPy's powers differ from one instruction set to the next
+        return np.ldexp(rng.uniform(0.5, 1, count), rng.integers(-40, 1, count))
+
     t = rng.uniform(0, 1, count)
-    t[::5] = 10.0 ** rng.uniform(-12, 0, len(t[::5]))
-    t[1::5] = 1 - 10.0 ** rng.uniform(-12, 0, len(t[1::5]))
+    t[::5] = small(len(t[::5]))
+    t[1::5] = 1 - small(len(t[1::5]))
     t[2::7], t[3::7] = 0, 1
     return rounded(t, dtype)
 

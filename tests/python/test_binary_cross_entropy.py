@@ -201,7 +201,8 @@ def digest() -> str:
     for dtype in DTYPES:
         for shape in ((1,), (7, 33), (40, 1030), (5, 3, 1), (9001,)):
             for x, t, options in calls(shape, dtype):
-                x = rounded(x.astype(np.float64) * 2.0 ** np.resize([0, 1, 3, -9, 5], shape), dtype)
+                exponents = np.resize([0, 1, 3, -9, 5], shape)
+                x = rounded(np.ldexp(x.astype(np.float64), exponents), dtype)
                 for targets, reduction in itertools.product((t, np.rint(t)), REDUCTIONS):
                     for result in evaluate(x, targets, reduction=reduction, **options):
                         found.update(np.asarray(result).tobytes())
@@ -216,7 +217,7 @@ def test_instruction_sets(isa: str) -> None:
     assert processes.output(code, SOFTLANE_ISA=isa) == GOLDEN
 
 
-GOLDEN = "2d90e01cfec6483ae4dc9460ee4709ab9b3b7f85003b203bca63d00cfcbff109"
+GOLDEN = "bde651c183bd07c889a23aa59d086f7a838ef01aa46021ebd57b8ba49c74dd26"
 
 
 # ------------------------------------------------------------------------------------------- out
