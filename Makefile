@@ -76,7 +76,7 @@ format: $(VENV)/.built-demo,test,lint ## Format every source
 	$(BIN)/ruff format
 
 wheel: $(VENV)/.created ## A wheel in dist/
-	$(BIN)/maturin build --release --out dist
+	$(BIN)/maturin build --release --out dist -- --emit asm
 
 clean: ## Remove what was built, .venv included
 	rm -rf $(VENV) target dist
