@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport CONDA_PREFIX PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench bench-full lint format wheel clean
+.PHONY: help build demo test rust-tests check bench bench-full lint format wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -41,9 +41,15 @@ build: $(VENV)/.built ## Build the release extension into .venv
 demo: $(VENV)/.built-demo ## A network learns to read digits; a picture of what softmax does in it
 	$(BIN)/softlane demo
 
-test: $(VENV)/.built-demo,test,lint check ## Every test: Rust, Python, types, rules, assembly
+# The two long compilations side by side.
+test: ## Every test: Rust, Python, types, rules, assembly
+	$(MAKE) -j2 $(VENV)/.built-demo,test,lint rust-tests
+	$(MAKE) check
 	cargo test --profile tests
 	$(PY) -m pytest
+
+rust-tests:
+	cargo test --profile tests --no-run
 
 # What can be said without running a kernel.
 check: $(VENV)/.built-demo,test,lint
