@@ -25,14 +25,9 @@ def run(options: argparse.Namespace) -> int:
     operation = parse(options.op, options.axis, options.temperature, options.dtype)
     threads = softlane.get_num_threads() if options.threads is None else options.threads
     limits = Limits(options.block_bytes or BLOCK_BYTES, options.row_bytes or ROW_BYTES)
-    path, key = split_key(options.input)
+    path, key = split_key(options.input, options.key)
     started = time.perf_counter()
-    if options.key is not None:
-        key = options.key
-    packed = path.suffix == ARCHIVE
-    if key is not None and not packed:
-        raise CommandError(f"{path} is no {ARCHIVE} file: it has no array by the name {key!r}")
-    source = None if packed else Npy.open(path)
+    source = None if path.suffix == ARCHIVE else Npy.open(path)
     output = _output(path, key, operation, options.output)
     refuse_existing(output, force=options.force)
     with ExitStack() as stack:

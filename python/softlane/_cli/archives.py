@@ -13,12 +13,17 @@ from softlane._cli.errors import CommandError
 ARCHIVE = ".npz"
 
 
-def split_key(name: str) -> tuple[Path, str | None]:
-    """Return the file and the array's name in it of ``FILE.npz:NAME``, None where there is none."""
-    path, colon, key = name.rpartition(f"{ARCHIVE}:")
-    if colon and not Path(name).exists():
-        return Path(path + ARCHIVE), key
-    return Path(name), None
+def split_key(name: str, key: str | None = None) -> tuple[Path, str | None]:
+    """Return the file and the array's name in it of ``FILE.npz:NAME``, None where there is none.
+
+    A ``key`` that is given counts instead. Only archives have names of arrays.
+    """
+    path, (before, colon, after) = Path(name), name.rpartition(f"{ARCHIVE}:")
+    if colon and not path.exists():
+        path, key = Path(before + ARCHIVE), after if key is None else key
+    if key is not None and path.suffix != ARCHIVE:
+        raise CommandError(f"{path} is no {ARCHIVE} file: it has no array by the name {key!r}")
+    return path, key
 
 
 @contextlib.contextmanager

@@ -121,14 +121,11 @@ class Mapped:
 
 def read(name: str, key: str | None = None) -> NDArray[Any]:
     """Return the array of an ``.npy`` or ``.csv`` file, or one of an ``.npz`` file, whole."""
-    path, named = split_key(name)
-    key = named if key is None else key
+    path, key = split_key(name, key)
     if path.suffix == ARCHIVE:
         with member(path, key) as (stream, _):
             packed: NDArray[Any] = npy.read_array(stream, allow_pickle=False)
         return packed
-    if key is not None:
-        raise CommandError(f"{path} is no {ARCHIVE} file: it has no array by the name {key!r}")
     if path.suffix == ".csv":
         try:
             with warnings.catch_warnings():

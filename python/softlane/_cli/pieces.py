@@ -37,9 +37,7 @@ def read_part(
     reader: RawIOBase, x: NDArray[Any], file: Npy, shape: Sequence[int], start: Sequence[int]
 ) -> None:
     """Read what lies from the index ``start`` on in an array of ``shape``, in C order."""
-    for piece, first in _pieces(x, shape, start):
-        wanted = _bytes_of(piece)
-        reader.seek(file.offset + first * x.itemsize)
+    for wanted in _pieces(reader, x, file, shape, start):
         while wanted:  # a single call reads at most 2 GB
             try:
                 got = reader.readinto(wanted)
@@ -55,28 +53,24 @@ def write_part(
     writer: RawIOBase, y: NDArray[Any], file: Npy, shape: Sequence[int], start: Sequence[int]
 ) -> None:
     """Write what lies from the index ``start`` on in an array of ``shape``, in C order."""
-    for piece, first in _pieces(y, shape, start):
-        left = _bytes_of(piece)
-        writer.seek(file.offset + first * y.itemsize)
+    for left in _pieces(writer, y, file, shape, start):
         while left:
             left = left[writer.write(left) :]
 
 
 def _pieces(
-    x: NDArray[Any], shape: Sequence[int], start: Sequence[int]
-) -> Iterator[tuple[NDArray[Any], int]]:
-    """Cut a part into what is contiguous in the file, each with its first entry there."""
+    raw: RawIOBase, x: NDArray[Any], file: Npy, shape: Sequence[int], start: Sequence[int]
+) -> Iterator[memoryview]:
+    """Give the bytes of what of a part is contiguous in the file, which is brought there first."""
     axis = x.ndim - 1
     while axis > 0 and x.shape[axis] == shape[axis]:
         axis -= 1
     steps = [prod(shape[i + 1 :]) for i in range(x.ndim)]
     origin = sum(i * step for i, step in zip(start, steps, strict=True))
     for index in np.ndindex(x.shape[:axis]):
-        yield x[index], origin + sum(i * step for i, step in zip(index, steps, strict=False))
-
-
-def _bytes_of(x: NDArray[Any]) -> memoryview:
-    return x.reshape(-1).view(np.uint8).data
+        first = origin + sum(i * step for i, step in zip(index, steps, strict=False))
+        raw.seek(file.offset + first * x.itemsize)
+        yield x[index].reshape(-1).view(np.uint8).data
 
 
 def share_out(
