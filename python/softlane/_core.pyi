@@ -38,6 +38,10 @@ __all__ = [
 _Float = TypeVar("_Float", np.float16, np.float32, np.float64)
 _Short = TypeVar("_Short", np.float16, np.float32)
 _Out = TypeVar("_Out", bound=NDArray[Any])
+_Typed: TypeAlias = NDArray[_Float] | _Float
+# Of what decides how many results there are, or of what shape.
+_No: TypeAlias = Literal[False]
+_Yes: TypeAlias = Literal[True]
 
 _Axis: TypeAlias = SupportsIndex | tuple[SupportsIndex, ...] | None
 _Real: TypeAlias = SupportsFloat | SupportsIndex
@@ -55,7 +59,7 @@ class _SupportsDLPack(Protocol):
     def __dlpack_device__(self) -> tuple[int, int]: ...
 
 _Array: TypeAlias = ArrayLike | _SupportsDLPack
-_Mask: TypeAlias = _Array | None
+_Maybe: TypeAlias = _Array | None
 
 # What has losses of float32, and of float64.
 _Narrow: TypeAlias = NDArray[np.float16 | np.float32] | np.float16 | np.float32
@@ -73,155 +77,154 @@ __version__: Final[str]
 
 @overload
 def softmax(
-    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0, out: _Out,
+    x: _Array, /, axis: _Axis = -1, *, where: _Maybe = None, temperature: _Real = 1.0, out: _Out,
     dtype: _DType = None, num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def softmax(
-    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
+    x: _Array, /, axis: _Axis = -1, *, where: _Maybe = None, temperature: _Real = 1.0,
     out: None = None, dtype: type[_Float] | np.dtype[_Float], num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmax(
-    x: NDArray[_Float] | _Float, /, axis: _Axis = -1, *, where: _Mask = None,
-    temperature: _Real = 1.0, out: None = None, dtype: None = None, num_threads: _Count = None,
+    x: _Typed[_Float], /, axis: _Axis = -1, *, where: _Maybe = None, temperature: _Real = 1.0,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmax(
-    x: _Exact | _Numbers, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
+    x: _Exact | _Numbers, /, axis: _Axis = -1, *, where: _Maybe = None, temperature: _Real = 1.0,
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def softmax(
-    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
+    x: _Array, /, axis: _Axis = -1, *, where: _Maybe = None, temperature: _Real = 1.0,
     out: None = None, dtype: _DType = None, num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
 def log_softmax(
-    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0, out: _Out,
+    x: _Array, /, axis: _Axis = -1, *, where: _Maybe = None, temperature: _Real = 1.0, out: _Out,
     dtype: _DType = None, num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def log_softmax(
-    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
+    x: _Array, /, axis: _Axis = -1, *, where: _Maybe = None, temperature: _Real = 1.0,
     out: None = None, dtype: type[_Float] | np.dtype[_Float], num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def log_softmax(
-    x: NDArray[_Float] | _Float, /, axis: _Axis = -1, *, where: _Mask = None,
-    temperature: _Real = 1.0, out: None = None, dtype: None = None, num_threads: _Count = None,
+    x: _Typed[_Float], /, axis: _Axis = -1, *, where: _Maybe = None, temperature: _Real = 1.0,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def log_softmax(
-    x: _Exact | _Numbers, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
+    x: _Exact | _Numbers, /, axis: _Axis = -1, *, where: _Maybe = None, temperature: _Real = 1.0,
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def log_softmax(
-    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
+    x: _Array, /, axis: _Axis = -1, *, where: _Maybe = None, temperature: _Real = 1.0,
     out: None = None, dtype: _DType = None, num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
 def softmin(
-    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0, out: _Out,
+    x: _Array, /, axis: _Axis = -1, *, where: _Maybe = None, temperature: _Real = 1.0, out: _Out,
     dtype: _DType = None, num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def softmin(
-    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
+    x: _Array, /, axis: _Axis = -1, *, where: _Maybe = None, temperature: _Real = 1.0,
     out: None = None, dtype: type[_Float] | np.dtype[_Float], num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmin(
-    x: NDArray[_Float] | _Float, /, axis: _Axis = -1, *, where: _Mask = None,
-    temperature: _Real = 1.0, out: None = None, dtype: None = None, num_threads: _Count = None,
+    x: _Typed[_Float], /, axis: _Axis = -1, *, where: _Maybe = None, temperature: _Real = 1.0,
+    out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmin(
-    x: _Exact | _Numbers, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
+    x: _Exact | _Numbers, /, axis: _Axis = -1, *, where: _Maybe = None, temperature: _Real = 1.0,
     out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def softmin(
-    x: _Array, /, axis: _Axis = -1, *, where: _Mask = None, temperature: _Real = 1.0,
+    x: _Array, /, axis: _Axis = -1, *, where: _Maybe = None, temperature: _Real = 1.0,
     out: None = None, dtype: _DType = None, num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
 def logsumexp(
-    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Mask = None,
-    keepdims: bool = False, return_sign: Literal[False] = False, out: _Out, dtype: _DType = None,
+    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Maybe = None,
+    keepdims: bool = False, return_sign: _No = False, out: _Out, dtype: _DType = None,
     num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def logsumexp(
-    x: NDArray[_Float] | _Float, /, axis: None = None, *, b: NDArray[_Float] | _Float | None = None,
-    where: _Mask = None, keepdims: Literal[False] = False, return_sign: Literal[False] = False,
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+    x: _Typed[_Float], /, axis: None = None, *, b: _Typed[_Float] | None = None,
+    where: _Maybe = None, keepdims: _No = False, return_sign: _No = False, out: None = None,
+    dtype: None = None, num_threads: _Count = None,
 ) -> _Float: ...
 @overload
 def logsumexp(
-    x: NDArray[_Float] | _Float, /, axis: _Axis = None, *,
-    b: NDArray[_Float] | _Float | None = None, where: _Mask = None, keepdims: Literal[True],
-    return_sign: Literal[False] = False, out: None = None, dtype: None = None,
-    num_threads: _Count = None,
+    x: _Typed[_Float], /, axis: _Axis = None, *, b: _Typed[_Float] | None = None,
+    where: _Maybe = None, keepdims: _Yes, return_sign: _No = False, out: None = None,
+    dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def logsumexp(
     x: _Exact | _Numbers, /, axis: None = None, *, b: _Exact | _Numbers | None = None,
-    where: _Mask = None, keepdims: Literal[False] = False, return_sign: Literal[False] = False,
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+    where: _Maybe = None, keepdims: _No = False, return_sign: _No = False, out: None = None,
+    dtype: None = None, num_threads: _Count = None,
 ) -> np.float64: ...
 @overload
 def logsumexp(
     x: _Exact | _Numbers, /, axis: _Axis = None, *, b: _Exact | _Numbers | None = None,
-    where: _Mask = None, keepdims: Literal[True], return_sign: Literal[False] = False,
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+    where: _Maybe = None, keepdims: _Yes, return_sign: _No = False, out: None = None,
+    dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def logsumexp(
-    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Mask = None,
-    keepdims: bool = False, return_sign: Literal[False] = False, out: None = None,
-    dtype: _DType = None, num_threads: _Count = None,
+    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Maybe = None,
+    keepdims: bool = False, return_sign: _No = False, out: None = None, dtype: _DType = None,
+    num_threads: _Count = None,
 ) -> Any: ...
 @overload
 def logsumexp(
-    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Mask = None,
-    keepdims: bool = False, return_sign: Literal[True], out: _Out, dtype: _DType = None,
+    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Maybe = None,
+    keepdims: bool = False, return_sign: _Yes, out: _Out, dtype: _DType = None,
     num_threads: _Count = None,
 ) -> tuple[_Out, Any]: ...
 @overload
 def logsumexp(
-    x: NDArray[_Float] | _Float, /, axis: None = None, *, b: NDArray[_Float] | _Float | None = None,
-    where: _Mask = None, keepdims: Literal[False] = False, return_sign: Literal[True],
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+    x: _Typed[_Float], /, axis: None = None, *, b: _Typed[_Float] | None = None,
+    where: _Maybe = None, keepdims: _No = False, return_sign: _Yes, out: None = None,
+    dtype: None = None, num_threads: _Count = None,
 ) -> tuple[_Float, _Float]: ...
 @overload
 def logsumexp(
-    x: NDArray[_Float] | _Float, /, axis: _Axis = None, *,
-    b: NDArray[_Float] | _Float | None = None, where: _Mask = None, keepdims: Literal[True],
-    return_sign: Literal[True], out: None = None, dtype: None = None, num_threads: _Count = None,
+    x: _Typed[_Float], /, axis: _Axis = None, *, b: _Typed[_Float] | None = None,
+    where: _Maybe = None, keepdims: _Yes, return_sign: _Yes, out: None = None, dtype: None = None,
+    num_threads: _Count = None,
 ) -> tuple[NDArray[_Float], NDArray[_Float]]: ...
 @overload
 def logsumexp(
     x: _Exact | _Numbers, /, axis: None = None, *, b: _Exact | _Numbers | None = None,
-    where: _Mask = None, keepdims: Literal[False] = False, return_sign: Literal[True],
-    out: None = None, dtype: None = None, num_threads: _Count = None,
+    where: _Maybe = None, keepdims: _No = False, return_sign: _Yes, out: None = None,
+    dtype: None = None, num_threads: _Count = None,
 ) -> tuple[np.float64, np.float64]: ...
 @overload
 def logsumexp(
     x: _Exact | _Numbers, /, axis: _Axis = None, *, b: _Exact | _Numbers | None = None,
-    where: _Mask = None, keepdims: Literal[True], return_sign: Literal[True], out: None = None,
-    dtype: None = None, num_threads: _Count = None,
+    where: _Maybe = None, keepdims: _Yes, return_sign: _Yes, out: None = None, dtype: None = None,
+    num_threads: _Count = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 @overload
 def logsumexp(
-    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Mask = None,
-    keepdims: bool = False, return_sign: Literal[True], out: None = None, dtype: _DType = None,
+    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Maybe = None,
+    keepdims: bool = False, return_sign: _Yes, out: None = None, dtype: _DType = None,
     num_threads: _Count = None,
 ) -> tuple[Any, Any]: ...
 @overload
 def logsumexp(
-    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Mask = None,
+    x: _Array, /, axis: _Axis = None, *, b: _Array | None = None, where: _Maybe = None,
     keepdims: bool = False, return_sign: bool, out: NDArray[Any] | None = None,
     dtype: _DType = None, num_threads: _Count = None,
 ) -> Any: ...
@@ -232,8 +235,8 @@ def log_softmax_vjp(
 ) -> _Out: ...
 @overload
 def log_softmax_vjp(
-    logp: NDArray[_Float] | _Float, dy: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
-    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+    logp: _Typed[_Float], dy: _Typed[_Float], /, axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def log_softmax_vjp(
@@ -252,8 +255,8 @@ def log_softmax_jvp(
 ) -> _Out: ...
 @overload
 def log_softmax_jvp(
-    logp: NDArray[_Float] | _Float, dx: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
-    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+    logp: _Typed[_Float], dx: _Typed[_Float], /, axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def log_softmax_jvp(
@@ -272,8 +275,8 @@ def softmax_hvp(
 ) -> _Out: ...
 @overload
 def softmax_hvp(
-    y: NDArray[_Float] | _Float, dy: NDArray[_Float] | _Float, v: NDArray[_Float] | _Float, /,
-    axis: _Axis = -1, *, temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+    y: _Typed[_Float], dy: _Typed[_Float], v: _Typed[_Float], /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmax_hvp(
@@ -292,14 +295,13 @@ def softmax_temperature_vjp(
 ) -> _Out: ...
 @overload
 def softmax_temperature_vjp(
-    x: NDArray[_Float] | _Float, y: NDArray[_Float] | _Float, dy: NDArray[_Float] | _Float, /,
-    axis: _Axis = -1, *, temperature: _Real = 1.0, keepdims: Literal[True], out: None = None,
-    num_threads: _Count = None,
+    x: _Typed[_Float], y: _Typed[_Float], dy: _Typed[_Float], /, axis: _Axis = -1, *,
+    temperature: _Real = 1.0, keepdims: _Yes, out: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmax_temperature_vjp(
     x: _Exact | _Numbers, y: _Exact | _Numbers, dy: _Exact | _Numbers, /, axis: _Axis = -1, *,
-    temperature: _Real = 1.0, keepdims: Literal[True], out: None = None, num_threads: _Count = None,
+    temperature: _Real = 1.0, keepdims: _Yes, out: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def softmax_temperature_vjp(
@@ -308,161 +310,280 @@ def softmax_temperature_vjp(
 ) -> Any: ...
 @overload
 def binary_cross_entropy(  # type: ignore[overload-overlap]
-    logits: _Narrow, targets: _Array, /, *,
-    weight: _Array | None = None, pos_weight: _Array | None = None,
+    logits: _Narrow, targets: _Array, /, *, weight: _Maybe = None, pos_weight: _Maybe = None,
     reduction: _Reduced = "mean", num_threads: _Count = None,
 ) -> np.float32: ...
 @overload
 def binary_cross_entropy(  # type: ignore[overload-overlap]
-    logits: _Narrow, targets: _Array, /, *,
-    weight: _Array | None = None, pos_weight: _Array | None = None,
+    logits: _Narrow, targets: _Array, /, *, weight: _Maybe = None, pos_weight: _Maybe = None,
     reduction: Literal["none"], num_threads: _Count = None,
 ) -> NDArray[np.float32]: ...
 @overload
 def binary_cross_entropy(
-    logits: _Wide, targets: _Array, /, *,
-    weight: _Array | None = None, pos_weight: _Array | None = None,
+    logits: _Wide, targets: _Array, /, *, weight: _Maybe = None, pos_weight: _Maybe = None,
     reduction: _Reduced = "mean", num_threads: _Count = None,
 ) -> np.float64: ...
 @overload
 def binary_cross_entropy(
-    logits: _Wide, targets: _Array, /, *,
-    weight: _Array | None = None, pos_weight: _Array | None = None,
+    logits: _Wide, targets: _Array, /, *, weight: _Maybe = None, pos_weight: _Maybe = None,
     reduction: Literal["none"], num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def binary_cross_entropy(
-    logits: _Array, targets: _Array, /, *,
-    weight: _Array | None = None, pos_weight: _Array | None = None,
+    logits: _Array, targets: _Array, /, *, weight: _Maybe = None, pos_weight: _Maybe = None,
     reduction: str = "mean", num_threads: _Count = None,
 ) -> Any: ...
 @overload
 def binary_cross_entropy_value_and_grad(
-    logits: _Array, targets: _Array, /, *,
-    weight: _Array | None = None, pos_weight: _Array | None = None,
-    reduction: str = "mean", dloss: _Array | None = None,
-    out: _Out, num_threads: _Count = None,
+    logits: _Array, targets: _Array, /, *, weight: _Maybe = None, pos_weight: _Maybe = None,
+    reduction: str = "mean", dloss: _Maybe = None, out: _Out, num_threads: _Count = None,
 ) -> tuple[Any, _Out]: ...
 @overload
 def binary_cross_entropy_value_and_grad(  # type: ignore[overload-overlap]
-    logits: NDArray[_Short] | _Short, targets: _Array, /, *,
-    weight: _Array | None = None, pos_weight: _Array | None = None,
-    reduction: _Reduced = "mean", dloss: _Array | None = None,
-    out: None = None, num_threads: _Count = None,
+    logits: _Typed[_Short], targets: _Array, /, *, weight: _Maybe = None, pos_weight: _Maybe = None,
+    reduction: _Reduced = "mean", dloss: _Maybe = None, out: None = None,
+    num_threads: _Count = None,
 ) -> tuple[np.float32, NDArray[_Short]]: ...
 @overload
 def binary_cross_entropy_value_and_grad(  # type: ignore[overload-overlap]
-    logits: NDArray[_Short] | _Short, targets: _Array, /, *,
-    weight: _Array | None = None, pos_weight: _Array | None = None,
-    reduction: Literal["none"], dloss: _Array | None = None,
-    out: None = None, num_threads: _Count = None,
+    logits: _Typed[_Short], targets: _Array, /, *, weight: _Maybe = None, pos_weight: _Maybe = None,
+    reduction: Literal["none"], dloss: _Maybe = None, out: None = None, num_threads: _Count = None,
 ) -> tuple[NDArray[np.float32], NDArray[_Short]]: ...
 @overload
 def binary_cross_entropy_value_and_grad(
-    logits: _Wide, targets: _Array, /, *,
-    weight: _Array | None = None, pos_weight: _Array | None = None,
-    reduction: _Reduced = "mean", dloss: _Array | None = None,
-    out: None = None, num_threads: _Count = None,
+    logits: _Wide, targets: _Array, /, *, weight: _Maybe = None, pos_weight: _Maybe = None,
+    reduction: _Reduced = "mean", dloss: _Maybe = None, out: None = None,
+    num_threads: _Count = None,
 ) -> tuple[np.float64, NDArray[np.float64]]: ...
 @overload
 def binary_cross_entropy_value_and_grad(
-    logits: _Wide, targets: _Array, /, *,
-    weight: _Array | None = None, pos_weight: _Array | None = None,
-    reduction: Literal["none"], dloss: _Array | None = None,
-    out: None = None, num_threads: _Count = None,
+    logits: _Wide, targets: _Array, /, *, weight: _Maybe = None, pos_weight: _Maybe = None,
+    reduction: Literal["none"], dloss: _Maybe = None, out: None = None, num_threads: _Count = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 @overload
 def binary_cross_entropy_value_and_grad(
-    logits: _Array, targets: _Array, /, *,
-    weight: _Array | None = None, pos_weight: _Array | None = None,
-    reduction: str = "mean", dloss: _Array | None = None,
-    out: None = None, num_threads: _Count = None,
+    logits: _Array, targets: _Array, /, *, weight: _Maybe = None, pos_weight: _Maybe = None,
+    reduction: str = "mean", dloss: _Maybe = None, out: None = None, num_threads: _Count = None,
 ) -> tuple[Any, NDArray[Any]]: ...
 @overload
-def cross_entropy(
-    logits: _Array, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Array | None = None,
-    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0,
-    reduction: Literal["mean", "sum", "none"] = "mean", z_loss: _Real = 0.0, where: _Mask = None,
-    return_lse: Literal[False] = False, num_threads: _Count = None,
-) -> Any: ...
+def cross_entropy(  # type: ignore[overload-overlap]
+    logits: _Narrow, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: _Reduced = "mean",
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: _No = False, num_threads: _Count = None,
+) -> np.float32: ...
+@overload
+def cross_entropy(  # type: ignore[overload-overlap]
+    logits: _Narrow, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: Literal["none"],
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: _No = False, num_threads: _Count = None,
+) -> NDArray[np.float32]: ...
+@overload
+def cross_entropy(  # type: ignore[overload-overlap]
+    logits: _Narrow, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: _Reduced = "mean",
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: _Yes, num_threads: _Count = None,
+) -> tuple[np.float32, NDArray[np.float32]]: ...
+@overload
+def cross_entropy(  # type: ignore[overload-overlap]
+    logits: _Narrow, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: Literal["none"],
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: _Yes, num_threads: _Count = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
 @overload
 def cross_entropy(
-    logits: _Array, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Array | None = None,
-    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0,
-    reduction: Literal["mean", "sum", "none"] = "mean", z_loss: _Real = 0.0, where: _Mask = None,
-    return_lse: bool, num_threads: _Count = None,
+    logits: _Wide, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: _Reduced = "mean",
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: _No = False, num_threads: _Count = None,
+) -> np.float64: ...
+@overload
+def cross_entropy(
+    logits: _Wide, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: Literal["none"],
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: _No = False, num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def cross_entropy(
+    logits: _Wide, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: _Reduced = "mean",
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: _Yes, num_threads: _Count = None,
+) -> tuple[np.float64, NDArray[np.float64]]: ...
+@overload
+def cross_entropy(
+    logits: _Wide, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: Literal["none"],
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: _Yes, num_threads: _Count = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+@overload
+def cross_entropy(
+    logits: _Array, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: str = "mean",
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: bool = False, num_threads: _Count = None,
 ) -> Any: ...
+@overload
+def cross_entropy_value_and_grad(  # type: ignore[overload-overlap]
+    logits: _Typed[_Short], labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: _Reduced = "mean",
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: _No = False, dloss: _Maybe = None,
+    out: NDArray[_Short] | None = None, num_threads: _Count = None,
+) -> tuple[np.float32, NDArray[_Short]]: ...
+@overload
+def cross_entropy_value_and_grad(  # type: ignore[overload-overlap]
+    logits: _Typed[_Short], labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: Literal["none"],
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: _No = False, dloss: _Maybe = None,
+    out: NDArray[_Short] | None = None, num_threads: _Count = None,
+) -> tuple[NDArray[np.float32], NDArray[_Short]]: ...
+@overload
+def cross_entropy_value_and_grad(  # type: ignore[overload-overlap]
+    logits: _Typed[_Short], labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: _Reduced = "mean",
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: _Yes, dloss: _Maybe = None,
+    out: NDArray[_Short] | None = None, num_threads: _Count = None,
+) -> tuple[np.float32, NDArray[_Short], NDArray[np.float32]]: ...
+@overload
+def cross_entropy_value_and_grad(  # type: ignore[overload-overlap]
+    logits: _Typed[_Short], labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: Literal["none"],
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: _Yes, dloss: _Maybe = None,
+    out: NDArray[_Short] | None = None, num_threads: _Count = None,
+) -> tuple[NDArray[np.float32], NDArray[_Short], NDArray[np.float32]]: ...
 @overload
 def cross_entropy_value_and_grad(
-    logits: _Array, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Array | None = None,
-    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0,
-    reduction: Literal["mean", "sum", "none"] = "mean", z_loss: _Real = 0.0, where: _Mask = None,
-    return_lse: Literal[False] = False, dloss: _Array | None = None,
+    logits: _Wide, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: _Reduced = "mean",
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: _No = False, dloss: _Maybe = None,
+    out: NDArray[np.float64] | None = None, num_threads: _Count = None,
+) -> tuple[np.float64, NDArray[np.float64]]: ...
+@overload
+def cross_entropy_value_and_grad(
+    logits: _Wide, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: Literal["none"],
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: _No = False, dloss: _Maybe = None,
+    out: NDArray[np.float64] | None = None, num_threads: _Count = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+@overload
+def cross_entropy_value_and_grad(
+    logits: _Wide, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: _Reduced = "mean",
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: _Yes, dloss: _Maybe = None,
+    out: NDArray[np.float64] | None = None, num_threads: _Count = None,
+) -> tuple[np.float64, NDArray[np.float64], NDArray[np.float64]]: ...
+@overload
+def cross_entropy_value_and_grad(
+    logits: _Wide, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: Literal["none"],
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: _Yes, dloss: _Maybe = None,
+    out: NDArray[np.float64] | None = None, num_threads: _Count = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
+@overload
+def cross_entropy_value_and_grad(
+    logits: _Array, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: str = "mean",
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: _No = False, dloss: _Maybe = None,
     out: NDArray[Any] | None = None, num_threads: _Count = None,
 ) -> tuple[Any, NDArray[Any]]: ...
 @overload
 def cross_entropy_value_and_grad(
-    logits: _Array, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Array | None = None,
-    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0,
-    reduction: Literal["mean", "sum", "none"] = "mean", z_loss: _Real = 0.0, where: _Mask = None,
-    return_lse: bool, dloss: _Array | None = None, out: NDArray[Any] | None = None,
-    num_threads: _Count = None,
+    logits: _Array, labels: _Array, /, axis: SupportsIndex = -1, *, weight: _Maybe = None,
+    ignore_index: SupportsIndex = -100, label_smoothing: _Real = 0.0, reduction: str = "mean",
+    z_loss: _Real = 0.0, where: _Maybe = None, return_lse: bool, dloss: _Maybe = None,
+    out: NDArray[Any] | None = None, num_threads: _Count = None,
 ) -> Any: ...
+@overload
+def kl_divergence(  # type: ignore[overload-overlap]
+    logits: _Narrow, targets: _Array, /, axis: SupportsIndex = -1, *, reduction: _Reduced = "mean",
+    num_threads: _Count = None,
+) -> np.float32: ...
+@overload
+def kl_divergence(  # type: ignore[overload-overlap]
+    logits: _Narrow, targets: _Array, /, axis: SupportsIndex = -1, *, reduction: Literal["none"],
+    num_threads: _Count = None,
+) -> NDArray[np.float32]: ...
+@overload
 def kl_divergence(
-    logits: _Array, targets: _Array, /, axis: SupportsIndex = -1, *,
-    reduction: Literal["mean", "sum", "none"] = "mean", num_threads: _Count = None,
+    logits: _Wide, targets: _Array, /, axis: SupportsIndex = -1, *, reduction: _Reduced = "mean",
+    num_threads: _Count = None,
+) -> np.float64: ...
+@overload
+def kl_divergence(
+    logits: _Wide, targets: _Array, /, axis: SupportsIndex = -1, *, reduction: Literal["none"],
+    num_threads: _Count = None,
+) -> NDArray[np.float64]: ...
+@overload
+def kl_divergence(
+    logits: _Array, targets: _Array, /, axis: SupportsIndex = -1, *, reduction: str = "mean",
+    num_threads: _Count = None,
 ) -> Any: ...
+@overload
+def kl_divergence_value_and_grad(  # type: ignore[overload-overlap]
+    logits: _Typed[_Short], targets: _Array, /, axis: SupportsIndex = -1, *,
+    reduction: _Reduced = "mean", dloss: _Maybe = None, out: NDArray[_Short] | None = None,
+    num_threads: _Count = None,
+) -> tuple[np.float32, NDArray[_Short]]: ...
+@overload
+def kl_divergence_value_and_grad(  # type: ignore[overload-overlap]
+    logits: _Typed[_Short], targets: _Array, /, axis: SupportsIndex = -1, *,
+    reduction: Literal["none"], dloss: _Maybe = None, out: NDArray[_Short] | None = None,
+    num_threads: _Count = None,
+) -> tuple[NDArray[np.float32], NDArray[_Short]]: ...
+@overload
 def kl_divergence_value_and_grad(
-    logits: _Array, targets: _Array, /, axis: SupportsIndex = -1, *,
-    reduction: Literal["mean", "sum", "none"] = "mean", dloss: _Array | None = None,
-    out: NDArray[Any] | None = None, num_threads: _Count = None,
+    logits: _Wide, targets: _Array, /, axis: SupportsIndex = -1, *, reduction: _Reduced = "mean",
+    dloss: _Maybe = None, out: NDArray[np.float64] | None = None, num_threads: _Count = None,
+) -> tuple[np.float64, NDArray[np.float64]]: ...
+@overload
+def kl_divergence_value_and_grad(
+    logits: _Wide, targets: _Array, /, axis: SupportsIndex = -1, *, reduction: Literal["none"],
+    dloss: _Maybe = None, out: NDArray[np.float64] | None = None, num_threads: _Count = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+@overload
+def kl_divergence_value_and_grad(
+    logits: _Array, targets: _Array, /, axis: SupportsIndex = -1, *, reduction: str = "mean",
+    dloss: _Maybe = None, out: NDArray[Any] | None = None, num_threads: _Count = None,
 ) -> tuple[Any, NDArray[Any]]: ...
 @overload
 def logsumexp_vjp(
     x: _Array, lse: _Array, dlse: _Array, /, axis: _Axis = None, *, b: _Array | None = None,
-    sign: _Array | None = None, where: _Mask = None, out: _Out, num_threads: _Count = None,
+    sign: _Array | None = None, where: _Maybe = None, out: _Out, num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def logsumexp_vjp(
-    x: NDArray[_Float] | _Float, lse: _Array, dlse: _Array, /, axis: _Axis = None, *,
-    b: _Array | None = None, sign: _Array | None = None, where: _Mask = None, out: None = None,
-    num_threads: _Count = None,
+    x: _Typed[_Float], lse: _Array, dlse: _Array, /, axis: _Axis = None, *, b: _Array | None = None,
+    sign: _Array | None = None, where: _Maybe = None, out: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def logsumexp_vjp(
     x: _Exact | _Numbers, lse: _Array, dlse: _Array, /, axis: _Axis = None, *,
-    b: _Array | None = None, sign: _Array | None = None, where: _Mask = None, out: None = None,
+    b: _Array | None = None, sign: _Array | None = None, where: _Maybe = None, out: None = None,
     num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def logsumexp_vjp(
     x: _Array, lse: _Array, dlse: _Array, /, axis: _Axis = None, *, b: _Array | None = None,
-    sign: _Array | None = None, where: _Mask = None, out: None = None, num_threads: _Count = None,
+    sign: _Array | None = None, where: _Maybe = None, out: None = None, num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
 def logsumexp_vjp_b(
     x: _Array, lse: _Array, dlse: _Array, /, axis: _Axis = None, *, sign: _Array | None = None,
-    where: _Mask = None, out: _Out, num_threads: _Count = None,
+    where: _Maybe = None, out: _Out, num_threads: _Count = None,
 ) -> _Out: ...
 @overload
 def logsumexp_vjp_b(
-    x: NDArray[_Float] | _Float, lse: _Array, dlse: _Array, /, axis: _Axis = None, *,
-    sign: _Array | None = None, where: _Mask = None, out: None = None, num_threads: _Count = None,
+    x: _Typed[_Float], lse: _Array, dlse: _Array, /, axis: _Axis = None, *,
+    sign: _Array | None = None, where: _Maybe = None, out: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def logsumexp_vjp_b(
     x: _Exact | _Numbers, lse: _Array, dlse: _Array, /, axis: _Axis = None, *,
-    sign: _Array | None = None, where: _Mask = None, out: None = None, num_threads: _Count = None,
+    sign: _Array | None = None, where: _Maybe = None, out: None = None, num_threads: _Count = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def logsumexp_vjp_b(
     x: _Array, lse: _Array, dlse: _Array, /, axis: _Axis = None, *, sign: _Array | None = None,
-    where: _Mask = None, out: None = None, num_threads: _Count = None,
+    where: _Maybe = None, out: None = None, num_threads: _Count = None,
 ) -> NDArray[Any]: ...
 @overload
-def softmax_jacobian(
-    y: NDArray[_Float] | _Float, /, axis: SupportsIndex = -1,
-) -> NDArray[_Float]: ...
+def softmax_jacobian(y: _Typed[_Float], /, axis: SupportsIndex = -1) -> NDArray[_Float]: ...
 @overload
 def softmax_jacobian(y: _Exact | _Numbers, /, axis: SupportsIndex = -1) -> NDArray[np.float64]: ...
 @overload
@@ -474,8 +595,8 @@ def softmax_vjp(
 ) -> _Out: ...
 @overload
 def softmax_vjp(
-    y: NDArray[_Float] | _Float, dy: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
-    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+    y: _Typed[_Float], dy: _Typed[_Float], /, axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmax_vjp(
@@ -494,8 +615,8 @@ def softmax_jvp(
 ) -> _Out: ...
 @overload
 def softmax_jvp(
-    y: NDArray[_Float] | _Float, dx: NDArray[_Float] | _Float, /, axis: _Axis = -1, *,
-    temperature: _Real = 1.0, out: None = None, num_threads: _Count = None,
+    y: _Typed[_Float], dx: _Typed[_Float], /, axis: _Axis = -1, *, temperature: _Real = 1.0,
+    out: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def softmax_jvp(
@@ -518,8 +639,7 @@ def sigmoid(
 ) -> NDArray[_Float]: ...
 @overload
 def sigmoid(
-    x: NDArray[_Float] | _Float, /, *, out: None = None, dtype: None = None,
-    num_threads: _Count = None,
+    x: _Typed[_Float], /, *, out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def sigmoid(
@@ -540,8 +660,7 @@ def log_sigmoid(
 ) -> NDArray[_Float]: ...
 @overload
 def log_sigmoid(
-    x: NDArray[_Float] | _Float, /, *, out: None = None, dtype: None = None,
-    num_threads: _Count = None,
+    x: _Typed[_Float], /, *, out: None = None, dtype: None = None, num_threads: _Count = None,
 ) -> NDArray[_Float]: ...
 @overload
 def log_sigmoid(
@@ -551,8 +670,6 @@ def log_sigmoid(
 def log_sigmoid(
     x: _Array, /, *, out: None = None, dtype: _DType = None, num_threads: _Count = None,
 ) -> NDArray[Any]: ...
-# fmt: on
-
 def set_num_threads(n: SupportsIndex) -> None: ...
 def get_num_threads() -> int: ...
 
@@ -561,12 +678,10 @@ class threads:
     def __new__(cls, n: SupportsIndex) -> Self: ...
     def __enter__(self) -> Self: ...
     def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-        /,
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None,
+        traceback: TracebackType | None, /,
     ) -> None: ...
+# fmt: on
 
 def show_config() -> _Config: ...
 

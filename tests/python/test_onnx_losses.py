@@ -53,10 +53,10 @@ def negative_log_likelihood_loss(
     loss, lse = softlane.cross_entropy(
         x, labels, 1, weight=w, ignore_index=ignore_index, reduction="none", return_lse=True
     )
-    loss = loss - of_rows * lse
+    losses: Array = loss - of_rows * lse
     if reduction == "none":
-        return [loss]
-    return [loss.sum() / (of_rows.sum() if reduction == "mean" else 1)]
+        return [losses]
+    return [losses.sum() / (of_rows.sum() if reduction == "mean" else 1)]
 
 
 def test_there_are_cases() -> None:
