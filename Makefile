@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport CONDA_PREFIX PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test rust-tests check bench bench-full lint format wheel clean
+.PHONY: help build demo test rust-tests check bench bench-full lint lint-rust lint-python format wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -41,12 +41,14 @@ build: $(VENV)/.built ## Build the release extension into .venv
 demo: $(VENV)/.built-demo ## A network learns to read digits; a picture of what softmax does in it
 	$(BIN)/softlane demo
 
-# The two long compilations side by side.
+# The two long compilations side by side, then the Python tests on all cores. Tests that lie together share what they
+# make, so each worker begins with a stretch of them, and takes some of a neighbour's when it is done. Two matrix
+# products on all cores at a time wait for each other for most of it: BLAS has one thread.
 test: ## Every test: Rust, Python, types, rules, assembly
 	$(MAKE) -j2 $(VENV)/.built-demo,test,lint rust-tests
 	$(MAKE) check
 	cargo test --profile tests
-	$(PY) -m pytest
+	OPENBLAS_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 rust-tests:
 	cargo test --profile tests --no-run
@@ -69,9 +71,14 @@ bench-full: $(VENV)/.built-bench ## All of it, in half an hour
 	$(PY) -m benches.python --full
 
 lint: $(VENV)/.built-demo,test,lint ## Formatting and static analysis
+	$(MAKE) -j2 lint-rust lint-python
+
+lint-rust:
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	PYO3_PYTHON=$(abspath $(PY)) cargo clippy --all-targets --features python -- -D warnings
+
+lint-python:
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(PY) -m mypy python tests benches tools examples
