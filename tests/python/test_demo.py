@@ -1,8 +1,11 @@
 """What the demo says is so: its figures, its picture, and the command that shows them."""
 
+import pickle
 import struct
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
@@ -23,15 +26,54 @@ from matplotlib.transforms import Bbox
 from softlane._demo import blocks, picture
 from softlane._demo.attributes import HAS
 from softlane._demo.data import Digits, load
-from softlane._demo.lessons import Lessons, teach
+from softlane._demo.lessons import Lessons
 
 pytestmark = pytest.mark.slow
 
 
+# The command, which also keeps what it teaches: to learn it all once more would take half a minute.
+KEEPING = """
+import pickle, sys
+from softlane._cli import main
+from softlane._demo import show
+
+def keeping(teach=show.teach, **options):
+    lessons = teach(**options)
+    with open(sys.argv[1], "wb") as file:
+        pickle.dump(lessons, file)
+    return lessons
+
+show.teach = keeping
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A run of the command, and where it left what."""
+
+    done: CompletedProcess[str]
+    picture: Path
+    lessons: Path
+
+
 @pytest.fixture(scope="module")
-def lessons() -> Lessons:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The whole of it, as a user runs it."""
+    folder = tmp_path_factory.mktemp("demo")
+    output, kept = folder / "seen.png", folder / "lessons"
+    arguments = [str(kept), "demo", "--output", str(output)]
+    # In an old code page, which may cost the blocks of the images, but nothing else.
+    done = processes.run("-c", KEEPING, *arguments, timeout=600, PYTHONIOENCODING="ascii")
+    return Demo(done, output, kept)
+
+
+@pytest.fixture(scope="module")
+def lessons(demo: Demo) -> Lessons:
     """All of them, as the demo has them."""
-    return teach()
+    with demo.lessons.open("rb") as file:
+        taught: Lessons = pickle.load(file)
+    return taught
 
 
 def test_the_parts_of_the_data_have_nothing_in_common() -> None:
@@ -139,18 +181,14 @@ def test_every_word_of_the_picture_can_be_read(
 COMMAND = "import sys; from softlane._cli import main; sys.exit(main(sys.argv[1:]))"
 
 
-def test_the_command_shows_it_all_and_writes_the_picture(tmp_path: Path) -> None:
-    output = tmp_path / "seen.png"
-    # In an old code page, which may cost the blocks of the images, but nothing else.
-    done = processes.run(
-        "-c", COMMAND, "demo", "--output", str(output), timeout=300, PYTHONIOENCODING="ascii"
-    )
+def test_the_command_shows_it_all_and_writes_the_picture(demo: Demo) -> None:
+    done = demo.done
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     for lesson in range(1, 6):
         assert f"\n{lesson}  " in done.stdout
     assert "SciPy" in done.stdout
-    header = output.read_bytes()[:24]
+    header = demo.picture.read_bytes()[:24]
     assert header[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", header[16:]) == (2400, 1650)
 
