@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import golden
+import loss_reference
 import processes
 import softlane
-from cases import DTYPES, HALVES
+from cases import DTYPES, HALVES, SLACK
 from loss_reference import cross_entropy_row
 from losses import cross_entropy, cross_entropy_value_and_grad, labels, loss_dtype
 from reference import Array, error_by_entry, from_mpmath
@@ -52,6 +53,41 @@ def test_losses_and_gradients_are_exact(dtype: Any, length: int) -> None:
             value, gradient = judged(x, target)
             assert value <= VALUE[dtype]
             assert gradient <= GRADIENT[dtype]
+
+
+def near_ties(n: int, dtype: Any) -> Array:
+    steps = np.floor(golden.values((n,), np.float64, spread=8.0))
+    return np.asarray(1 + steps * np.finfo(dtype).eps).astype(dtype)
+
+
+def one_dominant(n: int, dtype: Any) -> Array:
+    # By so much that the others together come to a hundredth of it.
+    x = golden.values((n,), dtype, spread=1.0) - dtype.type(17)
+    x[n // 3] = 0.5
+    return np.asarray(x)
+
+
+def alternating(n: int, dtype: Any) -> Array:
+    return np.where(np.arange(n) % 2, 1e4, -1e4).astype(dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [near_ties, one_dominant, alternating], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_as_many_classes_as_a_language_model_has(
+    dtype: Any, rows: Callable[[int, Any], Array]
+) -> None:
+    n = 200_000
+    slack = SLACK if dtype == np.float64 else 0
+    x = rows(n, dtype)[None]
+    for target in (n // 3, n - 1):
+        exact = loss_reference.cross_entropy(x, [target], reduction="none")
+        loss, dx, lse = cross_entropy_value_and_grad(x, [target], reduction="none", return_lse=True)
+        assert error_by_entry(loss, exact.loss) <= VALUE[dtype] + slack
+        assert error_by_entry(lse, exact.lse) <= 2 + slack
+        normal = np.abs(exact.gradient) >= np.finfo(dtype).tiny
+        assert error_by_entry(dx[normal], exact.gradient[normal]) <= GRADIENT[dtype] + slack
+        assert (dx[~normal] == exact.gradient[~normal]).all()  # the last are 0
 
 
 @pytest.mark.parametrize("length", [2, 10, 100])
