@@ -14,7 +14,7 @@ use crate::simd::{Enter, Kernel, Portable};
 pub enum Isa {
     /// AVX-512 F, BW, DQ and VL.
     Avx512,
-    /// AVX2 with FMA.
+    /// AVX2 with FMA and F16C.
     Avx2,
     /// Plain arrays that the compiler vectorises for the target.
     Portable,
@@ -132,6 +132,7 @@ boundary!(
     "avx512vl",
     "avx2",
     "fma",
+    "f16c",
     "bmi1",
     "bmi2",
     "lzcnt",
@@ -144,6 +145,7 @@ boundary!(
     dispatch_avx2_f64,
     "avx2",
     "fma",
+    "f16c",
     "bmi1",
     "bmi2",
     "lzcnt",

@@ -1,7 +1,8 @@
-//! AVX2 with FMA: two registers a virtual vector.
+//! AVX2 with FMA and F16C: two registers a virtual vector.
 
 use core::arch::x86_64::*;
 
+use super::halves::{narrowed_halves, widened_halves};
 use super::{ROOT, Simd, Token, UNIT, WHOLE, f32_entries, f64_entries};
 
 /// Proof that the features of [`dispatch::AVX2`](crate::dispatch) were detected.
@@ -98,6 +99,14 @@ impl Simd<f32> for Avx2 {
             _mm256_maskstore_ps(p, m[0], v[0]);
             _mm256_maskstore_ps(p.wrapping_add(8), m[1], v[1]);
         }
+    }
+    #[inline(always)]
+    unsafe fn load_halves(self, p: *const u16) -> Self::V {
+        unsafe { widened_halves(p) }
+    }
+    #[inline(always)]
+    unsafe fn store_halves(self, p: *mut u16, v: Self::V) {
+        unsafe { narrowed_halves(p, v) }
     }
     #[inline(always)]
     fn prefetch<const WRITE: bool>(self, p: *const f32) {
@@ -401,16 +410,12 @@ impl Token for Avx2 {
     #[inline(always)]
     fn to_f64(self, v: [__m256; 2]) -> [[__m256d; 2]; 2] {
         unsafe {
-            [
-                [
-                    _mm256_cvtps_pd(_mm256_castps256_ps128(v[0])),
-                    _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(v[0])),
-                ],
-                [
-                    _mm256_cvtps_pd(_mm256_castps256_ps128(v[1])),
-                    _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(v[1])),
-                ],
-            ]
+            let mut wide = [[_mm256_setzero_pd(); 2]; 2];
+            for i in 0..2 {
+                let (low, high) = (_mm256_castps256_ps128(v[i]), _mm256_extractf128_ps::<1>(v[i]));
+                wide[i] = [_mm256_cvtps_pd(low), _mm256_cvtps_pd(high)];
+            }
+            wide
         }
     }
     #[inline(always)]

@@ -76,6 +76,21 @@ impl Simd<f32> for Avx512 {
         unsafe { _mm512_mask_storeu_ps(p, !(!0 << count), v) }
     }
     #[inline(always)]
+    unsafe fn load_halves(self, p: *const u16) -> Self::V {
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn store_halves(self, p: *mut u16, mut v: Self::V) {
+        unsafe {
+            let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+            if is_nan != 0 {
+                let nan = _mm512_or_ps(_mm512_set1_ps(f32::NAN), _mm512_and_ps(v, _mm512_set1_ps(-0.0)));
+                v = _mm512_mask_mov_ps(v, is_nan, nan);
+            }
+            _mm256_storeu_si256(p.cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v));
+        }
+    }
+    #[inline(always)]
     fn prefetch<const WRITE: bool>(self, p: *const f32) {
         unsafe {
             if WRITE { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) } else { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }

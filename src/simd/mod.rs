@@ -20,6 +20,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod halves;
+mod panels;
 mod portable;
 mod rows;
 mod tiles;
@@ -28,8 +30,10 @@ mod tiles;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
+pub(crate) use halves::{narrowed_bf16, narrowed_f16, to_odd, widened_bf16, widened_f16};
+pub use panels::{Lanes, PanelIo};
 pub use portable::Portable;
-pub use rows::{Lanes, PanelIo, Row, RowIo};
+pub use rows::{Row, RowIo};
 pub use tiles::{SpacedRows, TILE_ROWS, TILE_WIDTH, Tile};
 
 use crate::element::Compute;
@@ -68,6 +72,33 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for writing `count` elements.
     unsafe fn store_first(self, p: *mut E, count: usize, v: Self::V);
+
+    /// `E::LANES` numbers of type `f16`, by their bits, widened.
+    ///
+    /// # Safety
+    /// `p` is valid for reading `E::LANES` elements; no alignment is needed.
+    #[inline(always)]
+    unsafe fn load_halves(self, p: *const u16) -> Self::V {
+        let mut lanes = E::ZERO.array();
+        for i in 0..E::LANES {
+            // SAFETY: promised by the caller.
+            lanes.as_mut()[i] = E::from_f32(widened_f16(unsafe { p.add(i).read_unaligned() }));
+        }
+        self.from_array(lanes)
+    }
+
+    /// The inverse, each rounded once.
+    ///
+    /// # Safety
+    /// `p` is valid for writing `E::LANES` elements; no alignment is needed.
+    #[inline(always)]
+    unsafe fn store_halves(self, p: *mut u16, v: Self::V) {
+        let lanes = self.to_array(v);
+        for i in 0..E::LANES {
+            // SAFETY: promised by the caller.
+            unsafe { p.add(i).write_unaligned(half_of(lanes.as_ref()[i])) };
+        }
+    }
 
     /// Asks for a cache line ahead of its use, to be written if `WRITE`. Any address will do.
     #[inline(always)]
@@ -198,6 +229,12 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     }
 }
 
+/// Rounded to `f16`, once.
+#[inline(always)]
+pub(crate) fn half_of<E: Compute>(x: E) -> u16 {
+    narrowed_f16(if size_of::<E>() == 4 { x.to_f32() } else { to_odd(x.to_f64()) })
+}
+
 /// A table of bit patterns as floats.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
@@ -266,6 +303,8 @@ pub trait Wide<E: Compute>: Simd<E> + Enter<E> {
     fn wide_from_lanes(self, lanes: &[E::Wide; 16]) -> Self::W;
     /// `ln(1 + more + w / v)` in two parts, for `more` and `w / v` of zero or above.
     fn wide_ln_1p(self, w: Self::W, v: Self::V, more: Self::V) -> (Self::V, Self::V);
+    /// `ln(1 + w / v)` as one number a lane, for `w / v` of zero or above.
+    fn pair_ln_1p(self, w: Self::W, v: Self::V) -> Self::W;
     /// `ln(1 + w)` in two parts, for w from 0 to 1: faster, and good to some hundredths of the last place.
     fn wide_ln_1p_unit(self, w: Self::W) -> (Self::V, Self::V);
     /// Exact widening.

@@ -1,5 +1,5 @@
-//! Rows and panels of memory that kernels may read and write by whole vectors: bounds are checked here, once,
-//! so that kernels are safe code.
+//! Rows of memory that kernels may read and write by whole vectors: bounds are checked here, once, so that kernels
+//! are safe code.
 //!
 //! They hold raw pointers and never make a reference, because the output may be the input itself. Element `i` of
 //! the output is written only after the last read of element `i` of the inputs: each kernel sees to that.
@@ -270,9 +270,15 @@ impl<'a, E: Compute, const K: usize> RowIo<'a, E, K> {
     /// Writes the one result of a row that is reduced.
     #[inline(always)]
     pub fn store_result(&self, x: E) {
-        assert!(self.len > 0);
-        // SAFETY: the first element is there.
-        unsafe { *self.dst = x };
+        self.set(0, x);
+    }
+
+    /// Writes one element.
+    #[inline(always)]
+    pub fn set(&self, i: usize, x: E) {
+        assert!(i < self.len);
+        // SAFETY: inside the row.
+        unsafe { *self.dst.add(i) = x };
     }
 
     /// Writes `x` everywhere.
@@ -281,155 +287,6 @@ impl<'a, E: Compute, const K: usize> RowIo<'a, E, K> {
         for i in 0..self.len {
             // SAFETY: inside the row.
             unsafe { *self.dst.add(i) = x };
-        }
-    }
-}
-
-/// Strips of `E::LANES` neighbouring columns, `width` of them side by side, of `K` inputs and an output.
-///
-/// The reduction runs down the columns. Strides are in bytes.
-#[derive(Clone, Copy)]
-pub struct PanelIo<'a, E, const K: usize> {
-    src: [*const E; K],
-    src_stride: [isize; K],
-    dst: *mut E,
-    dst_stride: isize,
-    rows: usize,
-    width: usize,
-    is_far: bool,
-    lanes: Lanes,
-    life: PhantomData<&'a mut E>,
-}
-
-/// Which of the lanes of an array the columns of a panel are.
-#[derive(Clone, Copy, Debug)]
-pub struct Lanes {
-    /// The number of the first.
-    pub first: usize,
-    /// From one column's number to the next's.
-    pub step: usize,
-    /// How many columns there are: those after the last are padding.
-    pub count: usize,
-}
-
-impl Lanes {
-    /// None of them has a number.
-    pub const NONE: Self = Self { first: 0, step: 0, count: 0 };
-
-    /// Those from column `start` on.
-    #[inline(always)]
-    pub fn from(self, start: usize) -> Self {
-        let (first, count) = (self.first + start * self.step, self.count.saturating_sub(start));
-        Self { first, count, ..self }
-    }
-
-    /// The number of a column; `None` for padding.
-    #[inline(always)]
-    pub fn get(self, column: usize) -> Option<usize> {
-        (column < self.count).then_some(self.first + column * self.step)
-    }
-}
-
-impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
-    /// # Safety
-    /// During `'a`, `width * E::LANES` elements are valid for reading at each `src + i * src_stride`, and for
-    /// writing at `dst + i * dst_stride`, for `i < rows`, all aligned; nothing else writes the inputs or touches
-    /// the output. An input is the output itself or disjoint from it.
-    #[inline(always)]
-    pub unsafe fn from_raw(
-        src: [*const E; K],
-        src_stride: [isize; K],
-        dst: *mut E,
-        dst_stride: isize,
-        rows: usize,
-        width: usize,
-    ) -> Self {
-        let lanes = Lanes::NONE;
-        Self { src, src_stride, dst, dst_stride, rows, width, is_far: true, lanes, life: PhantomData }
-    }
-
-    /// The same panel, known to be in the nearest cache.
-    #[inline(always)]
-    pub fn near(self) -> Self {
-        Self { is_far: false, ..self }
-    }
-
-    /// The same panel, of these lanes.
-    #[inline(always)]
-    pub fn of(self, lanes: Lanes) -> Self {
-        Self { lanes, ..self }
-    }
-
-    /// Which lanes its columns are.
-    #[inline(always)]
-    pub fn lanes(&self) -> Lanes {
-        self.lanes
-    }
-
-    /// Length of the columns.
-    #[inline(always)]
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Row `i` of strip `p` of input `k`.
-    #[inline(always)]
-    pub fn load<S: Simd<E>>(&self, s: S, k: usize, i: usize, p: usize) -> S::V {
-        assert!(i < self.rows && p < self.width);
-        // SAFETY: promised when `self` was made.
-        unsafe { s.load(self.src[k].byte_offset(i as isize * self.src_stride[k]).add(p * E::LANES)) }
-    }
-
-    /// Asks for row `i`, which need not exist, of strip `p` of the inputs and of the output.
-    #[inline(always)]
-    pub fn prefetch<S: Simd<E>>(&self, s: S, i: usize, p: usize) {
-        if !self.is_far {
-            return;
-        }
-        for k in 0..K {
-            let row = self.src[k].wrapping_byte_offset(i as isize * self.src_stride[k]);
-            s.prefetch::<false>(row.wrapping_add(p * E::LANES));
-        }
-        let row = self.dst.wrapping_byte_offset(i as isize * self.dst_stride);
-        s.prefetch::<true>(row.wrapping_add(p * E::LANES));
-    }
-
-    #[inline(always)]
-    fn output(&self, i: usize, p: usize) -> *mut E {
-        assert!(i < self.rows && p < self.width);
-        // SAFETY: promised when `self` was made.
-        unsafe { self.dst.byte_offset(i as isize * self.dst_stride).add(p * E::LANES) }
-    }
-
-    /// Row `i` of strip `p` of the output, read back.
-    #[inline(always)]
-    pub fn load_output<S: Simd<E>>(&self, s: S, i: usize, p: usize) -> S::V {
-        // SAFETY: promised when `self` was made.
-        unsafe { s.load(self.output(i, p)) }
-    }
-
-    /// Writes row `i` of strip `p` of the output.
-    #[inline(always)]
-    pub fn store<S: Simd<E>>(&self, s: S, i: usize, p: usize, v: S::V) {
-        // SAFETY: promised when `self` was made.
-        unsafe { s.store(self.output(i, p), v) }
-    }
-
-    /// Fills with NaN the columns of strip `p` of the output whose lane is NaN.
-    #[inline(always)]
-    pub fn fill_nan<S: Simd<E>>(&self, s: S, p: usize, lanes: S::V) {
-        let numbers = s.equal(lanes, lanes);
-        if numbers == (1 << E::LANES) - 1 {
-            return;
-        }
-        for lane in 0..E::LANES {
-            if numbers >> lane & 1 == 1 {
-                continue;
-            }
-            for i in 0..self.rows {
-                // SAFETY: promised when `self` was made.
-                unsafe { *self.output(i, p).add(lane) = E::NAN };
-            }
         }
     }
 }

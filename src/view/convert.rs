@@ -1,11 +1,15 @@
 //! Between memory of any element type, order and spacing and buffers of the type that kernels compute in: loops that
 //! the compiler vectorises for each instruction set.
 
+use core::mem::MaybeUninit;
+
 use half::{bf16, f16};
 
 use super::Memory;
 use crate::element::{Compute, DType};
-use crate::simd::{Kernel, Simd, Wide};
+use crate::simd::{
+    Kernel, Simd, Wide, half_of, narrowed_bf16, narrowed_f16, to_odd, widened_bf16, widened_f16,
+};
 
 /// Rows of evenly spaced elements: so many of so many elements, and the bytes from one to the next.
 #[derive(Clone, Copy, Debug)]
@@ -62,86 +66,36 @@ macro_rules! stored_float {
 }
 stored_float!(f32, f64);
 
-/// The bits of infinity.
-const INFINITY: u32 = 0x7f80_0000;
-
-/// `x` as an `f32`, rounded to odd: an inexact result has its last bit set, so that rounding it once more, to a type
-/// two bits or more shorter, is as good as rounding x.
-#[inline(always)]
-fn to_odd(x: f64) -> f32 {
-    let near = x as f32;
-    let (back, bits) = (near as f64, near.to_bits());
-    let is_odd = bits & 1 == 1 || back == x || back.is_nan();
-    let beyond = back.abs() > x.abs();
-    f32::from_bits(if is_odd { bits } else { bits.wrapping_add(1).wrapping_sub(2 * u32::from(beyond)) })
+macro_rules! stored_half {
+    ($t:ty, $widened:ident, $narrowed:ident) => {
+        impl Stored for $t {
+            #[inline(always)]
+            fn widen(self) -> f64 {
+                self.widen_f32().into()
+            }
+            #[inline(always)]
+            fn widen_f32(self) -> f32 {
+                $widened(self.to_bits())
+            }
+        }
+        impl Written for $t {
+            #[inline(always)]
+            fn swap(self) -> Self {
+                Self::from_bits(self.to_bits().swap_bytes())
+            }
+            #[inline(always)]
+            fn narrow(x: f64) -> Self {
+                Self::narrow_f32(to_odd(x))
+            }
+            #[inline(always)]
+            fn narrow_f32(x: f32) -> Self {
+                Self::from_bits($narrowed(x))
+            }
+        }
+    };
 }
-
-impl Stored for f16 {
-    #[inline(always)]
-    fn widen(self) -> f64 {
-        self.widen_f32().into()
-    }
-    #[inline(always)]
-    fn widen_f32(self) -> f32 {
-        let bits = u32::from(self.to_bits());
-        // Exponent and mantissa moved into place, and 2^112 for the difference of the biases: exact, for subnormal
-        // numbers too.
-        let size = f32::from_bits((bits & 0x7fff) << 13) * f32::from_bits(0x7780_0000);
-        let special = if bits & 0x7c00 == 0x7c00 { INFINITY } else { 0 };
-        f32::from_bits(size.to_bits() | special | (bits & 0x8000) << 16)
-    }
-}
-
-impl Written for f16 {
-    #[inline(always)]
-    fn swap(self) -> Self {
-        Self::from_bits(self.to_bits().swap_bytes())
-    }
-    #[inline(always)]
-    fn narrow(x: f64) -> Self {
-        Self::narrow_f32(to_odd(x))
-    }
-    #[inline(always)]
-    fn narrow_f32(x: f32) -> Self {
-        let sign = x.to_bits() >> 16 & 0x8000;
-        let size = x.to_bits() & 0x7fff_ffff;
-        // Adding 1/2 puts the last place of a subnormal half at the end of the mantissa.
-        let small = (f32::from_bits(size) + 0.5).to_bits().wrapping_sub(0x3f00_0000);
-        let normal = size.wrapping_sub(0x3800_0000 - 0xfff).wrapping_add(size >> 13 & 1) >> 13;
-        let finite = if size < 0x3880_0000 { small } else { normal };
-        let large = if size > INFINITY { 0x7e00 } else { 0x7c00 };
-        Self::from_bits((sign | if size < 0x477f_f000 { finite } else { large }) as u16)
-    }
-}
-
-impl Stored for bf16 {
-    #[inline(always)]
-    fn widen(self) -> f64 {
-        self.widen_f32().into()
-    }
-    #[inline(always)]
-    fn widen_f32(self) -> f32 {
-        f32::from_bits(u32::from(self.to_bits()) << 16)
-    }
-}
-
-impl Written for bf16 {
-    #[inline(always)]
-    fn swap(self) -> Self {
-        Self::from_bits(self.to_bits().swap_bytes())
-    }
-    #[inline(always)]
-    fn narrow(x: f64) -> Self {
-        Self::narrow_f32(to_odd(x))
-    }
-    #[inline(always)]
-    fn narrow_f32(x: f32) -> Self {
-        let bits = x.to_bits();
-        let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-        let nan = bits >> 16 & 0x8000 | 0x7fc0;
-        Self::from_bits(if bits & 0x7fff_ffff > INFINITY { nan } else { rounded } as u16)
-    }
-}
+stored_half!(f16, widened_f16, narrowed_f16);
+stored_half!(bf16, widened_bf16, narrowed_bf16);
 
 /// Runs a macro for each element type.
 macro_rules! each_dtype {
@@ -210,10 +164,17 @@ impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
         let (base, to) = (memory.block(block), buffer.as_mut_ptr());
         let item = memory.dtype.size() as isize;
         let (stride, is_dense) = (block.columns.1, block.columns.1 == item && !memory.swapped);
-        let mut piece = [0_u64; PIECE];
+        let is_plain = memory.dtype == E::DTYPE && !negate;
+        let mut piece = [const { MaybeUninit::<u64>::uninit() }; PIECE];
         for i in 0..rows {
             if is_dense {
                 block.prefetch::<E, S, false>(s, base, i);
+            } else if is_plain {
+                let from = base.wrapping_offset(i as isize * block.rows.1).cast_const();
+                let to = to.wrapping_add(i * step).cast();
+                // SAFETY: `block` checked the span, and the assertion that of the buffer.
+                unsafe { collect(from, stride, item, memory.swapped, to, columns) };
+                continue;
             }
             let mut j = 0;
             while j < columns {
@@ -222,10 +183,16 @@ impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
                 let count = if is_dense { columns } else { PIECE.min(columns - j) };
                 if !is_dense {
                     // SAFETY: `block` checked the span.
-                    unsafe { collect(from, stride, item, memory.swapped, &mut piece, count) };
+                    unsafe { collect(from, stride, item, memory.swapped, piece.as_mut_ptr().cast(), count) };
                     from = piece.as_ptr().cast();
                 }
                 let to = to.wrapping_add(i * step + j);
+                if memory.dtype == DType::F16 && !negate {
+                    // SAFETY: as below.
+                    unsafe { read_halves(s, from.cast(), to, count) };
+                    j += count;
+                    continue;
+                }
                 each_dtype!(memory.dtype, T => {
                     if size_of::<E>() == 8 || is_short(memory.dtype) {
                         // SAFETY: `block` checked the span, and the assertion that of the buffer.
@@ -241,23 +208,26 @@ impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
 /// Elements that are brought together before they are converted, where they lie apart or in another byte order.
 const PIECE: usize = 64;
 
-/// Elements of 1, 2, 4 or 8 bytes side by side.
+/// Elements of 1, 2, 4 or 8 bytes, side by side from `to` on, which is aligned for them.
 ///
 /// # Safety
-/// `count` elements from `from` on, `stride` bytes apart, are readable; no more than [`PIECE`].
+/// `count` elements from `from` on, `stride` bytes apart, are readable, and so many places from `to` on writable.
 #[inline(always)]
-unsafe fn collect(
-    from: *const u8,
-    stride: isize,
-    item: isize,
-    swapped: bool,
-    piece: &mut [u64; PIECE],
-    count: usize,
-) {
-    let to = piece.as_mut_ptr();
+unsafe fn collect(from: *const u8, stride: isize, item: isize, swapped: bool, to: *mut u8, count: usize) {
     macro_rules! each {
         ($t:ty, $swap:expr) => {{
             let to = to.cast::<$t>();
+            if stride == 0 && count > 0 {
+                // SAFETY: as below.
+                unsafe {
+                    let x = from.cast::<$t>().read_unaligned();
+                    let x = if $swap { x.swap_bytes() } else { x };
+                    for j in 0..count {
+                        *to.add(j) = x;
+                    }
+                }
+                return;
+            }
             if stride == 2 * item && !swapped {
                 let from = from.cast::<$t>();
                 for j in 0..count {
@@ -267,7 +237,7 @@ unsafe fn collect(
                 return;
             }
             for j in 0..count {
-                // SAFETY: promised by the caller; a piece has room for that many of any size.
+                // SAFETY: promised by the caller.
                 unsafe {
                     let x = from.wrapping_offset(j as isize * stride).cast::<$t>().read_unaligned();
                     *to.add(j) = if $swap { x.swap_bytes() } else { x };
@@ -292,6 +262,22 @@ unsafe fn read<T: Stored, E: Compute>(from: *const u8, to: *mut E, count: usize,
         // SAFETY: promised by the caller.
         unsafe { *to.add(j) = converted(from.add(j).read_unaligned(), negate) };
     }
+}
+
+/// As above, of `f16`.
+///
+/// # Safety
+/// As above.
+#[inline(always)]
+unsafe fn read_halves<E: Compute, S: Simd<E>>(s: S, from: *const u16, to: *mut E, count: usize) {
+    let mut j = 0;
+    while j + E::LANES <= count {
+        // SAFETY: promised by the caller.
+        unsafe { s.store(to.add(j), s.load_halves(from.add(j))) };
+        j += E::LANES;
+    }
+    // SAFETY: as above.
+    unsafe { read::<f16, E>(from.add(j).cast(), to.add(j), count - j, false) };
 }
 
 #[inline(always)]
@@ -319,10 +305,12 @@ impl<E: Compute> Kernel<E> for Write<'_, '_, E> {
         }
         assert!((rows - 1) * step + columns <= buffer.len());
         let (base, from) = (memory.block(block), buffer.as_ptr());
+        let is_dense = block.columns.1 == memory.dtype.size() as isize && !memory.swapped;
         // What is written is a float: no kernel has another result.
         match memory.dtype {
             DType::F32 => write::<f32, E, S>(s, memory, base, block, from, step),
             DType::F64 => write::<f64, E, S>(s, memory, base, block, from, step),
+            DType::F16 if is_dense => write_halves(s, base, block, from, step),
             DType::F16 => write::<f16, E, S>(s, memory, base, block, from, step),
             DType::BF16 => write::<bf16, E, S>(s, memory, base, block, from, step),
             _ => {}
@@ -341,10 +329,23 @@ fn write<T: Written, E: Compute, S: Simd<E>>(
 ) {
     let (item, stride) = (size_of::<T>() as isize, block.columns.1);
     let is_dense = stride == item && !memory.swapped;
-    let mut piece = [0_u64; PIECE];
+    let is_plain = memory.dtype == E::DTYPE;
+    let mut piece = [const { MaybeUninit::<u64>::uninit() }; PIECE];
     for i in 0..block.rows.0 {
         if is_dense {
             block.prefetch::<E, S, true>(s, base, i);
+        } else if is_plain {
+            let place = base.wrapping_offset(i as isize * block.rows.1);
+            let from = from.wrapping_add(i * step).cast::<T>();
+            for j in 0..block.columns.0 {
+                // SAFETY: `run` checked both spans; T is E.
+                unsafe {
+                    let x = *from.add(j);
+                    let x = if memory.swapped { x.swap() } else { x };
+                    place.wrapping_offset(j as isize * stride).cast::<T>().write_unaligned(x);
+                }
+            }
+            continue;
         }
         let mut j = 0;
         while j < block.columns.0 {
@@ -372,6 +373,28 @@ fn write<T: Written, E: Compute, S: Simd<E>>(
                 }
             }
             j += count;
+        }
+    }
+}
+
+/// As above, of `f16` side by side, in the machine's order of bytes.
+#[inline(always)]
+fn write_halves<E: Compute, S: Simd<E>>(s: S, base: *mut u8, block: Block, from: *const E, step: usize) {
+    let columns = block.columns.0;
+    for i in 0..block.rows.0 {
+        block.prefetch::<E, S, true>(s, base, i);
+        let from = from.wrapping_add(i * step);
+        let to = base.wrapping_offset(i as isize * block.rows.1).cast::<u16>();
+        let mut j = 0;
+        while j + E::LANES <= columns {
+            // SAFETY: `run` checked both spans.
+            unsafe { s.store_halves(to.add(j), s.load(from.add(j))) };
+            j += E::LANES;
+        }
+        while j < columns {
+            // SAFETY: as above.
+            unsafe { to.add(j).write_unaligned(half_of(*from.add(j))) };
+            j += 1;
         }
     }
 }

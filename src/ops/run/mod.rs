@@ -201,7 +201,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let by_sweeps = match route {
             Route::Rows => few || len >= LONG_ROW,
             Route::Tiny | Route::Columns(_) | Route::StagedColumns(_) => false,
-            Route::Staged => len > E::CHUNK,
+            Route::Staged => !Self::is_staged_whole(len) || few,
         };
         if by_sweeps {
             for i in 0..count {

@@ -16,6 +16,11 @@ use crate::view::{Block, Memory, Read, Write, spaced_rows};
 /// Elements of a block of rows.
 const BLOCK: usize = 4096;
 
+/// Elements of the longest row that is brought into a buffer whole: a block of all inputs fits the second cache.
+fn longest_row<E, const K: usize>() -> usize {
+    (1 << 18) / (K * size_of::<E>())
+}
+
 /// Columns of a block of columns, at most.
 pub(super) const COLUMNS: usize = 64;
 
@@ -43,10 +48,15 @@ fn packed<E, const K: usize>(size: usize) -> Offsets<K> {
 }
 
 impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
+    /// Whether rows of this length are brought into a buffer whole, not chunk by chunk.
+    pub(super) fn is_staged_whole(len: usize) -> bool {
+        len <= E::CHUNK.max(longest_row::<E, K>())
+    }
+
     /// Some lanes, as rows.
     pub(super) fn staged_rows(&self, lanes: Range<usize>) {
         let len = self.plan.len;
-        if len > E::CHUNK {
+        if !Self::is_staged_whole(len) {
             for lane in lanes {
                 // No thread of its own and no questions: the caller's task is already one of many.
                 let _ = self.long_lane(lane, 1, &Watch::new(&|| true));
@@ -65,7 +75,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             for k in 0..K {
                 self.read_rows(k, first, count, &mut buffer[k * size * len..]);
             }
-            self.prepare(first, count, size * len, &mut buffer, &mut keep);
+            self.prepare(first, count, (size * len, first == lanes.start), &mut buffer, &mut keep);
             let memory = Memory::of(&mut buffer);
             let mut at = packed::<E, K>(size * len);
             let stride = len as isize * item;
@@ -167,13 +177,38 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
     }
 
     /// What the mask does to the inputs, `size` elements apart, before the kernel sees them: lanes one after another.
-    fn prepare(&self, first: usize, count: usize, size: usize, rows: &mut [E], keep: &mut [u8]) {
+    /// `keep` stays as it is from block to block, of which this may be the first.
+    fn prepare(
+        &self,
+        first: usize,
+        count: usize,
+        (size, is_first): (usize, bool),
+        rows: &mut [E],
+        keep: &mut [u8],
+    ) {
         let Some(Prepared { memory, plan }) = &self.mask else { return };
         let (len, step) = (plan.len, plan.step().src[0]);
         match &plan.outer[..] {
             // Lanes that follow each other are one.
             [outer] if plan.inner.len() <= 1 && outer.src[0] == step * len as isize => {
                 memory.bytes(outer.src[0] * first as isize, step, &mut keep[..count * len]);
+            }
+            // One for all of them: repeated by doubling.
+            [outer] if outer.src[0] == 0 => {
+                if is_first {
+                    self.read_mask(first, 0, len, &mut keep[..len]);
+                    let mut done = len;
+                    while done < count * len {
+                        let more = done.min(count * len - done);
+                        keep.copy_within(..more, done);
+                        done += more;
+                    }
+                }
+            }
+            [outer] if plan.inner.len() <= 1 => {
+                for (i, keep) in keep[..count * len].chunks_exact_mut(len).enumerate() {
+                    memory.bytes(outer.src[0] * (first + i) as isize, step, keep);
+                }
             }
             _ => {
                 for i in 0..count {
@@ -343,6 +378,45 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             E::dispatch(self.isa, RowsKernel { op: self.op, rows, lane, are_far: false });
             for i in 0..self.result_len() {
                 buffer[i * width + j] = row[i];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use half::f16;
+
+    use super::*;
+    use crate::dispatch::Isa;
+    use crate::view::{View, ViewMut};
+
+    #[test]
+    fn halves_are_converted_alike_on_every_isa() {
+        // Around every rounding boundary, and all over the exponents, NaN among them.
+        let lows = [0, 1, 0xfff, 0x1000, 0x1001, 0x7fff, 0x8000, 0x8001, 0xffff, 0x2fff, 0x3000, 0x3001];
+        let numbers: Vec<f32> = (0..=u16::MAX)
+            .flat_map(|high| lows.map(|low| f32::from_bits(u32::from(high) << 16 | low)))
+            .collect();
+        let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
+        let row = |count| Block { offset: 0, rows: (1, 0), columns: (count, 2) };
+        for isa in Isa::available() {
+            let mut halves = vec![f16::ZERO; numbers.len()];
+            let shape = [numbers.len()];
+            let memory = ViewMut::new(&mut halves, &shape).unwrap().as_view().memory();
+            f32::dispatch(isa, Write { memory, block: row(numbers.len()), buffer: &numbers, step: 0 });
+            for (x, half) in numbers.iter().zip(&halves) {
+                let nan = f16::from_bits(0x7e00 | (x.to_bits() >> 16) as u16 & 0x8000);
+                let want = if x.is_nan() { nan } else { f16::from_f32_const(*x) };
+                assert_eq!(half.to_bits(), want.to_bits(), "{x:e} {}", isa.name());
+            }
+            let (mut back, shape) = (vec![0.0_f32; all.len()], [all.len()]);
+            let memory = View::new(&all, &shape).unwrap().memory();
+            let block = row(all.len());
+            f32::dispatch(isa, Read { memory, block, buffer: &mut back, step: 0, negate: false });
+            for (half, x) in all.iter().zip(&back) {
+                let same = half.to_f32_const().to_bits() == x.to_bits();
+                assert!(same || half.is_nan() && x.is_nan(), "{half} {}", isa.name());
             }
         }
     }
