@@ -20,10 +20,10 @@ const BOUNDS: [(&str, f64); 3] = [("ln_1p", -48.6), ("short_ln_1p", -32.6), ("sh
 const ROUGH_BOUND: f64 = 0.003;
 
 /// The hash of the results for every float: the same on every instruction set, and it does not change unnoticed.
-const GOLDEN: u64 = 485376679731077513;
+const GOLDEN: u64 = 17295693720223601044;
 
 /// The same of every `STEP`th float, for instruction sets that would take minutes for all.
-const GOLDEN_OF_STEPS: u64 = 10807640776462446407;
+const GOLDEN_OF_STEPS: u64 = 5357061339884851867;
 const STEP: usize = 61;
 
 /// Floats in ascending order, and what becomes of them. Made once a thread: all is written anew for each block.

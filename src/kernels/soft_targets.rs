@@ -6,9 +6,11 @@
 //! of which each entry is off by its rounding errors beside the larger of the two terms.
 #![forbid(unsafe_code)]
 
-use super::softmax::{CrossEntropy, Found, LossPartial, LossTotal, Scale};
+mod panel;
+
+use super::softmax::{CrossEntropy, Found, LossPartial, LossTotal, Parts, Scale, Targets};
 use super::{Next, Op, one_or_each};
-use crate::element::{DoubleDouble, WideScalar};
+use crate::element::{Compute, DoubleDouble, WideScalar};
 use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
 
 /// The operation. Its inputs are the logits, the probabilities and the weights of the classes; a weight is 0 where a mask
@@ -23,6 +25,8 @@ pub struct SoftTargets<'a, const GRAD: bool> {
     even: &'a [f64],
     /// Whether the targets' own entropy is taken off the loss: the divergence.
     is_relative: bool,
+    /// Whether the logits were short, and results will be: no sum over targets then carries what its roundings left.
+    is_short: bool,
 }
 
 impl<'a, const GRAD: bool> SoftTargets<'a, GRAD> {
@@ -32,17 +36,43 @@ impl<'a, const GRAD: bool> SoftTargets<'a, GRAD> {
         targets: &'a [f64],
         scale: &'a [Scale],
         z_loss: f64,
-        found: &'a [Found],
-        is_relative: bool,
+        found: &'a Found,
+        (is_relative, is_short): (bool, bool),
     ) -> Self {
         assert!(even.len() == 1 || even.len() == found.len());
-        let rows = CrossEntropy::new(targets, scale, z_loss, found);
-        Self { rows, share, even, is_relative }
+        let rows = CrossEntropy::new(Targets::Logits(targets), scale, z_loss, found);
+        Self { rows, share, even, is_relative, is_short }
     }
 
     #[inline(always)]
     fn even(&self, lane: usize) -> f64 {
         one_or_each(self.even, lane)
+    }
+
+    /// Writes what is found of a row, and gives what its exponentials are multiplied by, in two parts.
+    #[inline(always)]
+    fn settle(&self, lane: usize, max: f64, sums: &Parts<f64>, weighed: &Weighed) -> [f64; 2] {
+        let log = DoubleDouble::widened(sums.high).add(DoubleDouble::widened(sums.low));
+        let Scale { cotangent, weight: extra, smooth } = self.rows.scale(lane);
+        let mut all = weighed.sum.add(DoubleDouble::widened(extra));
+        let spread = product(all, log);
+        let mut loss = weighed.distance.add(spread).add(weighed.entropy).hi;
+        if extra != 0.0 {
+            loss += extra * (max - self.rows.logit(lane));
+        }
+        if weighed.is_infinite {
+            loss = f64::INFINITY;
+        }
+        let lse = max + log.hi;
+        if self.rows.z_loss != 0.0 {
+            all = all.add(DoubleDouble::widened(2.0 * self.rows.z_loss * lse));
+        }
+        let (p, rest) = WideScalar::<f64>::reciprocal(sums.sum);
+        let high = p * all.hi;
+        let low = p.mul_add(all.hi, -high) + (rest * all.hi + p * all.lo);
+        let at_target = sums.target.mul_add(high, sums.target * low);
+        self.rows.set(lane, [loss, lse, cotangent * ((at_target - smooth) - extra)]);
+        [high, low]
     }
 
     /// The targets of a vector of classes.
@@ -70,6 +100,16 @@ pub struct Weighed {
     entropy: DoubleDouble,
     /// Whether a class without a chance is a target.
     is_infinite: bool,
+}
+
+impl Weighed {
+    #[inline(always)]
+    fn merge(&mut self, other: &Self) {
+        self.distance = self.distance.add(other.distance);
+        self.sum = self.sum.add(other.sum);
+        self.entropy = self.entropy.add(other.entropy);
+        self.is_infinite |= other.is_infinite;
+    }
 }
 
 /// What a sweep finds in a chunk.
@@ -105,6 +145,7 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
         let (max, zero) = (s.splat(total.row.max()), s.splat(0.0));
         let even = s.splat(self.even(total.row.lane()));
         let (mut distance, mut sum, mut entropy) = (s.wide_zero(), s.wide_zero(), s.wide_zero());
+        let (mut short_distance, mut short_sum) = (zero, zero);
         let mut impossible = 0;
         let vectors = x.vectors() + usize::from(x.rest() > 0);
         for i in 0..vectors {
@@ -113,17 +154,21 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
                 false => (x.load_rest(s, 0.0), q.load_rest(s, 0.0), weight.load_rest(s, 0.0)),
             };
             let q = self.targets(s, q, weight, even);
-            let wanted = s.greater(q, zero);
-            let never = s.equals(x, s.splat(f64::NEG_INFINITY));
-            impossible |= s.bits(wanted) & s.bits(never);
-            // What does not count may be anything.
-            let x = s.select(never, max, s.select(wanted, x, max));
-            distance = s.wide_dot(distance, q, max, x);
-            sum = s.wide_add(sum, s.widen_sum(q, zero));
-            if self.is_relative {
-                let (high, low) = ln(s, s.select(wanted, q, s.splat(1.0)));
-                entropy = s.wide_dot(s.wide_dot(entropy, q, high, zero), q, low, zero);
+            let (x, never) = counted(s, x, q, max);
+            impossible |= never;
+            if self.is_short {
+                short_distance = s.mul_add(q, s.sub(max, x), short_distance);
+                short_sum = s.add(short_sum, q);
+            } else {
+                distance = s.wide_dot(distance, q, max, x);
+                sum = s.wide_add(sum, s.widen_sum(q, zero));
             }
+            if self.is_relative {
+                entropy = entropy_term(s, entropy, q);
+            }
+        }
+        if self.is_short {
+            (distance, sum) = (s.widen(short_distance), s.widen(short_sum));
         }
         let weighed = Weighed {
             distance: s.wide_total(distance),
@@ -138,12 +183,7 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
     fn merge(&self, total: &mut SoftTotal, partial: SoftPartial) {
         match partial.row {
             Some(row) => self.rows.merge(&mut total.row, row),
-            None => {
-                total.weighed.distance = total.weighed.distance.add(partial.weighed.distance);
-                total.weighed.sum = total.weighed.sum.add(partial.weighed.sum);
-                total.weighed.entropy = total.weighed.entropy.add(partial.weighed.entropy);
-                total.weighed.is_infinite |= partial.weighed.is_infinite;
-            }
+            None => total.weighed.merge(&partial.weighed),
         }
     }
 
@@ -161,41 +201,19 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
     fn finish<S: Wide<f64>>(&self, s: S, total: &SoftTotal, chunk: RowIo<'_, f64, 3>) {
         let lane = total.row.lane();
         let Some((sums, shift)) = self.rows.parts(s, &total.row) else {
-            self.rows.found[lane].set(f64::NAN, f64::NAN, f64::NAN);
+            self.rows.set(lane, [f64::NAN; 3]);
             if GRAD {
                 chunk.fill(f64::NAN);
             }
             return;
         };
-        let (max, log) =
-            (total.row.max(), DoubleDouble::widened(sums.high).add(DoubleDouble::widened(sums.low)));
-        let Scale { cotangent, weight: extra, smooth } = self.rows.scale(lane);
-        let weighed = total.weighed;
-        let mut all = weighed.sum.add(DoubleDouble::widened(extra));
-        let spread = product(all, log);
-        let mut loss = weighed.distance.add(spread).add(weighed.entropy).hi;
-        if extra != 0.0 {
-            loss += extra * (max - self.rows.targets[lane]);
-        }
-        if weighed.is_infinite {
-            loss = f64::INFINITY;
-        }
-        let lse = max + log.hi;
-        if self.rows.z_loss != 0.0 {
-            all = all.add(DoubleDouble::widened(2.0 * self.rows.z_loss * lse));
-        }
-        // What the exponentials are multiplied by, in two parts.
-        let (p, rest) = WideScalar::<f64>::reciprocal(sums.sum);
-        let high = p * all.hi;
-        let low = p.mul_add(all.hi, -high) + (rest * all.hi + p * all.lo);
-        let at_target = sums.target.mul_add(high, sums.target * low);
-        let entry = cotangent * ((at_target - smooth) - extra);
-        self.rows.found[lane].set(loss, lse, entry);
+        let [high, low] = self.settle(lane, total.row.max(), &sums, &total.weighed);
         if !GRAD {
             return;
         }
         let (high, low) = (s.splat(high), s.splat(low));
-        let (even, cotangent) = (s.splat(self.even(lane)), s.splat(cotangent));
+        let cotangent = s.splat(self.rows.scale(lane).cotangent);
+        let even = s.splat(self.even(lane));
         let (x, q, weight) = (chunk.input(0), chunk.input(1), chunk.input(2));
         let vectors = x.vectors() + usize::from(x.rest() > 0);
         for i in 0..vectors {
@@ -206,28 +224,59 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
             };
             let e = self.rows.exponential(s, &total.row, &shift, x);
             let q = self.targets(s, q, weight, even);
-            let entry = s.mul_add(e, high, s.sub(s.mul(e, low), q));
-            let entry = s.mul(entry, cotangent);
+            let entry = entry(s, e, (high, low), q, cotangent);
             if is_whole { chunk.store(s, i, entry) } else { chunk.store_rest(s, entry) }
         }
     }
 
     #[inline(always)]
-    fn panel<S: Wide<f64>, const P: usize>(&self, _: S, _: PanelIo<'_, f64, 3>) -> bool {
-        false
+    fn panel<S: Wide<f64>, const P: usize>(&self, s: S, panel: PanelIo<'_, f64, 3>) -> bool {
+        !S::BY_CALLS && panel.rows() <= f64::CHUNK && panel::losses::<S, P, GRAD>(self, s, panel)
     }
 }
 
-/// The logarithm of a number above 0, in two parts.
+/// An entry of the gradient, given an exponential and a target.
+#[inline(always)]
+fn entry<S: Wide<f64>>(s: S, e: S::V, (high, low): (S::V, S::V), q: S::V, cotangent: S::V) -> S::V {
+    s.mul(s.mul_add(e, high, s.sub(s.mul(e, low), q)), cotangent)
+}
+
+/// A logit whose target counts, or else the maximum; and the lanes of those that have no chance, though they are targets.
+#[inline(always)]
+fn counted<S: Wide<f64>>(s: S, x: S::V, q: S::V, max: S::V) -> (S::V, u32) {
+    let wanted = s.greater(q, s.splat(0.0));
+    let never = s.equals(x, s.splat(f64::NEG_INFINITY));
+    // What does not count may be anything.
+    (s.select(never, max, s.select(wanted, x, max)), s.bits(wanted) & s.bits(never))
+}
+
+/// `acc + q · ln(q)`.
+#[inline(always)]
+fn entropy_term<S: Wide<f64>>(s: S, acc: S::W, q: S::V) -> S::W {
+    let zero = s.splat(0.0);
+    let (high, low) = ln(s, s.select(s.greater(q, zero), q, s.splat(1.0)));
+    s.wide_dot(s.wide_dot(acc, q, high, zero), q, low, zero)
+}
+
+/// Numbers below 2^-1000 are multiplied by 2^128 before their logarithm is taken.
+const TINY: f64 = f64::from_bits((1023 - 1000) << 52);
+const UP: f64 = f64::from_bits((1023 + 128) << 52);
+
+/// The logarithm of a number above 0, in two parts; of one below [`TINY`], good to its first part.
 #[inline(always)]
 fn ln<S: Wide<f64>>(s: S, q: S::V) -> (S::V, S::V) {
     let (zero, one) = (s.splat(0.0), s.splat(1.0));
+    // Subnormal numbers have reciprocals beyond the largest.
+    let is_tiny = s.greater(s.splat(TINY), q);
+    let q = s.select(is_tiny, s.mul(q, s.splat(UP)), q);
     // As one of 1 + (1 - q) / q, of the other sign, where q is below 1.
     let below = s.greater(one, q);
     let excess = s.widen_sum(s.select(below, one, q), s.sub(zero, s.select(below, q, one)));
     let (high, low) = s.wide_ln_1p(excess, s.select(below, q, one), zero);
     let negative = (s.sub(zero, high), s.sub(zero, low));
-    (s.select(below, negative.0, high), s.select(below, negative.1, low))
+    let (high, low) = (s.select(below, negative.0, high), s.select(below, negative.1, low));
+    let more = s.mul(s.splat(128.0), s.splat(core::f64::consts::LN_2));
+    (s.select(is_tiny, s.sub(high, more), high), low)
 }
 
 /// a · b.

@@ -154,6 +154,15 @@ impl<S: Token> Wide<f32> for S {
         Wide::<f32>::wide_split(self, ln)
     }
     #[inline(always)]
+    fn pair_ln_1p(self, w: Self::W, v: <S as Simd<f32>>::V) -> Self::W {
+        let (v, zero) = (self.to_f64(v), Simd::<f64>::splat(self, 0.0f64));
+        let mut ln = w;
+        for i in 0..2 {
+            ln[i] = ln_1p::<S, false>(self, [Simd::<f64>::div(self, w[i], v[i]), zero])[0];
+        }
+        ln
+    }
+    #[inline(always)]
     fn wide_ln_1p_unit(self, w: Self::W) -> (<S as Simd<f32>>::V, <S as Simd<f32>>::V) {
         Wide::<f32>::wide_split(self, [short_ln_1p(self, w[0]), short_ln_1p(self, w[1])])
     }
@@ -293,6 +302,11 @@ impl<S: Token> Wide<f64> for S {
         let [ratio, error] = two_sum::<f64, S>(self, more, ratio);
         let [high, low] = ln_1p::<S, true>(self, [ratio, Simd::<f64>::add(self, error, rest)]);
         (high, low)
+    }
+    #[inline(always)]
+    fn pair_ln_1p(self, w: Self::W, v: <S as Simd<f64>>::V) -> Self::W {
+        let (high, low) = Wide::<f64>::wide_ln_1p(self, w, v, Simd::<f64>::splat(self, 0.0f64));
+        [high, low]
     }
     #[inline(always)]
     fn wide_ln_1p_unit(self, w: Self::W) -> (<S as Simd<f64>>::V, <S as Simd<f64>>::V) {

@@ -16,7 +16,8 @@ mod log;
 mod panel;
 mod rows;
 
-pub use self::cross_entropy::{CrossEntropy, Found, LossPartial, LossTotal, Scale};
+pub(in crate::kernels) use self::cross_entropy::Parts;
+pub use self::cross_entropy::{CrossEntropy, Found, LossPartial, LossTotal, Scale, Targets};
 pub use self::log::{LogSoftmax, LogSumExp, Seen, Share, Whole, exceeds, seen, share};
 
 use self::panel::{inverses, panel_max};

@@ -1,7 +1,8 @@
-//! Cross-entropy on arrays: labels become one logit a row before the kernel runs, and what it found of each row becomes
-//! the loss after it. No array of log-probabilities or of labels as vectors is ever made.
+//! Cross-entropy on arrays: labels become one class a row before the kernel runs, or its logit where rows may be cut, and
+//! what it found of each row becomes the loss after it. No array of log-probabilities or of labels as vectors is ever made.
 #![forbid(unsafe_code)]
 
+mod after;
 mod divergence;
 mod rows;
 
@@ -11,15 +12,15 @@ use super::chunks::{Machine, position};
 use super::losses::{Cotangent, Reduction, same_shape};
 use super::run::{fill, run};
 use super::{Input, Options};
-use crate::dispatch::{Dispatch, Isa};
+use crate::dispatch::Dispatch;
 use crate::element::DType;
 use crate::error::Error;
 use crate::kernels::one_or_each;
 use crate::kernels::soft_targets::SoftTargets;
-use crate::kernels::softmax::{CrossEntropy, ExpConstants, Found, Scale};
-use crate::layout::{Axes, Offsets, Plan};
+use crate::kernels::softmax::{CrossEntropy, ExpConstants, Found, Scale, Targets};
+use crate::layout::{Axes, Plan};
 use crate::parallel::Watch;
-use crate::view::{Block, IGNORED, View, ViewMut, Write};
+use crate::view::{IGNORED, View, ViewMut};
 
 /// What a cross-entropy takes besides logits and labels.
 #[derive(Clone, Copy)]
@@ -178,9 +179,12 @@ impl Call<'_> {
         let places = Places { shape, plan, mask };
 
         let smoothing = self.labelling.label_smoothing;
-        let (targets, even) = (self.targets::<E>(&places, &rows), places.even(smoothing, is_soft));
+        let even = places.even(smoothing, is_soft);
         let scale = self.scale(&places, &rows, &cotangents, &even);
-        let found: Vec<Found> = (0..count).map(|_| Found::default()).collect();
+        let found = Found::new(count, self.labelling.z_loss != 0.0);
+        // Kernels find the classes themselves, if they have rows in one piece and in their order.
+        let is_plain = !is_soft && places.are_plain() && places.plan.len <= E::CHUNK;
+        let targets = if is_plain { Vec::new() } else { self.targets::<E>(&places, &rows) };
         let options = &Options { mask: places.mask.as_ref(), temperature: 1.0, ..*self.options };
         if is_soft {
             let targets: Vec<f64> = targets.iter().map(|x| x.to_f64()).collect();
@@ -188,21 +192,25 @@ impl Call<'_> {
         } else {
             let z_loss = self.labelling.z_loss;
             let logits = &[&Input::View(self.logits.clone())];
+            let targets = if is_plain { Targets::Classes(&rows.classes) } else { Targets::Logits(&targets) };
             match &self.gradients {
                 Some(_) => {
-                    let op = CrossEntropy::<E, true>::new(&targets, &scale, z_loss, &found);
+                    let op = CrossEntropy::<E, true>::new(targets, &scale, z_loss, &found);
                     run(&op, ["logits"], *logits, out, options, false)?;
                 }
                 None => {
-                    let op = CrossEntropy::<E, false>::new(&targets, &scale, z_loss, &found);
+                    let op = CrossEntropy::<E, false>::new(targets, &scale, z_loss, &found);
                     run(&op, ["logits"], *logits, out, options, false)?;
                 }
             }
         }
         if let Some((gradients, _)) = &self.gradients {
-            self.complete::<E>(gradients, isa, &places, &rows, &found);
+            self.complete::<E>(gradients, isa, &places, &rows, (!is_plain).then_some(&found));
         }
-        let losses = self.row_losses(&places, &rows, (&found, &scale), is_soft);
+        let losses = match is_plain {
+            true if self.labelling.z_loss == 0.0 => rows.weighted_losses(found, &scale),
+            _ => self.row_losses(&places, &rows, (&found, &scale), is_soft),
+        };
         self.write(isa, &rows, &losses);
         Ok(())
     }
@@ -321,7 +329,7 @@ impl Call<'_> {
         &self,
         places: &Places<'_>,
         (rows, even): (&Rows, &[f64]),
-        (targets, scale, found): (&[f64], &[Scale], &[Found]),
+        (targets, scale, found): (&[f64], &[Scale], &Found),
         out: &View<'_>,
         options: &Options<'_>,
     ) -> Result<(), Error> {
@@ -341,98 +349,17 @@ impl Call<'_> {
         };
         let inputs = [&Input::View(self.logits.clone()), &Input::View(labels), &Input::View(weights)];
         let (names, z_loss) = (["logits", "labels", "weight"], self.labelling.z_loss);
-        let (share, relative) = ((share, even), self.is_relative);
+        let is_short = self.logits.dtype().result() != DType::F64;
+        let (share, kind) = ((share, even), (self.is_relative, is_short));
         match &self.gradients {
             Some(_) => {
-                let op = SoftTargets::<true>::new(share, targets, scale, z_loss, found, relative);
+                let op = SoftTargets::<true>::new(share, targets, scale, z_loss, found, kind);
                 run(&op, names, inputs, out, options, false)
             }
             None => {
-                let op = SoftTargets::<false>::new(share, targets, scale, z_loss, found, relative);
+                let op = SoftTargets::<false>::new(share, targets, scale, z_loss, found, kind);
                 run(&op, names, inputs, out, options, false)
             }
         }
-    }
-
-    /// The losses of the rows, in C order.
-    fn row_losses(
-        &self,
-        places: &Places<'_>,
-        rows: &Rows,
-        (found, scale): (&[Found], &[Scale]),
-        is_soft: bool,
-    ) -> Vec<f64> {
-        let mut losses = vec![0.0; places.plan.count];
-        let z_loss = self.labelling.z_loss;
-        places.plan.each_lane(|lane, at| {
-            let row = Places::row(&at);
-            if !rows.counts(row) {
-                return;
-            }
-            let (found, weight) = (&found[lane], if is_soft { 1.0 } else { one_or_each(scale, lane).weight });
-            let loss = found.loss();
-            // A class of no weight does not count, whatever its chance.
-            let mut loss = if weight == 0.0 && !loss.is_nan() { 0.0 } else { loss * weight };
-            if z_loss != 0.0 {
-                loss = found.lse().mul_add(z_loss * found.lse(), loss);
-            }
-            if loss.is_nan() && places.is_masked_out(&at) {
-                loss = f64::INFINITY;
-            }
-            losses[row] = loss;
-        });
-        losses
-    }
-
-    /// Writes what kernels do not: the gradient's entries at the classes, and zeros in rows that do not count.
-    fn complete<E: Dispatch>(
-        &self,
-        out: &View<'_>,
-        isa: Isa,
-        places: &Places<'_>,
-        rows: &Rows,
-        found: &[Found],
-    ) {
-        let (memory, step) = (out.memory(), places.plan.step().dst);
-        let zeros = vec![E::ZERO; if rows.classes.contains(&IGNORED) { places.plan.len } else { 0 }];
-        places.plan.each_lane(|lane, at| match rows.classes.get(Places::row(&at)) {
-            Some(&IGNORED) => {
-                let block = Block { offset: at.dst, rows: (1, 0), columns: (places.plan.len, step) };
-                E::dispatch(isa, Write { memory, block, buffer: &zeros, step: 0 });
-            }
-            Some(&class) if places.keeps(&at, class) => {
-                memory.set(at.dst + step * class as isize, E::from_f64(found[lane].target()));
-            }
-            _ => {}
-        });
-    }
-
-    /// Reduces the losses and writes what is left.
-    fn write(&self, isa: Isa, rows: &Rows, losses: &[f64]) {
-        let total = match self.labelling.reduction {
-            Reduction::None => {
-                let shape = self.losses.shape();
-                let every = vec![true; shape.len()];
-                let plan = Plan::new(shape, &every, [self.losses.strides()], self.losses.strides());
-                plan.segments(Offsets::ORIGIN, 0, plan.len, |at, first, size| {
-                    let block = Block { offset: at.dst, rows: (1, 0), columns: (size, plan.step().dst) };
-                    let buffer = &losses[first..];
-                    f64::dispatch(isa, Write { memory: self.losses.memory(), block, buffer, step: 0 });
-                });
-                return;
-            }
-            Reduction::Sum => sum(isa, losses).hi,
-            Reduction::Mean => {
-                let counts = rows.classes.is_empty() || rows.classes.iter().any(|&class| class != IGNORED);
-                let total = sum(isa, losses);
-                let mean = total.hi / rows.divisor;
-                match counts {
-                    true if mean.is_finite() => mean + total.lo / rows.divisor,
-                    true => mean,
-                    false => 0.0,
-                }
-            }
-        };
-        fill(self.losses, isa, total);
     }
 }

@@ -3,6 +3,8 @@
 
 use crate::dispatch::{Dispatch, Isa};
 use crate::element::{DType, DoubleDouble, WideScalar};
+use crate::kernels::one_or_each;
+use crate::kernels::softmax::{Found, Scale};
 use crate::kernels::sum::SumKernel;
 use crate::layout::{Offsets, Plan};
 use crate::view::{IGNORED, View};
@@ -23,6 +25,26 @@ impl Rows {
     pub(super) fn counts(&self, row: usize) -> bool {
         self.classes.get(row) != Some(&IGNORED)
     }
+}
+
+impl Rows {
+    /// The losses of rows, of which none has a term beside that of its class.
+    pub(super) fn weighted_losses(&self, found: Found, scale: &[Scale]) -> Vec<f64> {
+        let mut losses = found.into_losses();
+        let are_all_one = matches!(scale, [Scale { weight: 1.0, .. }]) && !self.classes.contains(&IGNORED);
+        if !are_all_one {
+            for (row, loss) in losses.iter_mut().enumerate() {
+                let weight = one_or_each(scale, row).weight;
+                *loss = if self.counts(row) { weighted(*loss, weight) } else { 0.0 };
+            }
+        }
+        losses
+    }
+}
+
+/// A loss times its weight. A class of no weight does not count, whatever its chance.
+pub(super) fn weighted(loss: f64, weight: f64) -> f64 {
+    if weight == 0.0 && !loss.is_nan() { 0.0 } else { loss * weight }
 }
 
 /// Where rows are.
@@ -52,6 +74,17 @@ impl Places<'_> {
     pub(super) fn keeps(&self, at: &Offsets<3>, class: usize) -> bool {
         let Some(mask) = &self.mask else { return true };
         mask.memory().is_true(at.src[2] + self.plan.step().src[2] * class as isize)
+    }
+
+    /// Whether lanes are numbered as the rows are, and nothing is masked out.
+    pub(super) fn are_plain(&self) -> bool {
+        let mut step = 1;
+        let in_order = self.plan.outer.iter().rev().all(|dim| {
+            let is_next = dim.size == 1 || dim.src[1] == step;
+            step *= dim.size as isize;
+            is_next
+        });
+        self.mask.is_none() && in_order
     }
 
     /// Whether the mask leaves nothing of a lane.

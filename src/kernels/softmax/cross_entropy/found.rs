@@ -3,33 +3,85 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// What is found of a row.
-#[derive(Debug, Default)]
+use crate::element::WideScalar;
+
+/// What is found of rows, by their numbers.
+#[derive(Debug)]
 pub struct Found {
-    loss: AtomicU64,
-    lse: AtomicU64,
-    target: AtomicU64,
+    loss: Vec<AtomicU64>,
+    /// Empty where nobody asks.
+    lse: Vec<AtomicU64>,
+    target: Vec<AtomicU64>,
+}
+
+fn numbers(count: usize) -> Vec<AtomicU64> {
+    (0..count).map(|_| AtomicU64::new(0)).collect()
+}
+
+fn get(number: &AtomicU64) -> f64 {
+    unsigned(number.load(Ordering::Relaxed))
+}
+
+/// A number by its bits. The sign of a NaN depends on the way that it came, so it is taken off.
+fn unsigned(bits: u64) -> f64 {
+    let x = f64::from_bits(bits);
+    if x.is_nan() { f64::NAN } else { x }
+}
+
+fn set(number: &AtomicU64, x: f64) {
+    number.store(x.to_bits(), Ordering::Relaxed);
 }
 
 impl Found {
-    pub(in crate::kernels) fn set(&self, loss: f64, lse: f64, target: f64) {
-        self.loss.store(loss.to_bits(), Ordering::Relaxed);
-        self.lse.store(lse.to_bits(), Ordering::Relaxed);
-        self.target.store(target.to_bits(), Ordering::Relaxed);
+    /// Of so many rows, nothing yet.
+    pub fn new(count: usize, keeps_lse: bool) -> Self {
+        let lse = numbers(if keeps_lse { count } else { 0 });
+        Self { loss: numbers(count), lse, target: numbers(count) }
+    }
+
+    /// How many rows.
+    pub fn len(&self) -> usize {
+        self.loss.len()
     }
 
     /// The loss, not weighted.
-    pub fn loss(&self) -> f64 {
-        f64::from_bits(self.loss.load(Ordering::Relaxed))
+    pub fn loss(&self, row: usize) -> f64 {
+        get(&self.loss[row])
     }
 
     /// `ln(sum(exp(x)))`, for its square.
-    pub fn lse(&self) -> f64 {
-        f64::from_bits(self.lse.load(Ordering::Relaxed))
+    pub fn lse(&self, row: usize) -> f64 {
+        get(&self.lse[row])
     }
 
-    /// The gradient's entry at the class.
-    pub fn target(&self) -> f64 {
-        f64::from_bits(self.target.load(Ordering::Relaxed))
+    /// The gradient's entry at the class; before that is known, the logit.
+    pub fn target(&self, row: usize) -> f64 {
+        get(&self.target[row])
+    }
+
+    /// All losses.
+    pub fn into_losses(self) -> Vec<f64> {
+        self.loss.into_iter().map(|loss| unsigned(loss.into_inner())).collect()
+    }
+
+    #[inline(always)]
+    pub(in crate::kernels) fn set(&self, row: usize, loss: f64, lse: f64) {
+        set(&self.loss[row], loss);
+        if !self.lse.is_empty() {
+            set(&self.lse[row], lse);
+        }
+    }
+
+    /// The losses of rows from the `first` on, where nothing else is kept.
+    #[inline(always)]
+    pub(in crate::kernels) fn set_losses<E, W: WideScalar<E>>(&self, first: usize, losses: &[W]) {
+        for (kept, loss) in self.loss[first..first + losses.len()].iter().zip(losses) {
+            set(kept, loss.rounded());
+        }
+    }
+
+    #[inline(always)]
+    pub(in crate::kernels) fn set_target(&self, row: usize, x: f64) {
+        set(&self.target[row], x);
     }
 }

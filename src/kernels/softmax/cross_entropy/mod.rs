@@ -1,8 +1,8 @@
 //! Cross-entropy of softmax with one class a row: the loss `ln(sum(exp(x))) - x[t]` and its gradient
 //! `scale · (softmax(x) - [j = t])`.
 //!
-//! A kernel knows the logit of a row's class, and not where it is: what the gradient has there is handed back, and so is
-//! the loss.
+//! Where the kernel has whole rows it knows the class of each. Where it may have parts, it knows the logit of the class,
+//! and not where it is: what the gradient has there is handed back. So is the loss, always.
 //!
 //! # Accuracy
 //!
@@ -13,15 +13,16 @@
 
 mod found;
 mod panel;
+mod settle;
 
 pub use self::found::Found;
 use super::log::APART;
 use super::rows::{Piped, piped_rows};
 use super::{Partial, Softmax, Sweep, Total, first, rescaled, scaled};
-use crate::element::{Compute, DoubleDouble, WideScalar};
+use crate::element::{Compute, WideScalar};
 use crate::kernels::{Next, Op, Rows, one_or_each, row_by_sweeps};
 use crate::math::exp::{ExpConstants, RowShift, Shift};
-use crate::simd::{Lanes, PanelIo, Row, RowIo, Simd, Wide};
+use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
 
 /// What the gradient of a row is multiplied by.
 #[derive(Clone, Copy, Debug)]
@@ -38,18 +39,30 @@ pub struct Scale {
 #[derive(Clone, Copy, Debug)]
 pub struct CrossEntropy<'a, E, const GRAD: bool> {
     softmax: Softmax<E>,
-    /// The logit of each row's class, as the row has it.
-    pub(in crate::kernels) targets: &'a [E],
+    targets: Targets<'a, E>,
     /// One for each row, or one for all.
     scale: &'a [Scale],
     pub(in crate::kernels) z_loss: f64,
-    pub(in crate::kernels) found: &'a [Found],
+    pub(in crate::kernels) found: &'a Found,
+}
+
+/// What is known of each row's class.
+#[derive(Clone, Copy, Debug)]
+pub enum Targets<'a, E> {
+    /// Its logit, as the row has it.
+    Logits(&'a [E]),
+    /// Its number: of rows that are never cut in parts. One that is none leaves the row's results without meaning.
+    Classes(&'a [usize]),
 }
 
 impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
     /// `targets` and `found` have an entry for each lane; so has `scale`, unless it has one.
-    pub fn new(targets: &'a [E], scale: &'a [Scale], z_loss: f64, found: &'a [Found]) -> Self {
-        assert!(targets.len() == found.len() && (scale.len() == 1 || scale.len() == targets.len()));
+    pub fn new(targets: Targets<'a, E>, scale: &'a [Scale], z_loss: f64, found: &'a Found) -> Self {
+        let count = match targets {
+            Targets::Logits(logits) => logits.len(),
+            Targets::Classes(classes) => classes.len(),
+        };
+        assert!(count == found.len() && (scale.len() == 1 || scale.len() == count));
         Self { softmax: Softmax::new(1.0), targets, scale, z_loss, found }
     }
 
@@ -58,96 +71,20 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
         one_or_each(self.scale, lane)
     }
 
-    /// Writes what is found of rows, one a lane, and gives what their exponentials are to be multiplied by, in two
-    /// parts: NaN where a row is. Their maxima are finite; `logit` and `e` are those of their classes.
+    /// The logit of a row's class.
     #[inline(always)]
-    fn settle_lanes<S: Wide<E>>(
-        &self,
-        s: S,
-        lanes: Lanes,
-        rows: Sums<S::V, S::W>,
-        (logit, e): (S::V, S::V),
-    ) -> (S::V, S::V) {
-        let zero = s.splat(E::ZERO);
-        let (high, low) = s.wide_ln_1p(rows.others, rows.top, zero);
-        let log = s.widen_sum(high, low);
-        let loss = s.pair_add(s.widen_sum(rows.max, s.sub(zero, logit)), log);
-        let mut lse = s.wide_zero();
-        if self.z_loss != 0.0 {
-            lse = s.pair_add(s.widen(rows.max), log);
-        }
-        if !GRAD {
-            self.store(s, lanes, [loss, lse, s.wide_zero()]);
-            return (zero, zero);
-        }
-        let [cotangent, factor] = self.factors(s, lanes);
-        let mut scale = s.pair_div(factor, rows.sum);
-        // What the gradient is less than zero by: from all terms but the class's own, which may be the largest.
-        let negative = s.sub(zero, e);
-        let is_smaller = s.widen_sum(rows.top, negative);
-        let rest = s.pair_choose(is_smaller, s.wide_add(rows.sum, s.widen(negative)), rows.others);
-        let mut entry = s.pair_mul(rest, scale);
-        if self.z_loss != 0.0 {
-            let more = s.pair_mul(s.wide_splat(wide::<E>(2.0 * self.z_loss)), s.pair_mul(lse, cotangent));
-            let more = s.pair_div(more, rows.sum);
-            entry = s.pair_add(entry, s.pair_mul(s.widen(negative), more));
-            scale = s.pair_add(scale, more);
-        }
-        self.store(s, lanes, [loss, lse, entry]);
-        s.wide_split(scale)
-    }
-
-    /// The cotangents of rows, one a lane, and their products with the weights.
-    #[inline(always)]
-    fn factors<S: Wide<E>>(&self, s: S, lanes: Lanes) -> [S::W; 2] {
-        if let [Scale { cotangent, weight, .. }] = self.scale {
-            return [s.wide_splat(wide::<E>(*cotangent)), s.wide_splat(wide::<E>(cotangent * weight))];
-        }
-        let mut factors = [[E::Wide::default(); 16]; 2];
-        for lane in 0..E::LANES {
-            let Some(number) = lanes.get(lane) else { break };
-            let Scale { cotangent, weight, .. } = self.scale[number];
-            (factors[0][lane], factors[1][lane]) = (wide::<E>(cotangent), wide::<E>(cotangent * weight));
-        }
-        [s.wide_from_lanes(&factors[0]), s.wide_from_lanes(&factors[1])]
-    }
-
-    /// Writes what is found: the losses, the logarithms of the sums, and minus the entries of the gradient.
-    #[inline(always)]
-    fn store<S: Wide<E>>(&self, s: S, lanes: Lanes, [loss, lse, entry]: [S::W; 3]) {
-        let (loss, lse, entry) = (s.wide_lanes(loss), s.wide_lanes(lse), s.wide_lanes(entry));
-        for lane in 0..E::LANES {
-            let Some(number) = lanes.get(lane) else { break };
-            let [loss, lse, entry] = [loss.as_ref()[lane], lse.as_ref()[lane], entry.as_ref()[lane]];
-            self.found[number].set(loss.rounded(), lse.rounded(), -entry.rounded());
+    pub(in crate::kernels) fn logit(&self, lane: usize) -> E {
+        match self.targets {
+            Targets::Logits(logits) => logits[lane],
+            Targets::Classes(_) => E::from_f64(self.found.target(lane)),
         }
     }
 
-    /// As above, of a row by itself, with the shift of its maximum at hand.
+    /// Writes what is found of a row.
     #[inline(always)]
-    fn settle<S: Wide<E>>(
-        &self,
-        s: S,
-        lane: usize,
-        (max, rescale): (E, Option<[E; 2]>),
-        shift: &Shift<S::V>,
-        sum: E::Wide,
-        others: E::Wide,
-    ) -> [E; 2] {
-        if !(sum.to_f64() > 0.0) || !max.to_f64().is_finite() {
-            self.found[lane].set(f64::NAN, f64::NAN, f64::NAN);
-            return [E::NAN; 2];
-        }
-        let logit = s.splat(self.targets[lane]);
-        let e = match GRAD {
-            true => self.softmax.exp.exp(s, shift, rescaled(s, rescale, logit)).value,
-            false => logit,
-        };
-        let (sum, others) = (s.wide_splat(sum), s.wide_splat(others));
-        let rows = Sums { max: s.splat(max), top: shift.top, sum, others };
-        let lanes = Lanes { first: lane, step: 0, count: 1 };
-        let (high, low) = self.settle_lanes(s, lanes, rows, (logit, e));
-        [first(s, high), first(s, low)]
+    pub(in crate::kernels) fn set(&self, lane: usize, [loss, lse, entry]: [f64; 3]) {
+        self.found.set(lane, loss, lse);
+        self.found.set_target(lane, entry);
     }
 
     /// The sum of a row, and the part of it that is not the maximum's own; `None` if that must be summed apart.
@@ -180,7 +117,7 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
         let others = others.unwrap_or_else(|| sum.add(E::Wide::widened(E::ZERO - first(s, shift.top))));
         let (high, low) = s.wide_ln_1p(s.wide_splat(others), shift.top, s.splat(E::ZERO));
         let row_shift = self.softmax.exp.row_shift(s, &shift);
-        let target = self.exponential(s, total, &row_shift, s.splat(self.targets[total.lane]));
+        let target = self.exponential(s, total, &row_shift, s.splat(self.logit(total.lane)));
         let (high, low, target) = (first(s, high), first(s, low), first(s, target));
         Some((Parts { sum, high, low, target }, row_shift))
     }
@@ -203,18 +140,6 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
     }
 }
 
-/// What the terms of rows add up to, one a lane.
-#[derive(Clone, Copy)]
-struct Sums<V, W> {
-    max: V,
-    /// The exponential of the maximum.
-    top: V,
-    /// Of all.
-    sum: W,
-    /// Of all but the maximum.
-    others: W,
-}
-
 /// What the terms of a row add up to, for targets that are spread over the classes.
 #[derive(Clone, Copy)]
 pub(in crate::kernels) struct Parts<E: Compute> {
@@ -224,12 +149,6 @@ pub(in crate::kernels) struct Parts<E: Compute> {
     pub(in crate::kernels) low: E,
     /// The exponential of the class.
     pub(in crate::kernels) target: E,
-}
-
-/// A number as a sum.
-#[inline(always)]
-fn wide<E: Compute>(x: f64) -> E::Wide {
-    E::Wide::from_double_double(DoubleDouble::widened(x))
 }
 
 /// The sum less the largest term, unless that would be a small difference.
@@ -333,7 +252,6 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
     type Total = LossTotal<E>;
     type Partial = LossPartial<E>;
     const REDUCES: bool = !GRAD;
-    const WIDE_PANELS: bool = false;
 
     fn begin(&self, len: usize) -> LossTotal<E> {
         self.begin_lane(len, 0)
@@ -410,11 +328,28 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
 
     #[inline(always)]
     fn rows<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, rows: &R) {
-        if GRAD {
-            return piped_rows(self, s, rows);
+        // Before results take the place of the logits.
+        if let Targets::Classes(classes) = self.targets {
+            for i in 0..rows.count() {
+                let (row, lane) = (rows.get(i).input(0), rows.lane(i));
+                let logit = if classes[lane] < row.len() { row.get(classes[lane]) } else { E::ZERO };
+                self.found.set_target(lane, logit.to_f64());
+            }
         }
-        for i in 0..rows.count() {
-            row_by_sweeps(self, s, rows.get(i), rows.lane(i));
+        if !GRAD {
+            for i in 0..rows.count() {
+                row_by_sweeps(self, s, rows.get(i), rows.lane(i));
+            }
+            return;
+        }
+        piped_rows(self, s, rows);
+        if let Targets::Classes(classes) = self.targets {
+            for i in 0..rows.count() {
+                let (row, lane) = (rows.get(i), rows.lane(i));
+                if classes[lane] < row.len() {
+                    row.set(classes[lane], E::from_f64(self.found.target(lane)));
+                }
+            }
         }
     }
 

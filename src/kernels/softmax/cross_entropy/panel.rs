@@ -4,32 +4,75 @@
 use super::super::log::APART;
 use super::super::panel::panel_max;
 use super::super::{Softmax, scaled};
-use super::{CrossEntropy, Sums, other};
+use super::settle::Sums;
+use super::{CrossEntropy, other};
 use crate::element::Compute;
 use crate::kernels::{LaneTerms, fold_lanes};
 use crate::math::exp::{Exp, ExpConstants, Shift};
-use crate::simd::{Lanes, PanelIo, Simd, Wide};
+use crate::simd::{PanelIo, Simd, Wide};
 
 impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
     /// As [`Op::panel`](crate::kernels::Op::panel).
     #[inline(always)]
     pub(super) fn losses<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
-        let softmax = &self.softmax;
+        let Some((max, shift)) = self.panel_shift::<S, P>(s, panel) else { return false };
+        // Before exponentials take the place of the logits.
+        let mut logit = max;
+        for p in 0..P {
+            logit[p] = self.logits(s, panel, p * E::LANES);
+        }
+        let (sum, others) = self.panel_sums(s, panel, &shift);
+        for p in 0..P {
+            let e = if GRAD { self.exponentials(s, &shift[p], logit[p]) } else { logit[p] };
+            let rows = Sums { max: max[p], top: shift[p].top, sum: sum[p], others: others[p] };
+            let lanes = panel.lanes().from(p * E::LANES);
+            let ([high, low], entry) = self.settle_lanes(s, lanes, rows, (logit[p], e));
+            if !GRAD {
+                continue;
+            }
+            for i in 0..panel.rows() {
+                panel.store(s, i, p, scaled(s, panel.load_output(s, i, p), high, low));
+            }
+            self.store_entries(s, (panel, p * E::LANES), entry);
+            panel.fill_nan(s, p, high);
+        }
+        true
+    }
+
+    /// The maxima of columns and the shifts of their exponentials; `None` where one needs more care.
+    #[inline(always)]
+    pub(in crate::kernels) fn panel_shift<S: Wide<E>, const P: usize>(
+        &self,
+        s: S,
+        panel: PanelIo<'_, E, 1>,
+    ) -> Option<([S::V; P], [Shift<S::V>; P])> {
         if panel.rows() > Softmax::<E>::STORED {
-            return false;
+            return None;
         }
         let max = panel_max::<E, S, P>(s, panel, 0, panel.rows());
         for max in max {
-            if !softmax.exp.all_ordinary(s, max) {
-                return false;
+            if !self.softmax.exp.all_ordinary(s, max) {
+                return None;
             }
         }
-        let shift = softmax.panel_shift(s, max);
+        Some((max, self.softmax.panel_shift(s, max)))
+    }
+
+    /// The sums of columns, and the parts of them that are not the maximum's own. Exponentials are written if there is a
+    /// gradient.
+    #[inline(always)]
+    pub(in crate::kernels) fn panel_sums<S: Wide<E>, const P: usize>(
+        &self,
+        s: S,
+        panel: PanelIo<'_, E, 1>,
+        shift: &[Shift<S::V>; P],
+    ) -> ([S::W; P], [S::W; P]) {
+        let softmax = &self.softmax;
         let (mut sum, mut others) = ([s.wide_zero(); P], [s.wide_zero(); P]);
         let mut start = 0;
         while start < panel.rows() {
             let end = panel.rows().min(start + E::CHUNK);
-            let chunk = softmax.panel_exp_sum(s, panel, start, end, &shift, GRAD);
+            let chunk = softmax.panel_exp_sum(s, panel, start, end, shift, GRAD);
             for p in 0..P {
                 sum[p] = s.wide_add(sum[p], chunk[p]);
             }
@@ -51,7 +94,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
                 let end = panel.rows().min(start + E::CHUNK);
                 let chunk = fold_lanes(
                     s,
-                    &Others::<E, S::V, P, GRAD> { exp: &softmax.exp, panel, start, end, shift: &shift },
+                    &Others::<E, S::V, P, GRAD> { exp: &softmax.exp, panel, start, end, shift },
                 );
                 for p in 0..P {
                     alone[p] = s.wide_add(alone[p], chunk[p]);
@@ -62,36 +105,18 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
                 others[p] = s.pair_choose(s.widen(lack[p]), alone[p], others[p]);
             }
         }
-        for p in 0..P {
-            let lanes = panel.lanes().from(p * E::LANES);
-            let logit = self.logits(s, lanes);
-            let e = if GRAD { softmax.exp.exp(s, &shift[p], logit).value } else { logit };
-            let rows = Sums { max: max[p], top: shift[p].top, sum: sum[p], others: others[p] };
-            let (high, low) = self.settle_lanes(s, lanes, rows, (logit, e));
-            if !GRAD {
-                continue;
-            }
-            for i in 0..panel.rows() {
-                panel.store(s, i, p, scaled(s, panel.load_output(s, i, p), high, low));
-            }
-            panel.fill_nan(s, p, high);
-        }
-        true
+        (sum, others)
     }
 
-    /// The logits of the classes of rows, one a lane.
+    /// The exponentials of the logits of classes, one a lane.
     #[inline(always)]
-    fn logits<S: Wide<E>>(&self, s: S, lanes: Lanes) -> S::V {
-        let mut logits = E::ZERO.array();
-        if lanes.step == 1 && lanes.count >= E::LANES {
-            logits.as_mut().copy_from_slice(&self.targets[lanes.first..lanes.first + E::LANES]);
-        } else {
-            for lane in 0..E::LANES {
-                let Some(number) = lanes.get(lane) else { break };
-                logits.as_mut()[lane] = self.targets[number];
-            }
-        }
-        s.from_array(logits)
+    pub(in crate::kernels) fn exponentials<S: Wide<E>>(
+        &self,
+        s: S,
+        shift: &Shift<S::V>,
+        logit: S::V,
+    ) -> S::V {
+        self.softmax.exp.exp(s, shift, logit).value
     }
 }
 

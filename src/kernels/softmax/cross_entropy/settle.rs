@@ -1,0 +1,198 @@
+//! From the sums of rows to their losses and what their gradients are made with: on vectors, one row a lane.
+#![forbid(unsafe_code)]
+
+use super::super::{first, rescaled};
+use super::{CrossEntropy, Scale, Targets};
+use crate::element::{Compute, DoubleDouble, WideScalar};
+use crate::math::exp::{ExpConstants, Shift};
+use crate::simd::{Lanes, PanelIo, Wide};
+
+/// What the terms of rows add up to, one a lane.
+#[derive(Clone, Copy)]
+pub(super) struct Sums<V, W> {
+    pub(super) max: V,
+    /// The exponential of the maximum.
+    pub(super) top: V,
+    /// Of all.
+    pub(super) sum: W,
+    /// Of all but the maximum.
+    pub(super) others: W,
+}
+
+impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
+    /// Writes what is found of rows, one a lane, but for their gradients' entries at the classes. Gives what their
+    /// exponentials are to be multiplied by, in two parts, NaN where a row is; and minus these entries. Their maxima are
+    /// finite; `logit` and `e` are those of their classes.
+    #[inline(always)]
+    pub(super) fn settle_lanes<S: Wide<E>>(
+        &self,
+        s: S,
+        lanes: Lanes,
+        rows: Sums<S::V, S::W>,
+        (logit, e): (S::V, S::V),
+    ) -> ([S::V; 2], S::W) {
+        let zero = s.splat(E::ZERO);
+        let log = s.pair_ln_1p(rows.others, rows.top);
+        let loss = s.pair_add(s.widen_sum(rows.max, s.sub(zero, logit)), log);
+        let mut lse = s.wide_zero();
+        if self.z_loss != 0.0 {
+            lse = s.pair_add(s.widen(rows.max), log);
+        }
+        self.store(s, lanes, [loss, lse]);
+        if !GRAD {
+            return ([zero; 2], s.wide_zero());
+        }
+        let [cotangent, factor] = self.factors(s, lanes);
+        let mut scale = s.pair_div(factor, rows.sum);
+        // What the gradient is less than zero by: from all terms but the class's own, which may be the largest.
+        let negative = s.sub(zero, e);
+        let is_smaller = s.widen_sum(rows.top, negative);
+        let rest = s.pair_choose(is_smaller, s.wide_add(rows.sum, s.widen(negative)), rows.others);
+        let mut entry = s.pair_mul(rest, scale);
+        if self.z_loss != 0.0 {
+            let more = s.pair_mul(s.wide_splat(wide::<E>(2.0 * self.z_loss)), s.pair_mul(lse, cotangent));
+            let more = s.pair_div(more, rows.sum);
+            entry = s.pair_add(entry, s.pair_mul(s.widen(negative), more));
+            scale = s.pair_add(scale, more);
+        }
+        let (high, low) = s.wide_split(scale);
+        ([high, low], entry)
+    }
+
+    /// The cotangents of rows, one a lane, and their products with the weights.
+    #[inline(always)]
+    fn factors<S: Wide<E>>(&self, s: S, lanes: Lanes) -> [S::W; 2] {
+        if let [Scale { cotangent, weight, .. }] = self.scale {
+            return [s.wide_splat(wide::<E>(*cotangent)), s.wide_splat(wide::<E>(cotangent * weight))];
+        }
+        let mut factors = [[E::Wide::default(); 16]; 2];
+        for lane in 0..E::LANES {
+            let Some(number) = lanes.get(lane) else { break };
+            let Scale { cotangent, weight, .. } = self.scale[number];
+            (factors[0][lane], factors[1][lane]) = (wide::<E>(cotangent), wide::<E>(cotangent * weight));
+        }
+        [s.wide_from_lanes(&factors[0]), s.wide_from_lanes(&factors[1])]
+    }
+
+    /// Writes the losses and the logarithms of the sums.
+    #[inline(always)]
+    fn store<S: Wide<E>>(&self, s: S, lanes: Lanes, [loss, lse]: [S::W; 2]) {
+        let (loss, lse) = (s.wide_lanes(loss), s.wide_lanes(lse));
+        if lanes.step == 1 && lanes.count >= E::LANES && self.z_loss == 0.0 {
+            return self.found.set_losses(lanes.first, &loss.as_ref()[..E::LANES]);
+        }
+        for lane in 0..E::LANES {
+            let Some(number) = lanes.get(lane) else { break };
+            self.found.set(number, loss.as_ref()[lane].rounded(), lse.as_ref()[lane].rounded());
+        }
+    }
+
+    /// Writes the gradients' entries at the classes of rows, given minus these: to the columns of a panel from `start` on,
+    /// or to what is found.
+    #[inline(always)]
+    pub(super) fn store_entries<S: Wide<E>>(
+        &self,
+        s: S,
+        (panel, start): (PanelIo<'_, E, 1>, usize),
+        entry: S::W,
+    ) {
+        let lanes = panel.lanes().from(start);
+        match self.targets {
+            Targets::Logits(_) => {
+                let entry = s.wide_lanes(entry);
+                for lane in 0..E::LANES {
+                    let Some(number) = lanes.get(lane) else { break };
+                    self.found.set_target(number, -entry.as_ref()[lane].rounded());
+                }
+            }
+            Targets::Classes(classes) => {
+                let entry = s.to_array(s.sub(s.splat(E::NEGATIVE_ZERO), s.pair_round(entry)));
+                let classes = classes_of::<E>(classes, lanes);
+                for lane in 0..E::LANES {
+                    if classes[lane] < panel.rows() {
+                        panel.set(classes[lane], start + lane, entry.as_ref()[lane]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The logits of the classes of a panel's columns from `start` on, one a lane.
+    #[inline(always)]
+    pub(in crate::kernels) fn logits<S: Wide<E>>(
+        &self,
+        s: S,
+        panel: PanelIo<'_, E, 1>,
+        start: usize,
+    ) -> S::V {
+        let (mut logits, lanes) = (E::ZERO.array(), panel.lanes().from(start));
+        match self.targets {
+            Targets::Logits(all) => {
+                for lane in 0..E::LANES {
+                    let Some(number) = lanes.get(lane) else { break };
+                    logits.as_mut()[lane] = all[number];
+                }
+            }
+            Targets::Classes(classes) => {
+                let classes = classes_of::<E>(classes, lanes);
+                for lane in 0..E::LANES {
+                    if classes[lane] < panel.rows() {
+                        logits.as_mut()[lane] = panel.get(0, classes[lane], start + lane);
+                    }
+                }
+            }
+        }
+        s.from_array(logits)
+    }
+
+    /// As above, of a row by itself, with the shift of its maximum at hand.
+    #[inline(always)]
+    pub(super) fn settle<S: Wide<E>>(
+        &self,
+        s: S,
+        lane: usize,
+        (max, rescale): (E, Option<[E; 2]>),
+        shift: &Shift<S::V>,
+        sum: E::Wide,
+        others: E::Wide,
+    ) -> [E; 2] {
+        if !(sum.to_f64() > 0.0) || !max.to_f64().is_finite() {
+            self.set(lane, [f64::NAN; 3]);
+            return [E::NAN; 2];
+        }
+        let logit = s.splat(self.logit(lane));
+        let e = match GRAD {
+            true => self.softmax.exp.exp(s, shift, rescaled(s, rescale, logit)).value,
+            false => logit,
+        };
+        let (sum, others) = (s.wide_splat(sum), s.wide_splat(others));
+        let rows = Sums { max: s.splat(max), top: shift.top, sum, others };
+        let lanes = Lanes { first: lane, step: 0, count: 1 };
+        let ([high, low], entry) = self.settle_lanes(s, lanes, rows, (logit, e));
+        if GRAD {
+            self.found.set_target(lane, -s.wide_lanes(entry).as_ref()[0].rounded());
+        }
+        [first(s, high), first(s, low)]
+    }
+}
+
+/// A number as a sum.
+#[inline(always)]
+fn wide<E: Compute>(x: f64) -> E::Wide {
+    E::Wide::from_double_double(DoubleDouble::widened(x))
+}
+
+/// The classes of rows, one a lane; what is padding has none.
+#[inline(always)]
+fn classes_of<E: Compute>(all: &[usize], lanes: Lanes) -> [usize; 16] {
+    let mut classes = [usize::MAX; 16];
+    if lanes.step == 1 && lanes.count >= E::LANES {
+        classes[..E::LANES].copy_from_slice(&all[lanes.first..lanes.first + E::LANES]);
+        return classes;
+    }
+    for (lane, class) in classes.iter_mut().enumerate().take(E::LANES) {
+        let Some(number) = lanes.get(lane) else { break };
+        *class = all[number];
+    }
+    classes
+}
