@@ -14,7 +14,7 @@ struct Settled<'a, E: Compute, V> {
     sums: (V, V),
 }
 
-/// Rows at temperature 1 that are not too long, where there are registers enough; others by sweeps.
+/// Rows at temperature 1 that are not too long; others by sweeps.
 ///
 /// One loop takes the dot product of a row, whose steps wait for one another, writes the results of the row before and
 /// seeks the largest `y` of the row after.
@@ -25,7 +25,8 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
         return;
     }
     let mut row = rows.get(0);
-    if !S::FOUR_AT_ONCE || op.scale.is_some() || row.len() > STORED_CHUNKS * E::CHUNK {
+    let longest = if S::FOUR_AT_ONCE { STORED_CHUNKS * E::CHUNK } else { E::CHUNK / 2 };
+    if S::BY_CALLS || op.scale.is_some() || row.len() > longest {
         for i in 0..count {
             row_apart(op, s, rows.get(i), rows.lane(i));
         }
@@ -55,7 +56,7 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
     }
 }
 
-/// Rows of at most so many chunks go through the loop.
+/// Rows of at most so many chunks go through the loop; with fewer registers, only those of which five fit the nearest cache.
 const STORED_CHUNKS: usize = 32;
 
 /// The dot product of a row, and the largest `y` of the row `after`; the results of the row `before` are written.
