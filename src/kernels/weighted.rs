@@ -34,6 +34,13 @@ impl WeightedLogSumExp {
     }
 }
 
+/// Weights from here on are scaled down, for their products with scaled exponentials would overflow.
+const LARGE: f64 = f64::from_bits((1023 + 900) << 52);
+
+/// What they are multiplied by: 2^-128; and minus its logarithm in two parts.
+const DOWN: f64 = f64::from_bits((1023 - 128) << 52);
+const UP: [f64; 2] = [128.0 * core::f64::consts::LN_2, 128.0 * 2.319_046_813_846_299_6e-17];
+
 /// What is known of a row; also what a sweep finds in a chunk.
 #[derive(Clone, Copy, Debug)]
 pub struct Total {
@@ -41,6 +48,8 @@ pub struct Total {
     /// The largest x.
     max: f64,
     has_nan: bool,
+    /// Whether there are large weights.
+    is_large: bool,
     /// Whether there are infinite terms, of each sign.
     infinite: [bool; 2],
     /// sum(b · exp(x - max)), up to a factor.
@@ -66,6 +75,7 @@ impl Op<f64, 2> for WeightedLogSumExp {
             has_max: false,
             max: f64::NEG_INFINITY,
             has_nan: false,
+            is_large: false,
             infinite: [false; 2],
             sum: DoubleDouble::default(),
         }
@@ -83,6 +93,7 @@ impl Op<f64, 2> for WeightedLogSumExp {
                 let is_infinite = x == f64::INFINITY || (b.is_infinite() && x > f64::NEG_INFINITY);
                 partial.has_nan |= x.is_nan() || b.is_nan() || (b.is_infinite() && x == f64::NEG_INFINITY);
                 partial.infinite[usize::from(b < 0.0)] |= is_infinite;
+                partial.is_large |= b.abs() >= LARGE;
                 if x > partial.max {
                     partial.max = x;
                 }
@@ -93,6 +104,7 @@ impl Op<f64, 2> for WeightedLogSumExp {
         let shift = self.exp.shift(s, s.splat(0.0));
         let max = s.splat(total.max);
         partial.sum = DoubleDouble::default();
+        let scale = if total.is_large { DOWN } else { 1.0 };
         let vectors = x.vectors() + usize::from(x.rest() > 0);
         for i in 0..vectors {
             let is_whole = i < x.vectors();
@@ -107,7 +119,7 @@ impl Op<f64, 2> for WeightedLogSumExp {
             for lane in 0..8 {
                 if b[lane] != 0.0 {
                     let rest = rest[lane] + low[lane];
-                    partial.sum = partial.sum.add(weighted(b[lane], power[lane], rest));
+                    partial.sum = partial.sum.add(weighted(b[lane] * scale, power[lane], rest));
                 }
             }
         }
@@ -120,6 +132,7 @@ impl Op<f64, 2> for WeightedLogSumExp {
             return;
         }
         total.has_nan |= partial.has_nan;
+        total.is_large |= partial.is_large;
         total.infinite[0] |= partial.infinite[0];
         total.infinite[1] |= partial.infinite[1];
         if partial.max > total.max {
@@ -160,7 +173,11 @@ impl Op<f64, 2> for WeightedLogSumExp {
                 (s.sub(zero, high), s.add(s.sub(zero, low), rounding))
             };
             let (high, low) = (s.to_array(high)[0], s.to_array(low)[0]);
-            let (result, error) = two_sum(total.max, high);
+            let (mut result, mut error) = two_sum(total.max, high);
+            if total.is_large {
+                let (up, rest) = two_sum(result, UP[0]);
+                (result, error) = (up, error + (rest + UP[1]));
+            }
             (result + (error + low), flip)
         };
         row.store_result(match self.want {
