@@ -1,0 +1,96 @@
+"""Losses and their gradients have one set of bits, however rows come: alone, in a batch, along the first axis, in place."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import softlane
+from cases import DTYPES
+from losses import cross_entropy, cross_entropy_value_and_grad
+from reference import Array
+
+ROWS = 19
+
+KINDS: dict[str, dict[str, Any]] = {
+    "classes": {},
+    "weights": {"weight": True},
+    "z_loss": {"z_loss": 1e-3},
+    "mask": {"where": True},
+    "smoothed": {"label_smoothing": 0.2},
+    "smoothed, weights, mask": {"label_smoothing": 0.2, "weight": True, "where": True},
+    "evenly": {"label_smoothing": 1.0, "z_loss": 1e-3},
+    "probabilities": {},
+    "probabilities, mask": {"where": True},
+    "divergence": {},
+}
+
+
+def rows(dtype: Any, length: int) -> Array:
+    """Return ordinary rows, and some with what is not: NaN of both signs, infinities, zeros of both signs."""
+    rng = np.random.default_rng(length)
+    x = (3 * rng.standard_normal((ROWS, length))).astype(dtype)
+    for row, special in enumerate([np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0]):
+        x[row, row % length] = special
+    x[7] = -np.inf
+    x[8] = 1e4
+    x[9] *= 100
+    return x
+
+
+def same(a: Array, b: Array) -> bool:
+    """Compare bits."""
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("length", [1, 3, 10, 16, 65, 128, 129])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_bits_depend_on_a_row_alone(dtype: Any, length: int, kind: str) -> None:
+    """A row by itself, rows as columns, and rows that their gradient replaces: the bits are those of the batch."""
+    rng = np.random.default_rng(0)
+    x = rows(dtype, length)
+    targets: Array = rng.integers(0, length, ROWS)
+    targets[11] = -100
+    if kind.startswith(("probabilities", "divergence")):
+        targets = softlane.softmax(rng.standard_normal((ROWS, length)))
+        targets[rng.random((ROWS, length)) < 0.2] = 0
+    options = dict(KINDS[kind])
+    if "weight" in options:
+        options["weight"] = rng.random(length) * (rng.random(length) < 0.8)
+    mask = rng.random((ROWS, length)) < 0.7 if options.pop("where", False) else None
+
+    def run(part: slice, axis: int = -1, *, replace: bool = False) -> list[Array]:
+        """Return losses and gradients, rows first, of some rows that lie along that axis."""
+        turned = (lambda a: np.ascontiguousarray(a.T)) if axis == 0 else np.copy
+        logits = turned(x[part])
+        labels = targets[part] if targets.ndim == 1 else turned(targets[part])
+        keywords: dict[str, Any] = {
+            "axis": axis,
+            "reduction": "none",
+            "out": logits if replace else None,
+        }
+        if kind == "divergence":
+            losses, gradients = softlane.kl_divergence_value_and_grad(logits, labels, **keywords)
+        else:
+            where = None if mask is None else turned(mask[part])
+            keywords |= options | {"where": where}
+            losses, gradients = cross_entropy_value_and_grad(logits, labels, **keywords)
+        return [losses, np.ascontiguousarray(gradients.T) if axis == 0 else gradients]
+
+    losses, gradients = run(slice(None))
+    alone = [run(slice(i, i + 1)) for i in range(ROWS)]
+    assert same(np.concatenate([loss for loss, _ in alone]), losses)
+    assert same(np.concatenate([gradient for _, gradient in alone]), gradients)
+    for other in (
+        run(slice(None), replace=True),
+        run(slice(None), 0),
+        run(slice(None), 0, replace=True),
+    ):
+        assert same(other[0], losses)
+        assert same(other[1], gradients)
+    if kind == "divergence":
+        value = softlane.kl_divergence(x, targets, reduction="none")
+    else:
+        value = cross_entropy(x, targets, reduction="none", where=mask, **options)
+    assert same(value, losses)
