@@ -373,3 +373,12 @@ def test_kl_divergence_against_mpmath() -> None:
     assert softlane.kl_divergence([0.0, -np.inf], [0.5, 0.5]) == np.inf
     same = softlane.softmax(x)
     assert np.abs(softlane.kl_divergence(x, same, reduction="none")).max() < 1e-15
+
+
+@pytest.mark.parametrize("tiny", [5e-324, 6e-309, 5.6e-309, 1e-300, 2.0**-1000, 2.0**-1001])
+def test_divergence_of_targets_near_zero(tiny: float) -> None:
+    got = softlane.kl_divergence(np.zeros((1, 3)), np.array([[tiny, 0.5, 0.5]]))
+    assert got == pytest.approx(np.log(1.5), rel=1e-15)
+    # Alone, the target itself: q (ln q - ln p).
+    alone = softlane.kl_divergence(np.array([[0.0, -np.inf]]), np.array([[tiny, 0.0]]))
+    assert alone == pytest.approx(tiny * np.log(tiny), rel=1e-15)

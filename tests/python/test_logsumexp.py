@@ -206,6 +206,16 @@ def test_sums_of_zero(dtype: np.dtype[Any]) -> None:
     assert result[2] == 1
 
 
+@pytest.mark.parametrize(
+    "b", [[1.7e308], [1e307, -1e306, 3.0], [1e280, 1e270], [1e300, 5e-324]], ids=str
+)
+def test_weights_near_the_largest_number(b: list[float]) -> None:
+    x = np.linspace(0.25, -3.0, len(b))
+    holds_weighted(x, np.array(b), axis=-1)
+    holds_weighted(x - 700, np.array(b), axis=-1)
+    holds_weighted(np.zeros(3), np.array([1e308, 1e308, 1e308]), axis=-1)
+
+
 def test_cancelling_sums(dtype: np.dtype[Any]) -> None:
     # The difference of two neighbours, and of numbers a few of their ULP apart.
     x = golden.values((200, 2), dtype, spread=3.0)

@@ -1,4 +1,4 @@
-"""Losses and their gradients have one set of bits, however rows come: alone, in a batch, along the first axis, in place."""
+"""Losses and gradients have one set of bits: rows alone, in a batch, as columns, in place."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def rows(dtype: Any, length: int) -> Array:
-    """Return ordinary rows, and some with what is not: NaN of both signs, infinities, zeros of both signs."""
+    """Return ordinary rows, and some with NaN of both signs, infinities, both zeros."""
     rng = np.random.default_rng(length)
     x = (3 * rng.standard_normal((ROWS, length))).astype(dtype)
     for row, special in enumerate([np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0]):
@@ -47,7 +47,7 @@ def same(a: Array, b: Array) -> bool:
 @pytest.mark.parametrize("length", [1, 3, 10, 16, 65, 128, 129])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_bits_depend_on_a_row_alone(dtype: Any, length: int, kind: str) -> None:
-    """A row by itself, rows as columns, and rows that their gradient replaces: the bits are those of the batch."""
+    """A row alone, rows as columns, rows that their gradient replaces: as in the batch."""
     rng = np.random.default_rng(0)
     x = rows(dtype, length)
     targets: Array = rng.integers(0, length, ROWS)

@@ -15,7 +15,8 @@ pub(super) fn losses<S: Wide<f64>, const P: usize, const GRAD: bool>(
     panel: PanelIo<'_, f64, 3>,
 ) -> bool {
     let logits = panel.first_input();
-    let Some((max, shift)) = op.rows.panel_shift::<S, P>(s, logits) else { return false };
+    let Some(max) = op.rows.panel_max::<S, P>(s, logits) else { return false };
+    let shift = op.rows.panel_shift(s, max);
     // Before exponentials take the place of the logits.
     let (mut logit, mut even) = (max, max);
     for p in 0..P {

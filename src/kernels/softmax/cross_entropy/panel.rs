@@ -15,7 +15,8 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
     /// As [`Op::panel`](crate::kernels::Op::panel).
     #[inline(always)]
     pub(super) fn losses<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
-        let Some((max, shift)) = self.panel_shift::<S, P>(s, panel) else { return false };
+        let Some(max) = self.panel_max::<S, P>(s, panel) else { return false };
+        let shift = self.panel_shift(s, max);
         // Before exponentials take the place of the logits.
         let mut logit = max;
         for p in 0..P {
@@ -39,13 +40,13 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         true
     }
 
-    /// The maxima of columns and the shifts of their exponentials; `None` where one needs more care.
+    /// The maxima of columns; `None` where one needs more care.
     #[inline(always)]
-    pub(in crate::kernels) fn panel_shift<S: Wide<E>, const P: usize>(
+    pub(in crate::kernels) fn panel_max<S: Wide<E>, const P: usize>(
         &self,
         s: S,
         panel: PanelIo<'_, E, 1>,
-    ) -> Option<([S::V; P], [Shift<S::V>; P])> {
+    ) -> Option<[S::V; P]> {
         if panel.rows() > Softmax::<E>::STORED {
             return None;
         }
@@ -55,7 +56,17 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
                 return None;
             }
         }
-        Some((max, self.softmax.panel_shift(s, max)))
+        Some(max)
+    }
+
+    /// The shifts of the exponentials of columns with these maxima.
+    #[inline(always)]
+    pub(in crate::kernels) fn panel_shift<S: Wide<E>, const P: usize>(
+        &self,
+        s: S,
+        max: [S::V; P],
+    ) -> [Shift<S::V>; P] {
+        self.softmax.panel_shift(s, max)
     }
 
     /// The sums of columns, and the parts of them that are not the maximum's own. Exponentials are written if there is a
