@@ -62,7 +62,7 @@ def test_bits_depend_on_a_row_alone(dtype: Any, length: int, kind: str) -> None:
 
     def run(part: slice, axis: int = -1, *, replace: bool = False) -> list[Array]:
         """Return losses and gradients, rows first, of some rows that lie along that axis."""
-        turned = (lambda a: np.ascontiguousarray(a.T)) if axis == 0 else np.copy
+        turned = (lambda a: np.array(a.T, order="C")) if axis == 0 else np.copy
         logits = turned(x[part])
         labels = targets[part] if targets.ndim == 1 else turned(targets[part])
         keywords: dict[str, Any] = {

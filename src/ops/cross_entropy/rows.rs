@@ -25,9 +25,7 @@ impl Rows {
     pub(super) fn counts(&self, row: usize) -> bool {
         self.classes.get(row) != Some(&IGNORED)
     }
-}
 
-impl Rows {
     /// The losses of rows, of which none has a term beside that of its class.
     pub(super) fn weighted_losses(&self, found: Found, scale: &[Scale]) -> Vec<f64> {
         let mut losses = found.into_losses();

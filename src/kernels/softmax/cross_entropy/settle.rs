@@ -145,7 +145,8 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
         s.from_array(logits)
     }
 
-    /// As above, of a row by itself, with the shift of its maximum at hand.
+    /// [`settle_lanes`](Self::settle_lanes) of a row by itself, with the shift of its maximum at hand; its entry goes to what
+    /// is found.
     #[inline(always)]
     pub(super) fn settle<S: Wide<E>>(
         &self,
