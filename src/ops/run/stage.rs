@@ -126,8 +126,8 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             let offset = outer.src[k] * first as isize;
             // Rows that follow each other are one.
             let dense = outer.src[k] == step.src[k] * len as isize;
-            let (rows_of, columns) = if dense { (1, count * len) } else { (count, len) };
-            let block = Block { offset, rows: (rows_of, outer.src[k]), columns: (columns, step.src[k]) };
+            let (rows_of, columns) = if dense { ((1, 0), count * len) } else { ((count, outer.src[k]), len) };
+            let block = Block { offset, rows: rows_of, columns: (columns, step.src[k]) };
             return self.read(k, block, rows, len);
         }
         for i in 0..count {
@@ -150,7 +150,9 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let result = self.result_len();
         if let ([outer], true) = (&self.plan.outer[..], self.plan.inner.len() <= 1) {
             let offset = outer.dst * first as isize;
-            let block = Block { offset, rows: (count, outer.dst), columns: (result, step.dst) };
+            let dense = result == len && outer.dst == step.dst * len as isize;
+            let (rows_of, columns) = if dense { ((1, 0), count * len) } else { ((count, outer.dst), result) };
+            let block = Block { offset, rows: rows_of, columns: (columns, step.dst) };
             return self.write(block, rows, len);
         }
         for i in 0..count {
