@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import softlane
-from cases import DTYPES
+from cases import DTYPES, same_bits
 from losses import cross_entropy, cross_entropy_value_and_grad
 from reference import Array
 
@@ -36,11 +36,6 @@ def rows(dtype: Any, length: int) -> Array:
     x[8] = 1e4
     x[9] *= 100
     return x
-
-
-def same(a: Array, b: Array) -> bool:
-    """Compare bits."""
-    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -80,17 +75,17 @@ def test_bits_depend_on_a_row_alone(dtype: Any, length: int, kind: str) -> None:
 
     losses, gradients = run(slice(None))
     alone = [run(slice(i, i + 1)) for i in range(ROWS)]
-    assert same(np.concatenate([loss for loss, _ in alone]), losses)
-    assert same(np.concatenate([gradient for _, gradient in alone]), gradients)
+    assert same_bits(np.concatenate([loss for loss, _ in alone]), losses)
+    assert same_bits(np.concatenate([gradient for _, gradient in alone]), gradients)
     for other in (
         run(slice(None), replace=True),
         run(slice(None), 0),
         run(slice(None), 0, replace=True),
     ):
-        assert same(other[0], losses)
-        assert same(other[1], gradients)
+        assert same_bits(other[0], losses)
+        assert same_bits(other[1], gradients)
     if kind == "divergence":
         value = softlane.kl_divergence(x, targets, reduction="none")
     else:
         value = cross_entropy(x, targets, reduction="none", where=mask, **options)
-    assert same(value, losses)
+    assert same_bits(value, losses)
