@@ -231,7 +231,7 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
 
 /// Rounded to `f16`, once.
 #[inline(always)]
-pub(crate) fn half_of<E: Compute>(x: E) -> u16 {
+fn half_of<E: Compute>(x: E) -> u16 {
     narrowed_f16(if size_of::<E>() == 4 { x.to_f32() } else { to_odd(x.to_f64()) })
 }
 

@@ -7,9 +7,7 @@ use half::{bf16, f16};
 
 use super::Memory;
 use crate::element::{Compute, DType};
-use crate::simd::{
-    Kernel, Simd, Wide, half_of, narrowed_bf16, narrowed_f16, to_odd, widened_bf16, widened_f16,
-};
+use crate::simd::{Kernel, Simd, Wide, narrowed_bf16, narrowed_f16, to_odd, widened_bf16, widened_f16};
 
 /// Rows of evenly spaced elements: so many of so many elements, and the bytes from one to the next.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +19,8 @@ pub(crate) struct Block {
 
 /// What may be read.
 trait Stored: Copy {
+    /// Whether whole vectors are converted by [`Simd::load_halves`] and [`Simd::store_halves`].
+    const IS_F16: bool = false;
     fn widen(self) -> f64;
     /// As `widen`, where `f32` is wide enough for the type.
     #[inline(always)]
@@ -67,8 +67,9 @@ macro_rules! stored_float {
 stored_float!(f32, f64);
 
 macro_rules! stored_half {
-    ($t:ty, $widened:ident, $narrowed:ident) => {
+    ($t:ty, $is_f16:literal, $widened:ident, $narrowed:ident) => {
         impl Stored for $t {
+            const IS_F16: bool = $is_f16;
             #[inline(always)]
             fn widen(self) -> f64 {
                 self.widen_f32().into()
@@ -94,8 +95,8 @@ macro_rules! stored_half {
         }
     };
 }
-stored_half!(f16, widened_f16, narrowed_f16);
-stored_half!(bf16, widened_bf16, narrowed_bf16);
+stored_half!(f16, true, widened_f16, narrowed_f16);
+stored_half!(bf16, false, widened_bf16, narrowed_bf16);
 
 /// Runs a macro for each element type.
 macro_rules! each_dtype {
@@ -187,16 +188,10 @@ impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
                     from = piece.as_ptr().cast();
                 }
                 let to = to.wrapping_add(i * step + j);
-                if memory.dtype == DType::F16 && !negate {
-                    // SAFETY: as below.
-                    unsafe { read_halves(s, from.cast(), to, count) };
-                    j += count;
-                    continue;
-                }
                 each_dtype!(memory.dtype, T => {
                     if size_of::<E>() == 8 || is_short(memory.dtype) {
                         // SAFETY: `block` checked the span, and the assertion that of the buffer.
-                        unsafe { read::<T, E>(from, to, count, negate) };
+                        unsafe { read::<T, E, S>(s, from, to, count, negate) };
                     }
                 });
                 j += count;
@@ -256,28 +251,27 @@ unsafe fn collect(from: *const u8, stride: isize, item: isize, swapped: bool, to
 /// # Safety
 /// `count` elements from `from` on are readable, and all places in the buffer writable.
 #[inline(always)]
-unsafe fn read<T: Stored, E: Compute>(from: *const u8, to: *mut E, count: usize, negate: bool) {
-    let from = from.cast::<T>();
-    for j in 0..count {
-        // SAFETY: promised by the caller.
-        unsafe { *to.add(j) = converted(from.add(j).read_unaligned(), negate) };
+unsafe fn read<T: Stored, E: Compute, S: Simd<E>>(
+    s: S,
+    from: *const u8,
+    to: *mut E,
+    count: usize,
+    negate: bool,
+) {
+    let (from, mut j) = (from.cast::<T>(), 0);
+    // SAFETY: promised by the caller.
+    unsafe {
+        if T::IS_F16 && !negate {
+            while j + E::LANES <= count {
+                s.store(to.add(j), s.load_halves(from.add(j).cast()));
+                j += E::LANES;
+            }
+        }
+        while j < count {
+            *to.add(j) = converted(from.add(j).read_unaligned(), negate);
+            j += 1;
+        }
     }
-}
-
-/// As above, of `f16`.
-///
-/// # Safety
-/// As above.
-#[inline(always)]
-unsafe fn read_halves<E: Compute, S: Simd<E>>(s: S, from: *const u16, to: *mut E, count: usize) {
-    let mut j = 0;
-    while j + E::LANES <= count {
-        // SAFETY: promised by the caller.
-        unsafe { s.store(to.add(j), s.load_halves(from.add(j))) };
-        j += E::LANES;
-    }
-    // SAFETY: as above.
-    unsafe { read::<f16, E>(from.add(j).cast(), to.add(j), count - j, false) };
 }
 
 #[inline(always)]
@@ -305,12 +299,10 @@ impl<E: Compute> Kernel<E> for Write<'_, '_, E> {
         }
         assert!((rows - 1) * step + columns <= buffer.len());
         let (base, from) = (memory.block(block), buffer.as_ptr());
-        let is_dense = block.columns.1 == memory.dtype.size() as isize && !memory.swapped;
         // What is written is a float: no kernel has another result.
         match memory.dtype {
             DType::F32 => write::<f32, E, S>(s, memory, base, block, from, step),
             DType::F64 => write::<f64, E, S>(s, memory, base, block, from, step),
-            DType::F16 if is_dense => write_halves(s, base, block, from, step),
             DType::F16 => write::<f16, E, S>(s, memory, base, block, from, step),
             DType::BF16 => write::<bf16, E, S>(s, memory, base, block, from, step),
             _ => {}
@@ -353,13 +345,19 @@ fn write<T: Written, E: Compute, S: Simd<E>>(
             let place = base.wrapping_offset(i as isize * block.rows.1 + j as isize * stride);
             let from = from.wrapping_add(i * step + j);
             let to = if is_dense { place } else { piece.as_mut_ptr().cast() }.cast::<T>();
-            for k in 0..count {
-                // SAFETY: `run` checked both spans.
-                unsafe {
+            let mut k = 0;
+            // SAFETY: `run` checked both spans.
+            unsafe {
+                while T::IS_F16 && k + E::LANES <= count {
+                    s.store_halves(to.add(k).cast(), s.load(from.add(k)));
+                    k += E::LANES;
+                }
+                while k < count {
                     let x = *from.add(k);
                     let x =
                         if size_of::<E>() == 4 { T::narrow_f32(x.to_f32()) } else { T::narrow(x.to_f64()) };
                     to.add(k).write_unaligned(x);
+                    k += 1;
                 }
             }
             if !is_dense {
@@ -373,28 +371,6 @@ fn write<T: Written, E: Compute, S: Simd<E>>(
                 }
             }
             j += count;
-        }
-    }
-}
-
-/// As above, of `f16` side by side, in the machine's order of bytes.
-#[inline(always)]
-fn write_halves<E: Compute, S: Simd<E>>(s: S, base: *mut u8, block: Block, from: *const E, step: usize) {
-    let columns = block.columns.0;
-    for i in 0..block.rows.0 {
-        block.prefetch::<E, S, true>(s, base, i);
-        let from = from.wrapping_add(i * step);
-        let to = base.wrapping_offset(i as isize * block.rows.1).cast::<u16>();
-        let mut j = 0;
-        while j + E::LANES <= columns {
-            // SAFETY: `run` checked both spans.
-            unsafe { s.store_halves(to.add(j), s.load(from.add(j))) };
-            j += E::LANES;
-        }
-        while j < columns {
-            // SAFETY: as above.
-            unsafe { to.add(j).write_unaligned(half_of(*from.add(j))) };
-            j += 1;
         }
     }
 }
