@@ -171,14 +171,15 @@ fn series<S: Simd<f64>, const LONG: bool>(
     for j in 1..terms {
         sum = s.mul_add(sum, square, s.splat(ARTANH[terms - 1 - j]));
     }
-    let mut tail = s.mul(s.mul(sum, square), quotient);
-    if LONG {
+    let tail = if LONG {
         // What is left of the quotient: (top + top_rest) - quotient · (bottom + bottom_rest), over the bottom.
         let left =
             s.add(s.neg_mul_add(quotient, bottom, top), s.neg_mul_add(quotient, bottom_rest, top_rest));
         let left = s.div(left, bottom);
-        tail = s.mul_add(s.mul(sum, square), quotient, s.add(left, left));
-    }
+        s.mul_add(s.mul(sum, square), quotient, s.add(left, left))
+    } else {
+        s.mul(s.mul(sum, square), quotient)
+    };
     let tail = s.mul_add(k, s.splat(LN_2[1]), tail);
     let head = s.add(quotient, quotient);
     let whole = s.mul(k, s.splat(LN_2[0]));
