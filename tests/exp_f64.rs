@@ -1,5 +1,8 @@
 //! `exp` in `f64` over many millions of random and structured points, against double-double arithmetic.
 
+mod pair;
+
+use pair::{LN_2, Pair, two_sum};
 use softlane::Isa;
 use softlane::testing::exp;
 
@@ -8,31 +11,6 @@ const BOUND: f64 = 0.75;
 
 /// Points of the test, half of them random.
 const POINTS: usize = 24_000_000;
-
-/// An unevaluated sum of two doubles, in the plainest way.
-#[derive(Clone, Copy)]
-struct Pair(f64, f64);
-
-fn two_sum(a: f64, b: f64) -> Pair {
-    let s = a + b;
-    let t = s - a;
-    Pair(s, (a - (s - t)) + (b - t))
-}
-
-impl Pair {
-    fn add(self, other: Self) -> Self {
-        let Pair(s, e) = two_sum(self.0, other.0);
-        two_sum(s, e + (self.1 + other.1))
-    }
-    fn mul(self, other: Self) -> Self {
-        let p = self.0 * other.0;
-        let e = self.0.mul_add(other.0, -p);
-        two_sum(p, e + (self.0 * other.1 + self.1 * other.0))
-    }
-}
-
-/// ln 2 in three parts, the first short enough that `n` times it is exact.
-const LN_2: [f64; 3] = [0.693147180369123816490, 1.90821492927058770002e-10, 1.1612227229362532e-26];
 
 /// `exp(x) / 2^exponent`, good to about 2^-95: Taylor's series after halving the argument, then squaring.
 fn reference(x: f64, exponent: f64) -> Pair {

@@ -1,5 +1,8 @@
 //! `ln(1 + r)` for `f64` over many millions of random and structured points, against double-double arithmetic.
 
+mod pair;
+
+use pair::{LN_2, Pair, two_sum};
 use softlane::Isa;
 use softlane::testing::{Ln, ln_1p};
 
@@ -15,38 +18,6 @@ const BOUNDS: [[f64; 3]; 2] = [[-56.5, -100.0, -54.5], [-56.5, -53.9, -54.5]];
 
 /// Where the second part of r begins to be lost.
 const SMALL: f64 = 5.684341886080802e-14; // 2^-44
-
-/// An unevaluated sum of two doubles, in the plainest way.
-#[derive(Clone, Copy)]
-struct Pair(f64, f64);
-
-fn two_sum(a: f64, b: f64) -> Pair {
-    let s = a + b;
-    let t = s - a;
-    Pair(s, (a - (s - t)) + (b - t))
-}
-
-impl Pair {
-    fn add(self, other: Self) -> Self {
-        let Pair(s, e) = two_sum(self.0, other.0);
-        let Pair(t, f) = two_sum(self.1, other.1);
-        let Pair(s, e) = two_sum(s, e + t);
-        two_sum(s, e + f)
-    }
-    fn mul(self, other: Self) -> Self {
-        let p = self.0 * other.0;
-        let e = self.0.mul_add(other.0, -p);
-        two_sum(p, e + (self.0 * other.1 + self.1 * other.0))
-    }
-    fn div(self, other: Self) -> Self {
-        let q = self.0 / other.0;
-        let rest = self.add(Pair(-q, 0.0).mul(other));
-        two_sum(q, rest.0 / other.0)
-    }
-}
-
-/// ln 2 in three parts, the first short enough that `n` times it is exact.
-const LN_2: [f64; 3] = [0.693147180369123816490, 1.90821492927058770002e-10, 1.1612227229362532e-26];
 
 /// The coefficients of s^(2j+3) in 2 · artanh(s).
 fn coefficients() -> Vec<Pair> {
