@@ -49,6 +49,11 @@ impl DType {
         }
     }
 
+    /// Whether it is one of the types of two bytes that are computed in `f32`.
+    pub const fn is_half(self) -> bool {
+        matches!(self, Self::F16 | Self::BF16)
+    }
+
     /// The type of a result for input of this type: floats stay, integers and bool become `f64`.
     pub const fn result(self) -> Self {
         match self {

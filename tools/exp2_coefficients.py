@@ -69,11 +69,16 @@ def table(rounding: Rounding) -> list[tuple[mp.mpf, mp.mpf]]:
 
 def main() -> None:
     """Print the coefficients and the table of both types."""
-    for name, degree, rounding, bits in (("f32", 4, round_f32, 24), ("f64", 8, round_f64, 53)):
+    polynomials = (
+        ("f32", 4, round_f32, 24),
+        ("f32, short", 3, round_f32, 24),
+        ("f64", 8, round_f64, 53),
+    )
+    for name, degree, rounding, bits in polynomials:
         values, worst = coefficients(degree, rounding)
         error = float(worst * mp.mpf(2) ** bits)
         print(f"{name}: degree {degree}, relative error {error:.4f} x 2^-{bits}")
-        digits = 9 if name == "f32" else 17
+        digits = 9 if bits == 24 else 17
         for value in values[1:]:
             print(f"    {mp.nstr(value, digits, min_fixed=0, max_fixed=0)}")
         for entry, lost in table(rounding):

@@ -22,13 +22,15 @@
 #![allow(clippy::approx_constant)]
 
 use crate::element::Compute;
-use crate::simd::Simd;
+use crate::simd::{Simd, Wide};
 
 /// The constants of [`Exp`] for one type.
 pub trait ExpConstants: Compute {
     /// The coefficients of r, r², … in 2^r on [-1/8, 1/8], near-minimax with constant term 1: relative error
     /// 0.054 · 2^-24 (`f32`) and 0.034 · 2^-53 (`f64`). Made by `tools/exp2_coefficients.py`.
     const EXP2: &'static [Self];
+    /// The same with a relative error of 2^-21, for results of half types.
+    const EXP2_SHORT: &'static [Self] = Self::EXP2;
     /// 2^(i/4): the bits of its mantissa, less those that the shifted index `i` adds by itself.
     const QUARTERS: [Self::Bits; 4];
     /// What the rounding of 2^(i/4) lost, relative to it.
@@ -70,6 +72,7 @@ less_index!(less_index_f64, u64, 52);
 
 impl ExpConstants for f32 {
     const EXP2: &'static [f32] = &[6.93147063e-1, 2.40226522e-1, 5.5531349e-2, 9.61906184e-3];
+    const EXP2_SHORT: &'static [f32] = &[6.93148077e-1, 2.40351692e-1, 5.54448403e-2];
     const QUARTERS: [u32; 4] = less_index_f32([0, 0x18_37f0, 0x35_04f3, 0x57_44fd]);
     const QUARTERS_LOST: [f32; 4] = [0.0, 3.19341815e-8, 1.71142709e-8, -1.47196051e-8];
     const ROUND: f32 = 12_582_912.0;
@@ -120,8 +123,12 @@ pub fn power_of_two(k: f64) -> f64 {
 }
 
 /// `x ↦ exp(x / temperature)`, prepared.
+///
+/// If `SHORT`, good to 2^-20 for entries near enough to the maximum to matter to a half type: a shorter polynomial,
+/// no second part of the constant (what it adds is nearly the same for all those entries), of the quarters, or of
+/// the result, and no growth.
 #[derive(Clone, Copy, Debug)]
-pub struct Exp<E> {
+pub struct Exp<E, const SHORT: bool = false> {
     /// log2(e) / temperature in two parts.
     high: E,
     low: E,
@@ -169,7 +176,9 @@ pub struct Exponential<V> {
     pub rest: V,
 }
 
-impl<E: ExpConstants> Exp<E> {
+impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
+    const EXP2: &'static [E] = if SHORT { E::EXP2_SHORT } else { E::EXP2 };
+
     /// `temperature` is finite and above zero.
     pub fn new(temperature: f64) -> Self {
         let mut slope = LOG2_E / temperature;
@@ -228,6 +237,9 @@ impl<E: ExpConstants> Exp<E> {
         let max = s.max(max, s.splat(E::ZERO - self.limit));
         let round = s.splat(E::ROUND);
         let exponent = s.sub(s.mul_add(max, s.splat(self.high), round), round);
+        if SHORT {
+            return self.shift_to(s, exponent, s.splat(E::ZERO));
+        }
         let shift = self.shift_to(s, exponent, s.splat(E::ZERO));
         let Exponential { value, power, rest } = self.exp(s, &shift, max);
         // value = power · (1 + rest + growth)
@@ -251,7 +263,7 @@ impl<E: ExpConstants> Exp<E> {
     /// A shift of which all lanes are the same, made ready for [`row_exp`](Self::row_exp).
     #[inline(always)]
     pub fn row_shift<S: Simd<E>>(&self, s: S, shift: &Shift<S::V>) -> RowShift<S::V> {
-        let lost = s.add(s.table(E::QUARTERS_LOST), shift.growth);
+        let lost = if SHORT { shift.growth } else { s.add(s.table(E::QUARTERS_LOST), shift.growth) };
         RowShift { round: shift.round, floor: shift.floor, lost }
     }
 
@@ -273,8 +285,11 @@ impl<E: ExpConstants> Exp<E> {
     #[inline(always)]
     fn exp_inline<S: Simd<E>>(&self, s: S, shift: &Shift<S::V>, x: S::V) -> Exponential<S::V> {
         let (t, r) = self.reduced(s, shift.round, shift.floor, x);
+        if SHORT {
+            return Self::joined(s, t, r, shift.growth);
+        }
         let lost = s.add(s.lookup(t, s.table(E::QUARTERS_LOST)), shift.growth);
-        joined(s, t, r, lost)
+        Self::joined(s, t, r, lost)
     }
 
     /// [`exp`](Self::exp), the same bits, where all lanes have one shift.
@@ -294,7 +309,7 @@ impl<E: ExpConstants> Exp<E> {
     #[inline(always)]
     fn row_exp_inline<S: Simd<E>>(&self, s: S, shift: &RowShift<S::V>, x: S::V) -> Exponential<S::V> {
         let (t, r) = self.reduced(s, shift.round, shift.floor, x);
-        joined(s, t, r, s.lookup(t, shift.lost))
+        Self::joined(s, t, r, if SHORT { shift.lost } else { s.lookup(t, shift.lost) })
     }
 
     /// [`row_exp`](Self::row_exp) of four vectors, step by step side by side, so that none waits for another.
@@ -322,25 +337,33 @@ impl<E: ExpConstants> Exp<E> {
         for k in 0..4 {
             r[k] = s.mul_add(x[k], high, r[k]);
         }
-        for k in 0..4 {
-            r[k] = s.mul_add(x[k], low, r[k]);
+        if !SHORT {
+            for k in 0..4 {
+                r[k] = s.mul_add(x[k], low, r[k]);
+            }
         }
-        let mut i = E::EXP2.len() - 1;
+        let mut i = Self::EXP2.len() - 1;
         for q in &mut q {
-            *q = s.splat(E::EXP2[i]);
+            *q = s.splat(Self::EXP2[i]);
         }
         while i > 0 {
             i -= 1;
             for k in 0..4 {
-                q[k] = s.mul_add(q[k], r[k], s.splat(E::EXP2[i]));
+                q[k] = s.mul_add(q[k], r[k], s.splat(Self::EXP2[i]));
             }
         }
-        for k in 0..4 {
-            lost[k] = s.lookup(t[k], shift.lost);
-        }
         let mut e = [Exponential { value: x[0], power: x[0], rest: x[0] }; 4];
-        for k in 0..4 {
-            e[k].rest = s.mul_add(q[k], r[k], lost[k]);
+        if SHORT {
+            for k in 0..4 {
+                e[k].rest = s.mul(q[k], r[k]);
+            }
+        } else {
+            for k in 0..4 {
+                lost[k] = s.lookup(t[k], shift.lost);
+            }
+            for k in 0..4 {
+                e[k].rest = s.mul_add(q[k], r[k], lost[k]);
+            }
         }
         for k in 0..4 {
             e[k].power = s.lookup_scaled(t[k], E::QUARTERS);
@@ -351,6 +374,12 @@ impl<E: ExpConstants> Exp<E> {
         e
     }
 
+    /// An exponential as a sum in twice the precision takes it.
+    #[inline(always)]
+    pub fn widened<S: Wide<E>>(&self, s: S, e: Exponential<S::V>) -> S::W {
+        if SHORT { s.widen(e.value) } else { s.widen_term(e.value, e.power, e.rest) }
+    }
+
     /// The number of quarters, in the lowest bits, and what is left of `x · log2(e) / temperature`.
     #[inline(always)]
     fn reduced<S: Simd<E>>(&self, s: S, round: S::V, floor: S::V, x: S::V) -> (S::V, S::V) {
@@ -358,23 +387,23 @@ impl<E: ExpConstants> Exp<E> {
         let x = s.max(floor, x);
         let t = s.mul_add(x, high, round);
         let r = s.mul_add(x, high, s.sub(round, t));
-        (t, s.mul_add(x, s.splat(self.low), r))
+        (t, if SHORT { r } else { s.mul_add(x, s.splat(self.low), r) })
     }
-}
 
-/// 2^(t + r), less what the table of quarters `lost`.
-#[inline(always)]
-fn joined<E: ExpConstants, S: Simd<E>>(s: S, t: S::V, r: S::V, lost: S::V) -> Exponential<S::V> {
-    let mut i = E::EXP2.len() - 1;
-    let mut q = s.splat(E::EXP2[i]);
-    while i > 0 {
-        i -= 1;
-        q = s.mul_add(q, r, s.splat(E::EXP2[i]));
+    /// 2^(t + r), less what the table of quarters `lost`.
+    #[inline(always)]
+    fn joined<S: Simd<E>>(s: S, t: S::V, r: S::V, lost: S::V) -> Exponential<S::V> {
+        let mut i = Self::EXP2.len() - 1;
+        let mut q = s.splat(Self::EXP2[i]);
+        while i > 0 {
+            i -= 1;
+            q = s.mul_add(q, r, s.splat(Self::EXP2[i]));
+        }
+        let rest = if SHORT { s.mul(q, r) } else { s.mul_add(q, r, lost) };
+        // At the floor the lowest bits of t are 0, and so is the power.
+        let power = s.lookup_scaled(t, E::QUARTERS);
+        Exponential { value: s.mul_add(power, rest, power), power, rest }
     }
-    let rest = s.mul_add(q, r, lost);
-    // At the floor the lowest bits of t are 0, and so is the power.
-    let power = s.lookup_scaled(t, E::QUARTERS);
-    Exponential { value: s.mul_add(power, rest, power), power, rest }
 }
 
 /// The binary exponent of a positive finite number.

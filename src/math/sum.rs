@@ -12,8 +12,10 @@ use crate::simd::{Simd, Token, Wide};
 /// Dekker's fast two-sum needs the larger operand first: the sum starts at `2^66`, which no term reaches, so the
 /// error of each step is exact. With at most `CHUNK / LANES = 256` terms the result is good to about `2^-30`
 /// (`f32`) or `2^-80` (`f64`) of the largest term.
+///
+/// If `SHORT`, for results of half types, a plain sum of the rounded terms, four at a time: good to `2^-19` at 256 terms.
 #[derive(Clone, Copy)]
-pub struct LaneSum<V> {
+pub struct LaneSum<V, const SHORT: bool> {
     high: V,
     low: V,
 }
@@ -21,17 +23,31 @@ pub struct LaneSum<V> {
 /// Where a [`LaneSum`] starts.
 const ANCHOR: f64 = 73_786_976_294_838_206_464.0; // 2^66
 
-impl<V: Copy> LaneSum<V> {
+impl<V: Copy, const SHORT: bool> LaneSum<V, SHORT> {
     /// Nothing summed.
     #[inline(always)]
     pub fn new<E: Compute, S: Simd<E, V = V>>(s: S) -> Self {
-        Self { high: s.splat(E::from_f64(ANCHOR)), low: s.splat(E::ZERO) }
+        let zero = s.splat(E::ZERO);
+        Self { high: if SHORT { zero } else { s.splat(E::from_f64(ANCHOR)) }, low: zero }
     }
 
     /// One more term a lane, as it was before its rounding.
     #[inline(always)]
     pub fn add<E: Compute, S: Simd<E, V = V>>(&mut self, s: S, term: Exponential<V>) {
         if S::BY_CALLS { self.add_call(s, &term) } else { self.add_inline(s, term) }
+    }
+
+    /// Four more terms a lane.
+    #[inline(always)]
+    pub fn add4<E: Compute, S: Simd<E, V = V>>(&mut self, s: S, terms: [Exponential<V>; 4]) {
+        if SHORT {
+            let pair = s.add(terms[0].value, terms[1].value);
+            self.high = s.add(self.high, s.add(pair, s.add(terms[2].value, terms[3].value)));
+            return;
+        }
+        for term in terms {
+            self.add(s, term);
+        }
     }
 
     #[inline(never)]
@@ -42,16 +58,21 @@ impl<V: Copy> LaneSum<V> {
     #[inline(always)]
     fn add_inline<E: Compute, S: Simd<E, V = V>>(&mut self, s: S, term: Exponential<V>) {
         let high = s.add(self.high, term.value);
-        let taken = s.sub(high, self.high);
-        // power · (1 + rest) - taken: where it matters, the difference is exact.
-        let left = s.mul_add(term.power, term.rest, s.sub(term.power, taken));
-        self.low = s.add(self.low, left);
+        if !SHORT {
+            let taken = s.sub(high, self.high);
+            // power · (1 + rest) - taken: where it matters, the difference is exact.
+            let left = s.mul_add(term.power, term.rest, s.sub(term.power, taken));
+            self.low = s.add(self.low, left);
+        }
         self.high = high;
     }
 
     /// The sums, in twice the precision.
     #[inline(always)]
     pub fn widen<E: Compute, S: Wide<E> + Simd<E, V = V>>(self, s: S) -> S::W {
+        if SHORT {
+            return s.widen(self.high);
+        }
         s.widen_sum(s.sub(self.high, s.splat(E::from_f64(ANCHOR))), self.low)
     }
 }

@@ -27,19 +27,27 @@ use crate::view::{View, ViewMut};
 /// # Ok::<(), softlane::Error>(())
 /// ```
 pub fn softmax(x: Input<'_>, out: &mut ViewMut<'_>, options: &Options<'_>) -> Result<(), Error> {
-    let temperature = options.checked_temperature()?;
-    match options.compute_type([&x], out) {
-        DType::F32 => run(&Softmax::<f32>::new(temperature), ["x"], [&x], out.as_view(), options, false),
-        _ => run(&Softmax::<f64>::new(temperature), ["x"], [&x], out.as_view(), options, false),
-    }
+    normalized(x, out, options, false)
 }
 
 /// The softmax of `-x`: the same bits as [`softmax`] of an array that holds it.
 pub fn softmin(x: Input<'_>, out: &mut ViewMut<'_>, options: &Options<'_>) -> Result<(), Error> {
+    normalized(x, out, options, true)
+}
+
+fn normalized(x: Input<'_>, out: &mut ViewMut<'_>, options: &Options<'_>, negate: bool) -> Result<(), Error> {
     let temperature = options.checked_temperature()?;
+    let (names, out_view) = (["x"], out.as_view());
+    let dtype = out_view.dtype();
+    // Another type, asked for or of the output, has the bits of float32 rounded.
+    let is_short =
+        dtype.is_half() && x.view(out_view).dtype() == dtype && options.at_least.is_none_or(|t| t == dtype);
     match options.compute_type([&x], out) {
-        DType::F32 => run(&Softmax::<f32>::new(temperature), ["x"], [&x], out.as_view(), options, true),
-        _ => run(&Softmax::<f64>::new(temperature), ["x"], [&x], out.as_view(), options, true),
+        DType::F32 if is_short => {
+            run(&Softmax::<f32, true>::new(temperature), names, [&x], out_view, options, negate)
+        }
+        DType::F32 => run(&Softmax::<f32>::new(temperature), names, [&x], out_view, options, negate),
+        _ => run(&Softmax::<f64>::new(temperature), names, [&x], out_view, options, negate),
     }
 }
 

@@ -30,6 +30,9 @@ class Function:
     error: Callable[[Array, Array, Axis], float] = reference.error_by_entry  # the bound's measure
     takes_dtype: bool = False
     takes_where: bool = False
+    short_for_halves: bool = (
+        False  # computed less exactly than for float32 where results are halves
+    )
     takes_temperature: bool = True
     reduces: bool = False  # called with keepdims=True: the reduced axes have length 1
     sign: int = 1  # of the input in the exponent
@@ -105,6 +108,7 @@ FUNCTIONS = (
         reference.softmax_row,
         takes_dtype=True,
         takes_where=True,
+        short_for_halves=True,
     ),
     Function(
         "log_softmax",
@@ -120,6 +124,7 @@ FUNCTIONS = (
         reference.softmin_row,
         takes_dtype=True,
         takes_where=True,
+        short_for_halves=True,
         sign=-1,
     ),
     Function(

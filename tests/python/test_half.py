@@ -1,4 +1,7 @@
-"""float16 and bfloat16: computed in float32 and rounded once, over all numbers there are."""
+"""float16 and bfloat16: computed in float32 and rounded once, over all numbers there are.
+
+softmax and softmin are exact enough for that in a shorter computation of their own.
+"""
 
 import itertools
 from typing import Any
@@ -37,6 +40,14 @@ def once(function: Function, arrays: tuple[Array, ...], **options: Any) -> Array
     return rounded(np.asarray(function(*wide, **options)), arrays[0].dtype)
 
 
+def is_right(function: Function, result: Array, arrays: tuple[Array, ...], **options: Any) -> bool:
+    """Tell whether a result is float32's, rounded, or as near to the exact one as it must be."""
+    if not function.short_for_halves:
+        return same(result, once(function, arrays, **options))
+    exact = function.exact(tuple(widened(a) for a in arrays), **options)
+    return function.error(result, exact, -1) <= function.half_bound
+
+
 def same(a: Array, b: Array) -> bool:
     """Tell whether two arrays have the same bits, but for those of NaN."""
     nan = np.isnan(a), np.isnan(b)
@@ -47,12 +58,13 @@ def same(a: Array, b: Array) -> bool:
 def test_rounded_once(function: Function, half: np.dtype[Any]) -> None:
     for length, spread in itertools.product(LENGTHS, (0.25, 4.0, 32.0, 2.0**12)):
         arrays = function.inputs(golden.values((9, length), half, spread=spread, seed=length))
-        assert same_bits(function(*arrays), once(function, arrays))
+        result = function(*arrays)
+        assert is_right(function, result, arrays)
         down = [np.ascontiguousarray(a.T) for a in arrays]
-        assert same_bits(function(*down, axis=0).T, once(function, arrays))
+        assert same_bits(function(*down, axis=0).T, result)
         for temperature in function.temperatures((0.1, 3.7)):
             options = {"temperature": temperature}
-            assert same_bits(function(*arrays, **options), once(function, arrays, **options))
+            assert is_right(function, function(*arrays, **options), arrays, **options)
 
 
 @HALF
@@ -60,7 +72,7 @@ def test_masked_and_rounded_once(masking: Function, half: np.dtype[Any]) -> None
     for length in LENGTHS:
         x = golden.values((9, length), half, seed=length)
         kept = golden.values((9, length), FLOAT32, seed=length) < 0
-        assert same_bits(masking(x, where=kept), once(masking, (x,), where=kept))
+        assert is_right(masking, masking(x, where=kept), (x,), where=kept)
 
 
 @HALF
@@ -72,7 +84,7 @@ def test_every_number(masking: Function, half: np.dtype[Any], length: int) -> No
     for x in (numbers[order], numbers[np.argsort(golden.values((2**16,), np.float64))]):
         rows = x.reshape(-1, length)
         result = masking(rows)
-        assert same(result, once(masking, (rows,)))
+        assert is_right(masking, result, (rows,))
         exact = masking.exact((widened(rows),))
         rows_of_nan = np.isnan(exact).any(-1)
         assert (np.isnan(result).any(-1) == rows_of_nan).all()
@@ -134,7 +146,7 @@ def test_subnormal_inputs(function: Function, half: np.dtype[Any]) -> None:
     arrays = tuple(x for _ in function.arguments)
     result = function(*arrays)
     assert function.error(result, function.exact(arrays), -1) <= function.half_bound
-    assert same_bits(result, once(function, arrays))
+    assert is_right(function, result, arrays)
 
 
 @HALF

@@ -185,8 +185,10 @@ def test_casting(function: Function, given: str, out_dtype: str) -> None:
     for axis in axes(2):
         arrays = function.inputs(x, axis)
         # As a ufunc: the input decides the computation (float32 for the halves), `out` only the
-        # last rounding.
+        # last rounding. Where both are one half, softmax is shorter.
         wide = np.float32 if x.dtype in HALVES else x.dtype
+        if function.short_for_halves and x.dtype == np.dtype(out_dtype).newbyteorder("="):
+            wide = x.dtype
         result = function(*(a.astype(wide) for a in arrays), axis=axis)
         expected = rounded(result, np.dtype(out_dtype).newbyteorder("="))
         out = np.empty(result.shape, out_dtype)

@@ -34,19 +34,25 @@ use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
 /// and so as not to read the row a third time each chunk is summed by a power of two of its own.
 const STORED_CHUNKS: usize = 32;
 
-/// The operation.
+/// The operation. If `SHORT`, good enough for results of half types, and faster.
 #[derive(Clone, Copy, Debug)]
-pub struct Softmax<E> {
-    exp: Exp<E>,
+pub struct Softmax<E, const SHORT: bool = false> {
+    exp: Exp<E, SHORT>,
 }
 
-impl<E: ExpConstants> Softmax<E> {
+impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
     /// The longest rows that keep their exponentials.
     const STORED: usize = STORED_CHUNKS * E::CHUNK;
 
     /// `temperature` is finite and above zero.
     pub fn new(temperature: f64) -> Self {
         Self { exp: Exp::new(temperature) }
+    }
+
+    /// An exponential times a number in two parts, of which one will do if `SHORT`.
+    #[inline(always)]
+    fn times<S: Simd<E>>(s: S, e: S::V, high: S::V, low: S::V) -> S::V {
+        if SHORT { s.mul(e, high) } else { scaled(s, e, high, low) }
     }
 
     /// The exponentials of a chunk times a number in two parts.
@@ -66,19 +72,19 @@ impl<E: ExpConstants> Softmax<E> {
             None => {
                 for i in 0..x.vectors() {
                     let e = self.exp.row_exp(s, &shift, x.load(s, i));
-                    chunk.store(s, i, scaled(s, e.value, high, low));
+                    chunk.store(s, i, Self::times(s, e.value, high, low));
                 }
             }
             rescale => {
                 for i in 0..x.vectors() {
                     let e = self.exp.row_exp(s, &shift, rescaled(s, rescale, x.load(s, i)));
-                    chunk.store(s, i, scaled(s, e.value, high, low));
+                    chunk.store(s, i, Self::times(s, e.value, high, low));
                 }
             }
         }
         if x.rest() > 0 {
             let rest = rescaled(s, rescale, x.load_rest(s, E::NEG_INFINITY));
-            chunk.store_rest(s, scaled(s, self.exp.row_exp(s, &shift, rest).value, high, low));
+            chunk.store_rest(s, Self::times(s, self.exp.row_exp(s, &shift, rest).value, high, low));
         }
     }
 }
@@ -148,11 +154,11 @@ fn scaled<E: Compute, S: Simd<E>>(s: S, e: S::V, high: S::V, low: S::V) -> S::V 
     s.mul_add(e, high, s.mul(e, low))
 }
 
-impl<E: ExpConstants> Piped<E> for Softmax<E> {
+impl<E: ExpConstants, const SHORT: bool> Piped<E, SHORT> for Softmax<E, SHORT> {
     const KEEPS: bool = true;
 
     #[inline(always)]
-    fn softmax(&self) -> &Softmax<E> {
+    fn softmax(&self) -> &Softmax<E, SHORT> {
         self
     }
 
@@ -171,13 +177,14 @@ impl<E: ExpConstants> Piped<E> for Softmax<E> {
 
     #[inline(always)]
     fn result<S: Simd<E>>(&self, s: S, e: S::V, (high, low): (S::V, S::V)) -> S::V {
-        scaled(s, e, high, low)
+        Self::times(s, e, high, low)
     }
 }
 
-impl<E: ExpConstants> Op<E, 1> for Softmax<E> {
+impl<E: ExpConstants, const SHORT: bool> Op<E, 1> for Softmax<E, SHORT> {
     type Total = Total<E>;
     type Partial = Partial<E>;
+    const WIDE_PANELS: bool = !SHORT;
 
     fn begin(&self, len: usize) -> Total<E> {
         let sweep = if len <= Self::STORED { Sweep::Max } else { Sweep::MaxAndSum };
@@ -283,7 +290,7 @@ impl<E: ExpConstants> Op<E, 1> for Softmax<E> {
             }
             for i in 0..panel.rows() {
                 for p in 0..P {
-                    panel.store(s, i, p, scaled(s, panel.load_output(s, i, p), high[p], low[p]));
+                    panel.store(s, i, p, Self::times(s, panel.load_output(s, i, p), high[p], low[p]));
                 }
             }
         } else {
@@ -292,7 +299,7 @@ impl<E: ExpConstants> Op<E, 1> for Softmax<E> {
                 (high[p], low[p]) = inverses(s, &totals[p], shift[p].growth);
                 for i in 0..panel.rows() {
                     let e = self.exp.exp(s, &shift[p], panel.load(s, 0, i, p));
-                    panel.store(s, i, p, scaled(s, e.value, high[p], low[p]));
+                    panel.store(s, i, p, Self::times(s, e.value, high[p], low[p]));
                 }
             }
         }

@@ -26,7 +26,7 @@ pub(super) fn panel_max<E: Compute, S: Wide<E>, const P: usize>(
     max
 }
 
-impl<E: ExpConstants> Softmax<E> {
+impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
     #[inline(always)]
     pub(super) fn panel_shift<S: Wide<E>, const P: usize>(&self, s: S, max: [S::V; P]) -> [Shift<S::V>; P] {
         let mut shift = [self.exp.shift(s, max[0]); P];
@@ -99,8 +99,8 @@ pub(super) fn inverses<E: Compute, S: Wide<E>>(
 }
 
 /// The exponentials of the rows `start..end` of a panel; written, too, if they are to be kept.
-struct Exponentials<'a, E: Compute, V, const P: usize> {
-    exp: &'a Exp<E>,
+struct Exponentials<'a, E: Compute, V, const P: usize, const SHORT: bool> {
+    exp: &'a Exp<E, SHORT>,
     panel: PanelIo<'a, E, 1>,
     start: usize,
     end: usize,
@@ -108,7 +108,7 @@ struct Exponentials<'a, E: Compute, V, const P: usize> {
     keep: bool,
 }
 
-impl<E: ExpConstants, V: Copy, const P: usize> Exponentials<'_, E, V, P> {
+impl<E: ExpConstants, V: Copy, const P: usize, const SHORT: bool> Exponentials<'_, E, V, P, SHORT> {
     #[inline(always)]
     fn exp<S: Simd<E, V = V>>(&self, s: S, i: usize, p: usize) -> Exponential<V> {
         let e = self.exp.exp(s, &self.shift[p], self.panel.load(s, 0, i, p));
@@ -119,7 +119,9 @@ impl<E: ExpConstants, V: Copy, const P: usize> Exponentials<'_, E, V, P> {
     }
 }
 
-impl<E: ExpConstants, V: Copy, const P: usize> LaneTerms<E, V, P> for Exponentials<'_, E, V, P> {
+impl<E: ExpConstants, V: Copy, const P: usize, const SHORT: bool> LaneTerms<E, V, P>
+    for Exponentials<'_, E, V, P, SHORT>
+{
     #[inline(always)]
     fn count(&self) -> usize {
         E::LANES.min(self.end - self.start)
@@ -131,12 +133,25 @@ impl<E: ExpConstants, V: Copy, const P: usize> LaneTerms<E, V, P> for Exponentia
         let mut total = [s.wide_zero(); P];
         if self.end - self.start <= E::LANES {
             for p in 0..P {
-                let e = self.exp(s, i, p);
-                total[p] = s.widen_term(e.value, e.power, e.rest);
+                total[p] = self.exp.widened(s, self.exp(s, i, p));
             }
             return total;
         }
-        let mut sum = [LaneSum::new(s); P];
+        let mut sum = [LaneSum::<V, SHORT>::new(s); P];
+        if SHORT {
+            // In fours, as the sum along a row takes its whole vectors.
+            let vectors = (self.end - self.start) / E::LANES;
+            for _ in 0..vectors / 4 {
+                for p in 0..P {
+                    let mut terms = [self.exp(s, i, p); 4];
+                    for (k, term) in terms.iter_mut().enumerate().skip(1) {
+                        *term = self.exp(s, i + k * E::LANES, p);
+                    }
+                    sum[p].add4(s, terms);
+                }
+                i += 4 * E::LANES;
+            }
+        }
         while i < self.end {
             for p in 0..P {
                 sum[p].add(s, self.exp(s, i, p));

@@ -9,11 +9,11 @@ use crate::math::sum::LaneSum;
 use crate::simd::{Row, RowIo, Simd, Wide};
 
 /// An operation whose rows go through that loop.
-pub(super) trait Piped<E: ExpConstants>: Op<E, 1> {
+pub(super) trait Piped<E: ExpConstants, const SHORT: bool>: Op<E, 1> {
     /// Whether results are made of the exponentials, which are kept in the output, or of the inputs.
     const KEEPS: bool;
 
-    fn softmax(&self) -> &Softmax<E>;
+    fn softmax(&self) -> &Softmax<E, SHORT>;
 
     /// What all results of a row, by its number, are made with, given its maximum and the sum of its exponentials; `None` where the row
     /// is NaN throughout.
@@ -30,7 +30,7 @@ pub(super) trait Piped<E: ExpConstants>: Op<E, 1> {
     fn result<S: Simd<E>>(&self, s: S, x: S::V, with: (S::V, S::V)) -> S::V;
 }
 
-impl<E: ExpConstants> Softmax<E> {
+impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
     /// The exponentials of a chunk, added up; and written, if there is an output.
     #[inline(always)]
     pub(super) fn exp_sum_pass<S: Wide<E>>(
@@ -47,9 +47,9 @@ impl<E: ExpConstants> Softmax<E> {
             if let Some(output) = output {
                 if row.rest() > 0 { output.store_rest(s, e.value) } else { output.store(s, 0, e.value) }
             }
-            return s.wide_total(s.widen_term(e.value, e.power, e.rest));
+            return s.wide_total(self.exp.widened(s, e));
         }
-        let mut sum = LaneSum::new(s);
+        let mut sum = LaneSum::<_, SHORT>::new(s);
         self.exp_sum_from(s, row, 0, rescale, shift, output, &mut sum);
         s.wide_total(sum.widen(s))
     }
@@ -65,7 +65,7 @@ impl<E: ExpConstants> Softmax<E> {
         rescale: Option<[E; 2]>,
         shift: &RowShift<S::V>,
         output: Option<RowIo<'_, E, 1>>,
-        sum: &mut LaneSum<S::V>,
+        sum: &mut LaneSum<S::V, SHORT>,
     ) {
         // Four at a time, so that the scheduler sees four chains side by side.
         while i + 4 <= row.vectors() {
@@ -78,9 +78,7 @@ impl<E: ExpConstants> Softmax<E> {
                 output.prefetch_next4(s, i);
                 output.store4(s, i, [e[0].value, e[1].value, e[2].value, e[3].value]);
             }
-            for e in e {
-                sum.add(s, e);
-            }
+            sum.add4(s, e);
             i += 4;
         }
         while i < row.vectors() {
@@ -126,7 +124,17 @@ impl<E: ExpConstants> Softmax<E> {
 /// One loop takes the exponentials of a row, writes the results of the row before and seeks the maximum of the row
 /// after: the first keeps the arithmetic busy, the others the memory.
 #[inline(always)]
-pub(super) fn piped_rows<E: ExpConstants, P: Piped<E>, S: Wide<E>, R: Rows<E, 1>>(p: &P, s: S, rows: &R) {
+pub(super) fn piped_rows<
+    E: ExpConstants,
+    P: Piped<E, SHORT>,
+    S: Wide<E>,
+    R: Rows<E, 1>,
+    const SHORT: bool,
+>(
+    p: &P,
+    s: S,
+    rows: &R,
+) {
     let softmax = p.softmax();
     let (count, are_far) = (rows.count(), rows.are_far());
     if count == 0 {
@@ -188,7 +196,7 @@ pub(super) fn piped_rows<E: ExpConstants, P: Piped<E>, S: Wide<E>, R: Rows<E, 1>
 /// The sum of the exponentials of a row, and the maximum of the row `after`; the results of the row `before` are
 /// written.
 #[inline(always)]
-fn fused_pass<E: ExpConstants, P: Piped<E>, S: Wide<E>>(
+fn fused_pass<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: bool>(
     p: &P,
     s: S,
     row: RowIo<'_, E, 1>,
@@ -217,7 +225,7 @@ fn fused_pass<E: ExpConstants, P: Piped<E>, S: Wide<E>>(
 
 /// [`fused_pass`](Self::fused_pass) on one chunk of each row.
 #[inline(always)]
-fn fused_chunk<E: ExpConstants, P: Piped<E>, S: Wide<E>>(
+fn fused_chunk<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: bool>(
     p: &P,
     s: S,
     row: RowIo<'_, E, 1>,
@@ -232,9 +240,9 @@ fn fused_chunk<E: ExpConstants, P: Piped<E>, S: Wide<E>>(
     result_from(p, s, head, 0, with);
     let [head, after] = after.split_at_line();
     max_from(s, head, 0, max);
-    let e = sources::<E, P>(before);
+    let e = sources::<E, P, SHORT>(before);
     let together = x.vectors().min(e.vectors()).min(after.vectors());
-    let mut sum = LaneSum::new(s);
+    let mut sum = LaneSum::<_, SHORT>::new(s);
     let mut i = 0;
     while i + 4 <= together {
         let mut results = e.load4(s, i);
@@ -254,9 +262,7 @@ fn fused_chunk<E: ExpConstants, P: Piped<E>, S: Wide<E>>(
         if P::KEEPS {
             row.store4(s, i, [terms[0].value, terms[1].value, terms[2].value, terms[3].value]);
         }
-        for term in terms {
-            sum.add(s, term);
-        }
+        sum.add4(s, terms);
         i += 4;
     }
     softmax.exp_sum_from(s, x, i, None, shift, P::KEEPS.then_some(row), &mut sum);
@@ -267,13 +273,18 @@ fn fused_chunk<E: ExpConstants, P: Piped<E>, S: Wide<E>>(
 
 /// What the results of a row are made of.
 #[inline(always)]
-fn sources<'a, E: ExpConstants, P: Piped<E>>(row: RowIo<'a, E, 1>) -> Row<'a, E> {
+fn sources<'a, E: ExpConstants, P: Piped<E, SHORT>, const SHORT: bool>(row: RowIo<'a, E, 1>) -> Row<'a, E> {
     if P::KEEPS { row.output() } else { row.input(0) }
 }
 
 /// The results of a row.
 #[inline(always)]
-fn result_pass<E: ExpConstants, P: Piped<E>, S: Wide<E>>(p: &P, s: S, row: RowIo<'_, E, 1>, with: [E; 2]) {
+fn result_pass<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: bool>(
+    p: &P,
+    s: S,
+    row: RowIo<'_, E, 1>,
+    with: [E; 2],
+) {
     let with = (s.splat(with[0]), s.splat(with[1]));
     let [head, row] = row.split_at_line();
     result_from(p, s, head, 0, with);
@@ -282,14 +293,14 @@ fn result_pass<E: ExpConstants, P: Piped<E>, S: Wide<E>>(p: &P, s: S, row: RowIo
 
 /// The results from vector `i` on.
 #[inline(always)]
-fn result_from<E: ExpConstants, P: Piped<E>, S: Wide<E>>(
+fn result_from<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: bool>(
     p: &P,
     s: S,
     row: RowIo<'_, E, 1>,
     mut i: usize,
     with: (S::V, S::V),
 ) {
-    let e = sources::<E, P>(row);
+    let e = sources::<E, P, SHORT>(row);
     while i < row.vectors() {
         row.store(s, i, p.result(s, e.load(s, i), with));
         i += 1;

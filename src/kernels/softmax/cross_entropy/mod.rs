@@ -209,7 +209,7 @@ pub struct LossPartial<E: Compute> {
     others: E::Wide,
 }
 
-impl<E: ExpConstants, const GRAD: bool> Piped<E> for CrossEntropy<'_, E, GRAD> {
+impl<E: ExpConstants, const GRAD: bool> Piped<E, false> for CrossEntropy<'_, E, GRAD> {
     const KEEPS: bool = true;
 
     #[inline(always)]

@@ -66,7 +66,7 @@ impl<E: ExpConstants> LogSoftmax<E> {
     }
 }
 
-impl<E: ExpConstants> Piped<E> for LogSoftmax<E> {
+impl<E: ExpConstants> Piped<E, false> for LogSoftmax<E> {
     const KEEPS: bool = false;
 
     #[inline(always)]
