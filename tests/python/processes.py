@@ -1,12 +1,23 @@
 """Fresh interpreters, for what is decided once a process: environment, fork, signals, limits."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
 OURS = ("SOFTLANE_ISA", "SOFTLANE_NUM_THREADS", "OMP_NUM_THREADS")
+
+
+def default_signals() -> None:
+    """Undo what a parent that ignores signals hands down, such as `nohup`."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+# What a child calls before it becomes another program.
+FRESH = default_signals if os.name == "posix" else None
 
 
 def run(
@@ -23,6 +34,7 @@ def run(
         text=True,
         timeout=timeout,
         check=False,
+        preexec_fn=FRESH,
     )
 
 

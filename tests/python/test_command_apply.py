@@ -267,6 +267,7 @@ def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=processes.FRESH,
     ) as process:
         end = time.monotonic() + 30
         while not parts(tmp_path):
