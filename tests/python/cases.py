@@ -30,9 +30,7 @@ class Function:
     error: Callable[[Array, Array, Axis], float] = reference.error_by_entry  # the bound's measure
     takes_dtype: bool = False
     takes_where: bool = False
-    short_for_halves: bool = (
-        False  # computed less exactly than for float32 where results are halves
-    )
+    short_for_halves: bool = False  # from a half type to the same, less exact than float32
     takes_temperature: bool = True
     reduces: bool = False  # called with keepdims=True: the reduced axes have length 1
     sign: int = 1  # of the input in the exponent
