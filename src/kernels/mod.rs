@@ -17,7 +17,7 @@ pub mod sum;
 pub mod weighted;
 
 use crate::element::Compute;
-use crate::simd::{Kernel, PanelIo, Row, RowIo, Simd, Wide};
+use crate::simd::{Kernel, PanelIo, Row, RowIo, Wide};
 
 /// What follows when a sweep over a row is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,16 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     /// The whole operation down the columns of a panel of `P` strips. Writes nothing and returns false where a
     /// column needs more care than the fast path takes: the caller then runs each column as a row.
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, K>) -> bool;
+
+    /// Whether there is a [`far_panel`](Self::far_panel).
+    const FAR_PANELS: bool = false;
+
+    /// The same of a panel that is large or of which rows are far apart in memory: each row of it is read once and written once, and
+    /// all else happens in the second panel, which is a buffer of the same size.
+    #[inline(always)]
+    fn far_panel<S: Wide<E>, const P: usize>(&self, _s: S, _panels: [PanelIo<'_, E, K>; 2]) -> bool {
+        false
+    }
 }
 
 /// [`row_by_sweeps`] as a function of its own: for rows that are long, or rare.
@@ -191,16 +201,35 @@ pub(crate) fn fold_max<E: Compute, S: Wide<E>>(s: S, max: [S::V; 4]) -> E {
 }
 
 /// The terms of a sum down the columns of a panel, by lanes: a lane of a row is every `LANES`th element.
-pub(crate) trait LaneTerms<E: Compute, V, const P: usize> {
+pub(crate) trait LaneTerms<E: Compute, S: Wide<E>, const P: usize> {
     /// How many lanes have terms.
     fn count(&self) -> usize;
     /// The sums of one lane. Implementations are `#[inline(always)]`.
-    fn lane<S: Wide<E> + Simd<E, V = V>>(&self, s: S, lane: usize) -> [S::W; P];
+    fn lane(&self, s: S, lane: usize) -> [S::W; P];
+}
+
+/// The sums of the lanes of each strip, as they are known, and how many lanes have terms.
+pub(crate) struct LaneTotals<'a, W, const P: usize>(pub(crate) &'a [[W; 16]; P], pub(crate) usize);
+
+impl<E: Compute, S: Wide<E>, const P: usize> LaneTerms<E, S, P> for LaneTotals<'_, S::W, P> {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.1
+    }
+
+    #[inline(always)]
+    fn lane(&self, s: S, lane: usize) -> [S::W; P] {
+        let mut totals = [s.wide_zero(); P];
+        for p in 0..P {
+            totals[p] = self.0[p][lane];
+        }
+        totals
+    }
 }
 
 /// The sums down the columns of a panel, its lanes added up in the order of [`Wide::wide_total`].
 #[inline(always)]
-pub(crate) fn fold_lanes<E: Compute, S: Wide<E>, T: LaneTerms<E, S::V, P>, const P: usize>(
+pub(crate) fn fold_lanes<E: Compute, S: Wide<E>, T: LaneTerms<E, S, P>, const P: usize>(
     s: S,
     terms: &T,
 ) -> [S::W; P] {
@@ -227,7 +256,7 @@ pub(crate) fn fold_lanes<E: Compute, S: Wide<E>, T: LaneTerms<E, S::V, P>, const
 
 /// The sums of two lanes. One that has no terms is zero, and adding zero changes no bit.
 #[inline(always)]
-fn pair<E: Compute, S: Wide<E>, T: LaneTerms<E, S::V, P>, const P: usize>(
+fn pair<E: Compute, S: Wide<E>, T: LaneTerms<E, S, P>, const P: usize>(
     s: S,
     terms: &T,
     a: usize,

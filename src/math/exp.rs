@@ -210,12 +210,16 @@ impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
         max <= self.limit && max >= E::ZERO - self.limit && self.prescale == E::ONE
     }
 
-    /// [`is_ordinary`](Self::is_ordinary) for the maximum in every lane.
+    /// [`is_ordinary`](Self::is_ordinary) for the maximum in every lane of several vectors.
     #[inline(always)]
-    pub fn all_ordinary<S: Simd<E>>(&self, s: S, max: S::V) -> bool {
-        let above = s.greater(max, s.splat(self.limit));
-        let below = s.greater(s.splat(E::ZERO - self.limit), max);
-        self.prescale == E::ONE && s.bits(above) | s.bits(below) == 0
+    pub fn are_ordinary<S: Simd<E>>(&self, s: S, maxima: &[S::V]) -> bool {
+        let (limit, negative) = (s.splat(self.limit), s.splat(E::ZERO - self.limit));
+        for &max in maxima {
+            if s.bits(s.greater(max, limit)) | s.bits(s.greater(negative, max)) != 0 {
+                return false;
+            }
+        }
+        self.prescale == E::ONE
     }
 
     /// What to multiply x by before anything else.

@@ -4,6 +4,7 @@
 use core::marker::PhantomData;
 
 use super::Simd;
+use super::rows::to_line;
 use crate::element::Compute;
 
 /// Strips of `E::LANES` neighbouring columns, `width` of them side by side, of `K` inputs and an output.
@@ -18,6 +19,7 @@ pub struct PanelIo<'a, E, const K: usize> {
     rows: usize,
     width: usize,
     is_far: bool,
+    is_buffer: bool,
     lanes: Lanes,
     life: PhantomData<&'a mut E>,
 }
@@ -65,8 +67,26 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         rows: usize,
         width: usize,
     ) -> Self {
-        let lanes = Lanes::NONE;
-        Self { src, src_stride, dst, dst_stride, rows, width, is_far: true, lanes, life: PhantomData }
+        let (is_far, is_buffer, lanes) = (true, false, Lanes::NONE);
+        Self { src, src_stride, dst, dst_stride, rows, width, is_far, is_buffer, lanes, life: PhantomData }
+    }
+
+    /// A panel for each input in a buffer, to be filled by [`put`](Self::put); the first is the output, too. Rows begin with cache
+    /// lines, an odd number of them apart, so that they do not meet in the same sets of a cache.
+    #[inline(always)]
+    pub fn in_buffer(buffer: &'a mut Vec<E>, rows: usize, width: usize) -> Self {
+        let step = (width | 1) * E::LANES;
+        buffer.resize(K * rows * step + E::LANES, E::ZERO);
+        let skipped = to_line(buffer.as_ptr());
+        let dst = buffer[skipped..].as_mut_ptr();
+        let mut src = [dst.cast_const(); K];
+        for (k, p) in src.iter_mut().enumerate() {
+            *p = dst.wrapping_add(k * rows * step).cast_const();
+        }
+        let stride = (step * size_of::<E>()) as isize;
+        // SAFETY: less than a vector was skipped, so that all rows of all inputs lie in the buffer.
+        let panel = unsafe { Self::from_raw(src, [stride; K], dst, stride, rows, width) };
+        Self { is_far: false, is_buffer: true, ..panel }
     }
 
     /// The same panel, known to be in the nearest cache.
@@ -98,9 +118,22 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
             rows: self.rows,
             width: self.width,
             is_far: self.is_far,
+            is_buffer: self.is_buffer,
             lanes: self.lanes,
             life: PhantomData,
         }
+    }
+
+    /// Strip `p` alone.
+    #[inline(always)]
+    pub fn strip(&self, p: usize) -> Self {
+        assert!(p < self.width);
+        let mut src = self.src;
+        for src in &mut src {
+            *src = src.wrapping_add(p * E::LANES);
+        }
+        let (dst, lanes) = (self.dst.wrapping_add(p * E::LANES), self.lanes.from(p * E::LANES));
+        Self { src, dst, lanes, width: 1, ..*self }
     }
 
     /// Length of the columns.
@@ -115,6 +148,15 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         assert!(i < self.rows && p < self.width);
         // SAFETY: promised when `self` was made.
         unsafe { s.load(self.src[k].byte_offset(i as isize * self.src_stride[k]).add(p * E::LANES)) }
+    }
+
+    /// Writes row `i` of strip `p` of input `k`, in a buffer.
+    #[inline(always)]
+    pub fn put<S: Simd<E>>(&self, s: S, k: usize, i: usize, p: usize, v: S::V) {
+        assert!(self.is_buffer && i < self.rows && p < self.width);
+        let row = self.src[k].cast_mut();
+        // SAFETY: promised when `self` was made, of a buffer that is its own.
+        unsafe { s.store(row.byte_offset(i as isize * self.src_stride[k]).add(p * E::LANES), v) };
     }
 
     /// Row `i` of one column of input `k`.
@@ -133,10 +175,10 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         unsafe { *self.output(i, 0).add(column) = x };
     }
 
-    /// Asks for row `i`, which need not exist, of strip `p` of the inputs and of the output.
+    /// Asks for row `i`, if there is one, of strip `p` of the inputs and of the output.
     #[inline(always)]
     pub fn prefetch<S: Simd<E>>(&self, s: S, i: usize, p: usize) {
-        if !self.is_far {
+        if !self.is_far || i >= self.rows {
             return;
         }
         for k in 0..K {

@@ -89,3 +89,36 @@ def test_bits_depend_on_a_row_alone(dtype: Any, length: int, kind: str) -> None:
     else:
         value = cross_entropy(x, targets, reduction="none", where=mask, **options)
     assert same_bits(value, losses)
+
+
+@pytest.mark.parametrize("kind", ["classes", "weights", "z_loss", "smoothed"])
+@pytest.mark.parametrize("shape", [(20, 30_000), (256, 512), (1030, 301), (4100, 320)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_columns_far_apart(dtype: Any, shape: tuple[int, int], kind: str) -> None:
+    """Through a buffer, block by block, of which not all have columns that need more care."""
+    classes, count = shape
+    rng = np.random.default_rng(count)
+    x = (3 * rng.standard_normal((count, classes))).astype(dtype)
+    x[7:100:50, ::3] = np.nan
+    x[90] = -np.inf
+    x[130] = 6e4
+    x[270, 1::2] = -np.inf
+    labels = rng.integers(0, classes, count)
+    labels[::9] = -100
+    x[200:220, :] -= 50
+    x[range(200, 220), range(20)] = 50  # nearly all of the sum
+    options = dict(KINDS[kind])
+    if "weight" in options:
+        options["weight"] = rng.random(classes) * (rng.random(classes) < 0.8)
+    for reduction in ("none", "mean"):
+        options["reduction"] = reduction
+        value, gradients = cross_entropy_value_and_grad(x, labels, **options)
+        columns = np.ascontiguousarray(x.T)
+        for threads in (1, 2):
+            result = cross_entropy_value_and_grad(
+                columns, labels, axis=0, num_threads=threads, **options
+            )
+            assert same_bits(np.asarray(result[0]), np.asarray(value))
+            assert same_bits(result[1], gradients.T)
+        result = cross_entropy_value_and_grad(columns, labels, axis=0, out=columns, **options)
+        assert same_bits(columns, gradients.T)

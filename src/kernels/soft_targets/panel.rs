@@ -37,7 +37,7 @@ pub(super) fn losses<S: Wide<f64>, const P: usize, const GRAD: bool>(
             impossible[p] |= counted(s, x, q, max[p]).1;
         }
     }
-    let (sum, others) = op.rows.panel_sums(s, logits, &shift);
+    let (sum, others) = op.rows.panel_sums::<S, P, false>(s, logits, &shift);
     for p in 0..P {
         let (high, low) = s.wide_ln_1p(others[p], shift[p].top, s.splat(0.0));
         let (high, low) = (s.to_array(high), s.to_array(low));
@@ -122,14 +122,14 @@ impl<V: Copy, const P: usize, const GRAD: bool> Terms<'_, V, P, GRAD> {
     }
 }
 
-impl<V: Copy, const P: usize, const GRAD: bool> LaneTerms<f64, V, P> for Terms<'_, V, P, GRAD> {
+impl<S: Wide<f64>, const P: usize, const GRAD: bool> LaneTerms<f64, S, P> for Terms<'_, S::V, P, GRAD> {
     #[inline(always)]
     fn count(&self) -> usize {
         f64::LANES.min(self.panel.rows())
     }
 
     #[inline(always)]
-    fn lane<S: Wide<f64> + Simd<f64, V = V>>(&self, s: S, lane: usize) -> [S::W; P] {
+    fn lane(&self, s: S, lane: usize) -> [S::W; P] {
         let (mut sum, zero) = ([s.wide_zero(); P], s.splat(0.0));
         let mut short = [zero; P];
         let is_short = self.op.is_short && self.kind != Kind::Entropy;

@@ -20,7 +20,6 @@ pub(in crate::kernels) use self::cross_entropy::Parts;
 pub use self::cross_entropy::{CrossEntropy, Found, LossPartial, LossTotal, Scale, Targets};
 pub use self::log::{LogSoftmax, LogSumExp, Seen, Share, Whole, exceeds, seen, share};
 
-use self::panel::{inverses, panel_max};
 use self::rows::{Piped, piped_rows};
 use super::{Next, Op, Rows, max_pass};
 use crate::element::{Compute, WideScalar};
@@ -262,50 +261,13 @@ impl<E: ExpConstants, const SHORT: bool> Op<E, 1> for Softmax<E, SHORT> {
 
     #[inline(always)]
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
-        if S::BY_CALLS {
-            return false;
-        }
-        let max = panel_max::<E, S, P>(s, panel, 0, panel.rows());
-        for max in max {
-            if !self.exp.all_ordinary(s, max) {
-                return false;
-            }
-        }
-        let mut high = [s.splat(E::ZERO); P];
-        let mut low = high;
-        let shift = self.panel_shift(s, max);
-        if panel.rows() <= Self::STORED {
-            let mut sum = [s.wide_zero(); P];
-            let mut start = 0;
-            while start < panel.rows() {
-                let end = panel.rows().min(start + E::CHUNK);
-                let chunk = self.panel_exp_sum(s, panel, start, end, &shift, true);
-                for p in 0..P {
-                    sum[p] = s.wide_add(sum[p], chunk[p]);
-                }
-                start = end;
-            }
-            for p in 0..P {
-                (high[p], low[p]) = s.wide_reciprocal(sum[p]);
-            }
-            for i in 0..panel.rows() {
-                for p in 0..P {
-                    panel.store(s, i, p, Self::times(s, panel.load_output(s, i, p), high[p], low[p]));
-                }
-            }
-        } else {
-            let totals = self.panel_totals::<S, P>(s, panel);
-            for p in 0..P {
-                (high[p], low[p]) = inverses(s, &totals[p], shift[p].growth);
-                for i in 0..panel.rows() {
-                    let e = self.exp.exp(s, &shift[p], panel.load(s, 0, i, p));
-                    panel.store(s, i, p, Self::times(s, e.value, high[p], low[p]));
-                }
-            }
-        }
-        for (p, high) in high.into_iter().enumerate() {
-            panel.fill_nan(s, p, high);
-        }
-        true
+        self.columns::<S, P>(s, panel)
+    }
+
+    const FAR_PANELS: bool = !SHORT;
+
+    #[inline(always)]
+    fn far_panel<S: Wide<E>, const P: usize>(&self, s: S, panels: [PanelIo<'_, E, 1>; 2]) -> bool {
+        !SHORT && self.far_columns::<S, P>(s, panels)
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{Softmax, inverse};
 use crate::element::{Compute, WideScalar};
-use crate::kernels::{LaneTerms, PANEL_PREFETCH, fold_lanes};
+use crate::kernels::{LaneTerms, LaneTotals, PANEL_PREFETCH, fold_lanes};
 use crate::math::exp::{Exp, ExpConstants, Exponential, Shift};
 use crate::math::sum::{LaneSum, ScaledSum};
 use crate::simd::{PanelIo, Simd, Wide};
@@ -26,7 +26,108 @@ pub(super) fn panel_max<E: Compute, S: Wide<E>, const P: usize>(
     max
 }
 
+/// The maximum of each column of a panel, which is copied to another.
+#[inline(always)]
+pub(super) fn copied_max<E: Compute, S: Wide<E>, const P: usize>(
+    s: S,
+    [panel, near]: [PanelIo<'_, E, 1>; 2],
+) -> [S::V; P] {
+    let mut max = [s.splat(E::NEG_INFINITY); P];
+    for i in 0..panel.rows() {
+        for (p, max) in max.iter_mut().enumerate() {
+            let x = panel.load(s, 0, i, p);
+            near.put(s, 0, i, p, x);
+            *max = s.max(x, *max);
+        }
+    }
+    max
+}
+
 impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
+    /// As [`Op::panel`](crate::kernels::Op::panel).
+    #[inline(always)]
+    pub(super) fn columns<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
+        if S::BY_CALLS {
+            return false;
+        }
+        let max = panel_max::<E, S, P>(s, panel, 0, panel.rows());
+        if !self.exp.are_ordinary(s, &max) {
+            return false;
+        }
+        if panel.rows() <= Self::STORED {
+            let with = self.settled_columns::<S, P, false>(s, panel, max);
+            Self::write_columns(s, [panel; 2], with);
+            return true;
+        }
+        let shift = self.panel_shift(s, max);
+        let totals = self.panel_totals::<S, P>(s, panel);
+        for p in 0..P {
+            let (high, low) = inverses(s, &totals[p], shift[p].growth);
+            for i in 0..panel.rows() {
+                let e = self.exp.exp(s, &shift[p], panel.load(s, 0, i, p));
+                panel.store(s, i, p, Self::times(s, e.value, high, low));
+            }
+            panel.fill_nan(s, p, high);
+        }
+        true
+    }
+
+    /// As [`Op::far_panel`](crate::kernels::Op::far_panel).
+    #[inline(always)]
+    pub(super) fn far_columns<S: Wide<E>, const P: usize>(
+        &self,
+        s: S,
+        [panel, near]: [PanelIo<'_, E, 1>; 2],
+    ) -> bool {
+        if S::BY_CALLS || panel.rows() > Self::STORED {
+            return false;
+        }
+        let max = copied_max::<E, S, P>(s, [panel, near]);
+        if !self.exp.are_ordinary(s, &max) {
+            return false;
+        }
+        let mut with = [(max[0], max[0]); P];
+        for p in 0..P {
+            [with[p]] = self.settled_columns::<S, 1, true>(s, near.strip(p), [max[p]]);
+        }
+        Self::write_columns(s, [panel, near], with);
+        true
+    }
+
+    /// The exponentials of columns that keep them, and what they are to be multiplied by.
+    #[inline(always)]
+    fn settled_columns<S: Wide<E>, const P: usize, const FAR: bool>(
+        &self,
+        s: S,
+        panel: PanelIo<'_, E, 1>,
+        max: [S::V; P],
+    ) -> [(S::V, S::V); P] {
+        let shift = self.panel_shift(s, max);
+        let sum = self.whole_panel_exp_sum::<S, P, FAR>(s, panel, &shift, true);
+        let mut with = [(max[0], max[0]); P];
+        for p in 0..P {
+            with[p] = s.wide_reciprocal(sum[p]);
+        }
+        with
+    }
+
+    /// The results, of the exponentials in the second panel.
+    #[inline(always)]
+    fn write_columns<S: Wide<E>, const P: usize>(
+        s: S,
+        [panel, near]: [PanelIo<'_, E, 1>; 2],
+        with: [(S::V, S::V); P],
+    ) {
+        for i in 0..panel.rows() {
+            for (p, &(high, low)) in with.iter().enumerate() {
+                panel.store(s, i, p, Self::times(s, near.load_output(s, i, p), high, low));
+            }
+        }
+        for (p, (high, _)) in with.into_iter().enumerate() {
+            panel.fill_nan(s, p, high);
+        }
+    }
+
     #[inline(always)]
     pub(super) fn panel_shift<S: Wide<E>, const P: usize>(&self, s: S, max: [S::V; P]) -> [Shift<S::V>; P] {
         let mut shift = [self.exp.shift(s, max[0]); P];
@@ -36,18 +137,61 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         shift
     }
 
-    /// The exponentials of the rows `start..end` of a panel (one chunk), added up down each column.
+    /// The exponentials of the rows `start..end` of a panel (one chunk), added up down each column. If `FAR`, row after row, as
+    /// they lie in a cache that is not the nearest.
     #[inline(always)]
-    pub(super) fn panel_exp_sum<S: Wide<E>, const P: usize>(
+    pub(super) fn panel_exp_sum<S: Wide<E>, const P: usize, const FAR: bool>(
         &self,
         s: S,
         panel: PanelIo<'_, E, 1>,
-        start: usize,
-        end: usize,
+        (start, end): (usize, usize),
         shift: &[Shift<S::V>; P],
         keep: bool,
     ) -> [S::W; P] {
-        fold_lanes(s, &Exponentials { exp: &self.exp, panel, start, end, shift, keep })
+        let terms = Exponentials { exp: &self.exp, panel, start, end, shift, keep };
+        if !FAR || end - start <= E::LANES {
+            return fold_lanes(s, &terms);
+        }
+        let mut sums = [[LaneSum::<S::V, SHORT>::new(s); 16]; P];
+        let mut i = start;
+        while i < end {
+            let lanes = E::LANES.min(end - i);
+            for p in 0..P {
+                for (lane, sum) in sums[p][..lanes].iter_mut().enumerate() {
+                    sum.add(s, terms.exp(s, i + lane, p));
+                }
+            }
+            i += lanes;
+        }
+        let mut totals = [[s.wide_zero(); 16]; P];
+        for p in 0..P {
+            for lane in 0..E::LANES {
+                totals[p][lane] = sums[p][lane].widen(s);
+            }
+        }
+        fold_lanes(s, &LaneTotals(&totals, E::LANES))
+    }
+
+    /// The same of all rows.
+    #[inline(always)]
+    pub(super) fn whole_panel_exp_sum<S: Wide<E>, const P: usize, const FAR: bool>(
+        &self,
+        s: S,
+        panel: PanelIo<'_, E, 1>,
+        shift: &[Shift<S::V>; P],
+        keep: bool,
+    ) -> [S::W; P] {
+        let mut sum = [s.wide_zero(); P];
+        let mut start = 0;
+        while start < panel.rows() {
+            let end = panel.rows().min(start + E::CHUNK);
+            let chunk = self.panel_exp_sum::<S, P, FAR>(s, panel, (start, end), shift, keep);
+            for p in 0..P {
+                sum[p] = s.wide_add(sum[p], chunk[p]);
+            }
+            start = end;
+        }
+        sum
     }
 
     /// The sums of columns too long to keep their exponentials, for the exponentials as they are.
@@ -66,7 +210,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
             for shift in &mut shift {
                 shift.growth = s.splat(E::ZERO);
             }
-            let sum = self.panel_exp_sum(s, panel, start, end, &shift, false);
+            let sum = self.panel_exp_sum::<S, P, false>(s, panel, (start, end), &shift, false);
             for p in 0..P {
                 let (exponent, sum) = (s.to_array(shift[p].exponent), s.wide_lanes(sum[p]));
                 for lane in 0..E::LANES {
@@ -119,8 +263,8 @@ impl<E: ExpConstants, V: Copy, const P: usize, const SHORT: bool> Exponentials<'
     }
 }
 
-impl<E: ExpConstants, V: Copy, const P: usize, const SHORT: bool> LaneTerms<E, V, P>
-    for Exponentials<'_, E, V, P, SHORT>
+impl<E: ExpConstants, S: Wide<E>, const P: usize, const SHORT: bool> LaneTerms<E, S, P>
+    for Exponentials<'_, E, S::V, P, SHORT>
 {
     #[inline(always)]
     fn count(&self) -> usize {
@@ -128,7 +272,7 @@ impl<E: ExpConstants, V: Copy, const P: usize, const SHORT: bool> LaneTerms<E, V
     }
 
     #[inline(always)]
-    fn lane<S: Wide<E> + Simd<E, V = V>>(&self, s: S, lane: usize) -> [S::W; P] {
+    fn lane(&self, s: S, lane: usize) -> [S::W; P] {
         let mut i = self.start + lane;
         let mut total = [s.wide_zero(); P];
         if self.end - self.start <= E::LANES {
@@ -137,7 +281,7 @@ impl<E: ExpConstants, V: Copy, const P: usize, const SHORT: bool> LaneTerms<E, V
             }
             return total;
         }
-        let mut sum = [LaneSum::<V, SHORT>::new(s); P];
+        let mut sum = [LaneSum::<S::V, SHORT>::new(s); P];
         if SHORT {
             // In fours, as the sum along a row takes its whole vectors.
             let vectors = (self.end - self.start) / E::LANES;

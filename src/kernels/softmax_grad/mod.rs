@@ -6,9 +6,10 @@
 //! products is taken in twice the precision.
 #![forbid(unsafe_code)]
 
+mod panel;
 mod rows;
 
-use super::{LaneTerms, Next, Op, PANEL_PREFETCH, Rows, fold_lanes, max_pass};
+use super::{Next, Op, Rows, max_pass};
 use crate::element::{Compute, WideScalar};
 use crate::math::exp::power_of_two;
 use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
@@ -264,77 +265,27 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
         if S::BY_CALLS {
             return false;
         }
-        let mut largest = [s.splat(E::NEG_INFINITY); P];
-        let mut offset = [s.splat(E::NAN); P];
-        for i in 0..panel.rows() {
-            for p in 0..P {
-                panel.prefetch(s, i + PANEL_PREFETCH, p);
-                let (y, d) = (panel.load(s, 0, i, p), panel.load(s, 1, i, p));
-                let larger = s.greater(y, largest[p]);
-                largest[p] = s.select(larger, y, largest[p]);
-                offset[p] = s.select(larger, d, offset[p]);
-            }
-        }
-        let mut dot = [s.wide_zero(); P];
-        let factor = s.splat(E::from_f64(power_of_two(E::PRODUCT_POWER)));
-        let mut start = 0;
-        while start < panel.rows() {
-            let end = panel.rows().min(start + E::CHUNK);
-            let chunk = fold_lanes(s, &Products { panel, start, end, offset, factor });
-            for p in 0..P {
-                dot[p] = s.wide_add(dot[p], chunk[p]);
-            }
-            start = end;
-        }
-        let factor = self.dot_factor(E::PRODUCT_POWER);
-        let mut sums = [s.wide_split(dot[0]); P];
-        for p in 0..P {
-            let dot = s.wide_scale(dot[p], factor);
-            // An overflow may be owed to the enlargement: by rows, which try again without.
-            if E::PRODUCT_POWER > 0.0 && !Self::all_finite(s, s.wide_split(dot).0) {
-                return false;
-            }
-            sums[p] = if self.scale.is_none() { s.wide_shifted(dot, offset[p]) } else { s.wide_split(dot) };
-        }
-        for i in 0..panel.rows() {
-            for p in 0..P {
-                let (y, d) = (panel.load(s, 0, i, p), panel.load(s, 1, i, p));
-                panel.store(s, i, p, self.entry(s, y, d, offset[p], sums[p]));
-            }
-        }
-        for (p, (high, _)) in sums.into_iter().enumerate() {
-            panel.fill_nan(s, p, high);
-        }
+        let offset = Self::offsets::<S, P, false>(s, [panel; 2]);
+        let Some(sums) = self.column_sums::<S, P, false>(s, panel, offset) else { return false };
+        self.write_columns(s, [panel; 2], offset, sums);
         true
     }
-}
 
-/// y · (d - offset) of the rows `start..end` of a panel, y times `factor`.
-struct Products<'a, E: Compute, V, const P: usize> {
-    panel: PanelIo<'a, E, 2>,
-    start: usize,
-    end: usize,
-    offset: [V; P],
-    factor: V,
-}
-
-impl<E: Compute, V: Copy, const P: usize> LaneTerms<E, V, P> for Products<'_, E, V, P> {
-    #[inline(always)]
-    fn count(&self) -> usize {
-        E::LANES.min(self.end - self.start)
-    }
+    const FAR_PANELS: bool = true;
 
     #[inline(always)]
-    fn lane<S: Wide<E> + Simd<E, V = V>>(&self, s: S, lane: usize) -> [S::W; P] {
-        let mut sum = [s.wide_zero(); P];
-        let mut i = self.start + lane;
-        while i < self.end {
-            for p in 0..P {
-                let (y, d) = (self.panel.load(s, 0, i, p), self.panel.load(s, 1, i, p));
-                sum[p] = s.wide_dot(sum[p], enlarged(s, y, self.factor), d, self.offset[p]);
-            }
-            i += E::LANES;
+    fn far_panel<S: Wide<E>, const P: usize>(&self, s: S, panels: [PanelIo<'_, E, 2>; 2]) -> bool {
+        if S::BY_CALLS {
+            return false;
         }
-        sum
+        let offset = Self::offsets::<S, P, true>(s, panels);
+        let mut sums = [(offset[0], offset[0]); P];
+        for p in 0..P {
+            let strip = panels[1].strip(p);
+            let Some([sum]) = self.column_sums::<S, 1, true>(s, strip, [offset[p]]) else { return false };
+            sums[p] = sum;
+        }
+        self.write_columns(s, panels, offset, sums);
+        true
     }
 }

@@ -142,8 +142,9 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, E,
         while strip < self.count {
             let at = self.at.advance(&self.along, strip * E::LANES);
             let lanes = self.lanes.from(strip * E::LANES);
-            // A wide panel that is refused is tried strip by strip, to find the one to blame.
-            if O::WIDE_PANELS && S::FOUR_AT_ONCE && strip + TILE_WIDTH <= self.count {
+            // A wide panel that is refused is tried strip by strip, to find the one to blame. Where many columns go another way,
+            // there are none.
+            if O::WIDE_PANELS && !O::FAR_PANELS && S::FOUR_AT_ONCE && strip + TILE_WIDTH <= self.count {
                 let panel = panel_io(&src, &dst, at, self.step, TILE_WIDTH).of(lanes);
                 if s.enter(Panel::<E, K, O, TILE_WIDTH> { op, panel }) {
                     strip += TILE_WIDTH;
@@ -157,6 +158,37 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, E,
             strip += 1;
         }
         None
+    }
+}
+
+/// Strips of a panel that goes through a buffer: fewer for more inputs, so that all of them fit the second cache.
+pub(super) const fn far_width<const K: usize>() -> usize {
+    if K == 1 { 4 } else { 2 }
+}
+
+/// [`far_width`] strips of columns, through a buffer: false where the fast path gave up, and nothing was written.
+pub(super) struct FarStrips<'a, 'b, E, const K: usize, O> {
+    pub(super) op: &'a O,
+    pub(super) src: [Memory<'a>; K],
+    pub(super) dst: Memory<'a>,
+    pub(super) at: Offsets<K>,
+    pub(super) step: Dim<K>,
+    pub(super) lanes: Lanes,
+    pub(super) buffer: &'b mut Vec<E>,
+}
+
+impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for FarStrips<'_, '_, E, K, O> {
+    type Output = bool;
+    #[inline(always)]
+    fn run<S: Wide<E>>(self, s: S) -> bool {
+        let Self { op, src, dst, at, step, lanes, buffer } = self;
+        let width = far_width::<K>();
+        let panel = panel_io(&src, &dst, at, step, width).of(lanes);
+        let near = PanelIo::in_buffer(buffer, step.size, width).of(lanes);
+        match width {
+            4 => op.far_panel::<S, 4>(s, [panel, near]),
+            _ => op.far_panel::<S, 2>(s, [panel, near]),
+        }
     }
 }
 

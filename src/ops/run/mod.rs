@@ -5,6 +5,7 @@
 //! | [`Route::Rows`] | contiguous rows | the row kernel, in place in memory |
 //! | [`Route::Tiny`] | contiguous rows of up to 64 | transposed in registers, many rows at a time |
 //! | [`Route::Columns`] | neighbouring lanes are neighbours in memory | the panel kernel, in place in memory |
+//! | [`Route::FarColumns`] | the same, of many lanes that fit no near cache | through a buffer by the kernel itself, or staged |
 //! | [`Route::Staged`] | all else: strides, conversions, byte order, masks | blocks of rows through a buffer |
 //! | [`Route::StagedColumns`] | the same, of lanes that are neighbours in memory | blocks of columns through a buffer |
 //!
@@ -15,18 +16,21 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::OnceLock;
 
+mod columns;
 mod entry;
+mod mask;
 mod stage;
 
-use self::entry::{ColumnStrips, FinishKernel, RowsKernel, SweepKernel, result_len};
-use self::stage::{COLUMNS, Columns, LONGEST_COLUMN};
+use self::entry::{FinishKernel, RowsKernel, SweepKernel, result_len};
+use self::mask::Prepared;
+use self::stage::LONGEST_COLUMN;
 use super::{Input, Options};
 use crate::dispatch::{Dispatch, Isa};
 use crate::error::Error;
 use crate::kernels::{Next, Op};
 use crate::layout::{Dim, Offsets, Plan};
 use crate::parallel::{Watch, for_each};
-use crate::simd::{Lanes, Row, RowIo, TILE_ROWS};
+use crate::simd::{Row, RowIo, TILE_ROWS};
 use crate::view::{Block, Memory, Read, View, Write, row_io, spaced_rows};
 
 /// Elements a task has at least: some ten microseconds of work.
@@ -40,17 +44,6 @@ pub(super) const PARALLEL_ELEMENTS: usize = 1 << 17;
 
 /// Operands that take this much together are not expected in a cache.
 const FAR_BYTES: usize = 8 << 20;
-
-/// Columns of an array that has at least so many are brought into a buffer if they are too long for the nearest cache
-/// where they lie.
-const WIDE: usize = 4 * COLUMNS;
-
-/// The longest column of which every element's line stays in the nearest cache, elements being `stride` bytes apart: eight
-/// for each of the 64 sets of a usual one. Powers of two apart they meet in few of them.
-fn longest_near(stride: isize) -> usize {
-    let sets = 4096 >> stride.trailing_zeros().min(12);
-    (8 * sets.min(64)).max(64)
-}
 
 /// Rows from this length on go by sweeps even on one thread, so that they can be interrupted.
 const LONG_ROW: usize = 1 << 22;
@@ -169,16 +162,11 @@ enum Route {
     Tiny,
     /// The axis of [`Plan::outer`] along which lanes are neighbours in memory.
     Columns(usize),
+    /// As above.
+    FarColumns(usize),
     Staged,
     /// As above.
     StagedColumns(usize),
-}
-
-/// A mask: true where an element counts.
-struct Prepared<'a> {
-    memory: Memory<'a>,
-    /// Its lanes, numbered like those of the operands.
-    plan: Plan<1>,
 }
 
 struct Job<'a, E, const K: usize, O> {
@@ -200,7 +188,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let few = threads > 1 && count < 2 * threads && len > 2 * E::CHUNK;
         let by_sweeps = match route {
             Route::Rows => few || len >= LONG_ROW,
-            Route::Tiny | Route::Columns(_) | Route::StagedColumns(_) => false,
+            Route::Tiny | Route::Columns(_) | Route::FarColumns(_) | Route::StagedColumns(_) => false,
             Route::Staged => !Self::is_staged_whole(len) || few,
         };
         if by_sweeps {
@@ -224,9 +212,9 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 let (tasks, size) = tasks(rows);
                 for_each(tasks, threads, watch, &|i| self.rows(range(size, i)))
             }
-            Route::Columns(axis) | Route::StagedColumns(axis) => {
-                self.columns(axis, matches!(route, Route::Columns(_)), threads, watch)
-            }
+            Route::Columns(axis) => self.columns(axis, threads, watch),
+            Route::FarColumns(axis) => self.far_columns(axis, threads, watch),
+            Route::StagedColumns(axis) => self.all_staged_columns(axis, threads, watch),
             Route::Staged => {
                 let (tasks, size) = tasks(elements.div_ceil(len).next_multiple_of(E::LANES));
                 for_each(tasks, threads, watch, &|i| self.staged_rows(range(size, i)))
@@ -276,11 +264,11 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             let tiny = plan.len <= TILE_ROWS && plan.count >= E::LANES;
             return match tiny {
                 true if plan.len > 1 && evenly_spaced => Route::Tiny,
-                true => self.columns_axis().map_or(Route::Rows, Route::Columns),
+                true => self.columns_route().unwrap_or(Route::Rows),
                 false => Route::Rows,
             };
         }
-        self.columns_axis().map_or_else(|| self.staged_route(), Route::Columns)
+        self.columns_route().unwrap_or_else(|| self.staged_route())
     }
 
     /// Columns where the first input's lanes are neighbours in memory, or nearer to that than its rows.
@@ -293,75 +281,6 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let nearer =
             |dim: &Dim<K>| dim.size >= E::LANES && dim.src[0].unsigned_abs() < step && dim.src[0] != 0;
         plan.outer.iter().position(nearer).map_or(Route::Staged, Route::StagedColumns)
-    }
-
-    fn columns_axis(&self) -> Option<usize> {
-        let wide = |dim: &Dim<K>| dim.steps_by(size_of::<E>()) && dim.size >= E::LANES;
-        self.plan.outer.iter().position(wide)
-    }
-
-    /// The strips along one outer axis, and what is left of it at the end.
-    fn columns(&self, axis: usize, direct: bool, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
-        let along = self.plan.outer[axis];
-        let mut others = self.plan.clone();
-        others.outer.remove(axis);
-        others.count /= along.size;
-        let strips = along.size.div_ceil(E::LANES);
-        let is_far_apart = along.size >= WIDE
-            && (longest_near(self.plan.step().src[0])..=LONGEST_COLUMN).contains(&self.plan.len);
-        let direct = direct && !is_far_apart;
-        let elements = if direct { TASK_ELEMENTS } else { self.task_elements(threads) };
-        let size =
-            elements.div_ceil(self.plan.len * E::LANES).next_multiple_of(COLUMNS / E::LANES).min(strips);
-        let blocks = strips.div_ceil(size);
-        let step = Dim { size: self.plan.len, ..self.plan.step() };
-        for_each(others.count * blocks, threads, watch, &|i| {
-            let (other, block) = (i / blocks, i % blocks);
-            let at = others.lane(other);
-            let staged = |first: usize, count: usize| {
-                self.staged_columns(&Columns { axis, other, at, along, first, count });
-            };
-            let mut strip = block * size;
-            let end = strips.min(strip + size);
-            if !direct {
-                return staged(strip * E::LANES, along.size.min(end * E::LANES) - strip * E::LANES);
-            }
-            // The last strip may be narrower.
-            let whole = end.min(along.size / E::LANES);
-            while strip < whole {
-                let lanes = self.lanes(axis, other, strip * E::LANES, (whole - strip) * E::LANES);
-                let at = at.advance(&along, strip * E::LANES);
-                let Some(refused) = self.strips(self.src, self.dst, at, along, step, lanes) else { break };
-                staged((strip + refused) * E::LANES, E::LANES);
-                strip += refused + 1;
-            }
-            if whole < end {
-                staged(whole * E::LANES, along.size - whole * E::LANES);
-            }
-        })
-    }
-
-    /// The numbers of `count` lanes from the `first` along an axis of the plan, in the `other`th place along all others.
-    fn lanes(&self, axis: usize, other: usize, first: usize, count: usize) -> Lanes {
-        let inner: usize = self.plan.outer[axis + 1..].iter().map(|dim| dim.size).product();
-        let start = (other / inner * self.plan.outer[axis].size + first) * inner + other % inner;
-        Lanes { first: start, step: inner, count }
-    }
-
-    /// Strips of columns, up to one at which the fast path gave up.
-    fn strips(
-        &self,
-        src: [Memory<'_>; K],
-        dst: Memory<'_>,
-        at: Offsets<K>,
-        along: Dim<K>,
-        step: Dim<K>,
-        lanes: Lanes,
-    ) -> Option<usize> {
-        let count = lanes.count.div_ceil(E::LANES);
-        let kernel =
-            ColumnStrips { op: self.op, src, dst, at, along, step, count, lanes, element: PhantomData };
-        E::dispatch(self.isa, kernel)
     }
 
     /// One lane by sweeps over its chunks, which threads share.
@@ -432,9 +351,9 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         for k in 0..K {
             self.gather(k, self.plan.lane(lane), start, end, &mut buffer[k * len..]);
         }
-        if self.mask.is_some() {
+        if let Some(mask) = &self.mask {
             keep.resize(len, 0);
-            self.read_mask(lane, start, end, keep);
+            mask.lane(lane, start, end, keep);
         }
         self.mask_inputs(buffer, len, len, keep);
         core::array::from_fn(|k| Row::new(&buffer[k * len..(k + 1) * len]))

@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
+use super::Job;
 use super::entry::{Masked, RowsKernel};
-use super::{Job, Prepared};
 use crate::dispatch::Dispatch;
 use crate::kernels::Op;
 use crate::layout::{Dim, Offsets};
@@ -30,16 +30,14 @@ const PANEL: usize = 1 << 18;
 /// Longer columns are brought one by one: a block of them would fit no cache.
 pub(super) const LONGEST_COLUMN: usize = 1 << 15;
 
-/// Columns side by side: `count` from the `first` along an axis of the plan.
-pub(super) struct Columns<const K: usize> {
+/// The lanes that are neighbours along an axis of the plan.
+pub(super) struct Side<const K: usize> {
     pub(super) axis: usize,
     /// Which of the lanes that differ in other axes.
     pub(super) other: usize,
     /// Where the first lane along the axis begins.
     pub(super) at: Offsets<K>,
     pub(super) along: Dim<K>,
-    pub(super) first: usize,
-    pub(super) count: usize,
 }
 
 /// Where inputs of `size` elements begin that lie one after another in a buffer; the first is the output, too.
@@ -75,7 +73,10 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             for k in 0..K {
                 self.read_rows(k, first, count, &mut buffer[k * size * len..]);
             }
-            self.prepare(first, count, (size * len, first == lanes.start), &mut buffer, &mut keep);
+            if let Some(mask) = &self.mask {
+                mask.rows(first, count, first == lanes.start, &mut keep);
+            }
+            self.mask_inputs(&mut buffer, size * len, count * len, &keep);
             let memory = Memory::of(&mut buffer);
             let mut at = packed::<E, K>(size * len);
             let stride = len as isize * item;
@@ -178,51 +179,9 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         });
     }
 
-    /// What the mask does to the inputs, `size` elements apart, before the kernel sees them: lanes one after another.
-    /// `keep` stays as it is from block to block, of which this may be the first.
-    fn prepare(
-        &self,
-        first: usize,
-        count: usize,
-        (size, is_first): (usize, bool),
-        rows: &mut [E],
-        keep: &mut [u8],
-    ) {
-        let Some(Prepared { memory, plan }) = &self.mask else { return };
-        let (len, step) = (plan.len, plan.step().src[0]);
-        match &plan.outer[..] {
-            // Lanes that follow each other are one.
-            [outer] if plan.inner.len() <= 1 && outer.src[0] == step * len as isize => {
-                memory.bytes(outer.src[0] * first as isize, step, &mut keep[..count * len]);
-            }
-            // One for all of them: repeated by doubling.
-            [outer] if outer.src[0] == 0 => {
-                if is_first {
-                    self.read_mask(first, 0, len, &mut keep[..len]);
-                    let mut done = len;
-                    while done < count * len {
-                        let more = done.min(count * len - done);
-                        keep.copy_within(..more, done);
-                        done += more;
-                    }
-                }
-            }
-            [outer] if plan.inner.len() <= 1 => {
-                for (i, keep) in keep[..count * len].chunks_exact_mut(len).enumerate() {
-                    memory.bytes(outer.src[0] * (first + i) as isize, step, keep);
-                }
-            }
-            _ => {
-                for i in 0..count {
-                    self.read_mask(first + i, 0, len, &mut keep[i * len..(i + 1) * len]);
-                }
-            }
-        }
-        self.mask_inputs(rows, size, count * len, keep);
-    }
-
-    /// As above, of the first `count` elements in any order. Those left out of the first input become minus infinity, and
-    /// zero in others, which are weights. `keep` is empty without a mask.
+    /// What the mask does to the inputs, `size` elements apart, before the kernel sees them: to the first `count` elements, in
+    /// any order. Those left out of the first input become minus infinity, and zero in others, which are weights. `keep` is
+    /// empty without a mask.
     pub(super) fn mask_inputs(&self, inputs: &mut [E], size: usize, count: usize, keep: &[u8]) {
         if self.mask.is_none() {
             return;
@@ -232,15 +191,6 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             let elements = &mut inputs[k * size..k * size + count];
             E::dispatch(self.isa, Masked { elements, keep, fill });
         }
-    }
-
-    /// Elements `start..end` of a lane of the mask.
-    pub(super) fn read_mask(&self, lane: usize, start: usize, end: usize, keep: &mut [u8]) {
-        let Some(Prepared { memory, plan }) = &self.mask else { return };
-        let stride = plan.step().src[0];
-        plan.segments(plan.lane(lane), start, end, |at, first, size| {
-            memory.bytes(at.src[0], stride, &mut keep[first - start..first - start + size]);
-        });
     }
 
     /// Gives back to elements that are masked out what they must be, in rows of `len` that are NaN throughout.
@@ -259,21 +209,21 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
     }
 
     /// Some lanes, as columns.
-    pub(super) fn staged_columns(&self, columns: &Columns<K>) {
+    pub(super) fn staged_columns(&self, side: &Side<K>, columns: Range<usize>) {
         let len = self.plan.len;
         let most = COLUMNS.min((PANEL / len).next_multiple_of(E::LANES).max(E::LANES));
         let (mut buffer, mut keep) = (Vec::new(), Vec::new());
-        let mut done = 0;
-        while done < columns.count {
-            let count = most.min(columns.count - done);
-            self.staged_panel(columns, (columns.first + done, count), &mut buffer, &mut keep);
-            done += count;
+        let mut first = columns.start;
+        while first < columns.end {
+            let count = most.min(columns.end - first);
+            self.staged_panel(side, (first, count), &mut buffer, &mut keep);
+            first += count;
         }
     }
 
     fn staged_panel(
         &self,
-        columns: &Columns<K>,
+        side: &Side<K>,
         (first, count): (usize, usize),
         buffer: &mut Vec<E>,
         keep: &mut Vec<u8>,
@@ -289,21 +239,21 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             buffer.fill(E::ZERO);
             keep.fill(1);
         }
-        let at = columns.at.advance(&columns.along, first);
+        let at = side.at.advance(&side.along, first);
         for k in 0..K {
-            let (rows, columns) = ((len, step.src[k]), (count, columns.along.src[k]));
+            let (rows, columns) = ((len, step.src[k]), (count, side.along.src[k]));
             let block = Block { offset: at.src[k], rows, columns };
             self.read(k, block, &mut buffer[k * size..], width);
         }
-        if self.mask.is_some() {
+        let lanes = self.lanes(side.axis, side.other, first, count);
+        if let Some(mask) = &self.mask {
             keep.resize(size, 1);
-            self.read_mask_columns(columns, first, count, width, keep);
+            mask.columns(lanes, width, keep);
         }
         self.mask_inputs(buffer, size, size, keep);
         let item = size_of::<E>() as isize;
         let along = Dim { size: width, src: [item; K], dst: item };
         let step = Dim { size: len, src: [width as isize * item; K], dst: width as isize * item };
-        let lanes = self.lanes(columns.axis, columns.other, first, count);
         let mut strip = 0;
         while strip < strips {
             let memory = Memory::of(buffer);
@@ -325,41 +275,8 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             }
         }
         let rows = (self.result_len(), self.plan.step().dst);
-        let block = Block { offset: at.dst, rows, columns: (count, columns.along.dst) };
+        let block = Block { offset: at.dst, rows, columns: (count, side.along.dst) };
         self.write(block, buffer, width);
-    }
-
-    /// The mask of some columns, in rows of `width`.
-    fn read_mask_columns(
-        &self,
-        columns: &Columns<K>,
-        first: usize,
-        count: usize,
-        width: usize,
-        keep: &mut [u8],
-    ) {
-        let Some(Prepared { memory, plan }) = &self.mask else { return };
-        let len = plan.len;
-        let lanes = self.lanes(columns.axis, columns.other, first, count);
-        let lane = |j: usize| lanes.first + j * lanes.step;
-        let offset = |j: usize| plan.lane(lane(j)).src[0];
-        let start = offset(0);
-        let stride = if count > 1 { offset(1) - start } else { 1 };
-        let is_even = (1..count).all(|j| offset(j) == start + stride * j as isize);
-        if is_even && plan.inner.len() <= 1 {
-            for i in 0..len {
-                let at = start + plan.step().src[0] * i as isize;
-                memory.bytes(at, stride, &mut keep[i * width..i * width + count]);
-            }
-            return;
-        }
-        let mut column = vec![0; len];
-        for j in 0..count {
-            self.read_mask(lane(j), 0, len, &mut column);
-            for i in 0..len {
-                keep[i * width + j] = column[i];
-            }
-        }
     }
 
     /// Columns of a packed panel that the panel kernel refused.

@@ -2,42 +2,92 @@
 #![forbid(unsafe_code)]
 
 use super::super::log::APART;
-use super::super::panel::panel_max;
+use super::super::panel::{copied_max, panel_max};
 use super::super::{Softmax, scaled};
 use super::settle::Sums;
 use super::{CrossEntropy, other};
 use crate::element::Compute;
 use crate::kernels::{LaneTerms, fold_lanes};
 use crate::math::exp::{Exp, ExpConstants, Shift};
-use crate::simd::{PanelIo, Simd, Wide};
+use crate::simd::{PanelIo, Wide};
 
 impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
     /// As [`Op::panel`](crate::kernels::Op::panel).
     #[inline(always)]
     pub(super) fn losses<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
         let Some(max) = self.panel_max::<S, P>(s, panel) else { return false };
+        let settled = self.settled_columns::<S, P, false>(s, panel, max);
+        self.write_columns(s, [panel; 2], settled);
+        true
+    }
+
+    /// As [`Op::far_panel`](crate::kernels::Op::far_panel).
+    #[inline(always)]
+    pub(super) fn far_losses<S: Wide<E>, const P: usize>(
+        &self,
+        s: S,
+        panels: [PanelIo<'_, E, 1>; 2],
+    ) -> bool {
+        if panels[0].rows() > Softmax::<E>::STORED {
+            return false;
+        }
+        let max = copied_max::<E, S, P>(s, panels);
+        if !self.softmax.exp.are_ordinary(s, &max) {
+            return false;
+        }
+        let mut settled = [([max[0]; 2], s.wide_zero()); P];
+        for p in 0..P {
+            [settled[p]] = self.settled_columns::<S, 1, true>(s, panels[1].strip(p), [max[p]]);
+        }
+        self.write_columns(s, panels, settled);
+        true
+    }
+
+    /// What the exponentials of each column, which are written if there is a gradient, are to be multiplied by, and the
+    /// gradient at the class.
+    #[inline(always)]
+    fn settled_columns<S: Wide<E>, const P: usize, const FAR: bool>(
+        &self,
+        s: S,
+        panel: PanelIo<'_, E, 1>,
+        max: [S::V; P],
+    ) -> [([S::V; 2], S::W); P] {
         let shift = self.panel_shift(s, max);
         // Before exponentials take the place of the logits.
         let mut logit = max;
         for p in 0..P {
             logit[p] = self.logits(s, panel, p * E::LANES);
         }
-        let (sum, others) = self.panel_sums(s, panel, &shift);
+        let (sum, others) = self.panel_sums::<S, P, FAR>(s, panel, &shift);
+        let mut settled = [([max[0]; 2], s.wide_zero()); P];
         for p in 0..P {
             let e = if GRAD { self.exponentials(s, &shift[p], logit[p]) } else { logit[p] };
             let rows = Sums { max: max[p], top: shift[p].top, sum: sum[p], others: others[p] };
-            let lanes = panel.lanes().from(p * E::LANES);
-            let ([high, low], entry) = self.settle_lanes(s, lanes, rows, (logit[p], e));
-            if !GRAD {
-                continue;
+            settled[p] = self.settle_lanes(s, panel.lanes().from(p * E::LANES), rows, (logit[p], e));
+        }
+        settled
+    }
+
+    /// The gradients, of the exponentials in the second panel.
+    #[inline(always)]
+    fn write_columns<S: Wide<E>, const P: usize>(
+        &self,
+        s: S,
+        [panel, near]: [PanelIo<'_, E, 1>; 2],
+        settled: [([S::V; 2], S::W); P],
+    ) {
+        if !GRAD {
+            return;
+        }
+        for i in 0..panel.rows() {
+            for (p, &([high, low], _)) in settled.iter().enumerate() {
+                panel.store(s, i, p, scaled(s, near.load_output(s, i, p), high, low));
             }
-            for i in 0..panel.rows() {
-                panel.store(s, i, p, scaled(s, panel.load_output(s, i, p), high, low));
-            }
+        }
+        for (p, ([high, _], entry)) in settled.into_iter().enumerate() {
             self.store_entries(s, (panel, p * E::LANES), entry);
             panel.fill_nan(s, p, high);
         }
-        true
     }
 
     /// The maxima of columns; `None` where one needs more care.
@@ -51,12 +101,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
             return None;
         }
         let max = panel_max::<E, S, P>(s, panel, 0, panel.rows());
-        for max in max {
-            if !self.softmax.exp.all_ordinary(s, max) {
-                return None;
-            }
-        }
-        Some(max)
+        self.softmax.exp.are_ordinary(s, &max).then_some(max)
     }
 
     /// The shifts of the exponentials of columns with these maxima.
@@ -72,23 +117,15 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
     /// The sums of columns, and the parts of them that are not the maximum's own. Exponentials are written if there is a
     /// gradient.
     #[inline(always)]
-    pub(in crate::kernels) fn panel_sums<S: Wide<E>, const P: usize>(
+    pub(in crate::kernels) fn panel_sums<S: Wide<E>, const P: usize, const FAR: bool>(
         &self,
         s: S,
         panel: PanelIo<'_, E, 1>,
         shift: &[Shift<S::V>; P],
     ) -> ([S::W; P], [S::W; P]) {
         let softmax = &self.softmax;
-        let (mut sum, mut others) = ([s.wide_zero(); P], [s.wide_zero(); P]);
-        let mut start = 0;
-        while start < panel.rows() {
-            let end = panel.rows().min(start + E::CHUNK);
-            let chunk = softmax.panel_exp_sum(s, panel, start, end, shift, GRAD);
-            for p in 0..P {
-                sum[p] = s.wide_add(sum[p], chunk[p]);
-            }
-            start = end;
-        }
+        let sum = softmax.whole_panel_exp_sum::<S, P, FAR>(s, panel, shift, GRAD);
+        let mut others = [s.wide_zero(); P];
         let zero = s.splat(E::ZERO);
         let mut is_apart = 0;
         // Above zero where what is left of a sum is a small difference.
@@ -140,8 +177,8 @@ struct Others<'a, E: Compute, V, const P: usize, const KEPT: bool> {
     shift: &'a [Shift<V>; P],
 }
 
-impl<E: ExpConstants, V: Copy, const P: usize, const KEPT: bool> LaneTerms<E, V, P>
-    for Others<'_, E, V, P, KEPT>
+impl<E: ExpConstants, S: Wide<E>, const P: usize, const KEPT: bool> LaneTerms<E, S, P>
+    for Others<'_, E, S::V, P, KEPT>
 {
     #[inline(always)]
     fn count(&self) -> usize {
@@ -149,7 +186,7 @@ impl<E: ExpConstants, V: Copy, const P: usize, const KEPT: bool> LaneTerms<E, V,
     }
 
     #[inline(always)]
-    fn lane<S: Wide<E> + Simd<E, V = V>>(&self, s: S, lane: usize) -> [S::W; P] {
+    fn lane(&self, s: S, lane: usize) -> [S::W; P] {
         let mut i = self.start + lane;
         let mut sum = [s.wide_zero(); P];
         while i < self.end {

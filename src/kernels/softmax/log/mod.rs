@@ -66,6 +66,26 @@ impl<E: ExpConstants> LogSoftmax<E> {
     }
 }
 
+impl<E: ExpConstants> LogSoftmax<E> {
+    /// The results, of the inputs in the second panel.
+    #[inline(always)]
+    fn write_columns<S: Wide<E>, const P: usize>(
+        &self,
+        s: S,
+        [panel, near]: [PanelIo<'_, E, 1>; 2],
+        log: [Log<S::V>; P],
+    ) {
+        for i in 0..panel.rows() {
+            for p in 0..P {
+                panel.store(s, i, p, self.entry(s, near.load(s, 0, i, p), &log[p]));
+            }
+        }
+        for p in 0..P {
+            panel.fill_nan(s, p, log[p].high);
+        }
+    }
+}
+
 impl<E: ExpConstants> Piped<E, false> for LogSoftmax<E> {
     const KEEPS: bool = false;
 
@@ -153,15 +173,24 @@ impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
 
     #[inline(always)]
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
-        let Some((log, _)) = self.log_sum.panel::<S, P>(s, panel, false) else { return false };
-        for i in 0..panel.rows() {
-            for p in 0..P {
-                panel.store(s, i, p, self.entry(s, panel.load(s, 0, i, p), &log[p]));
-            }
-        }
+        let Some(max) = self.log_sum.panel_max::<S, P>(s, panel) else { return false };
+        let (log, _) = self.log_sum.panel_logs::<S, P, false>(s, panel, max, false);
+        self.write_columns(s, [panel; 2], log);
+        true
+    }
+
+    const FAR_PANELS: bool = true;
+
+    #[inline(always)]
+    fn far_panel<S: Wide<E>, const P: usize>(&self, s: S, panels: [PanelIo<'_, E, 1>; 2]) -> bool {
+        let Some(max) = self.log_sum.copied_max::<S, P>(s, panels) else { return false };
+        let mut log = [Log { max: max[0], high: max[0], low: max[0] }; P];
         for p in 0..P {
-            panel.fill_nan(s, p, log[p].high);
+            let ([of_strip], _) =
+                self.log_sum.panel_logs::<S, 1, true>(s, panels[1].strip(p), [max[p]], false);
+            log[p] = of_strip;
         }
+        self.write_columns(s, panels, log);
         true
     }
 }
@@ -219,7 +248,8 @@ impl<E: ExpConstants> Op<E, 1> for LogSumExp<E> {
 
     #[inline(always)]
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
-        let Some((log, differences)) = self.log_sum.panel::<S, P>(s, panel, true) else { return false };
+        let Some(max) = self.log_sum.panel_max::<S, P>(s, panel) else { return false };
+        let (log, differences) = self.log_sum.panel_logs::<S, P, false>(s, panel, max, true);
         for p in 0..P {
             let mut sum = result(s, &log[p]);
             if differences[p] != 0 {

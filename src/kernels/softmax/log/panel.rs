@@ -2,36 +2,56 @@
 #![forbid(unsafe_code)]
 
 use super::super::Softmax;
-use super::super::panel::panel_max;
+use super::super::panel::{copied_max, panel_max};
 use super::sums::{APART, Log, LogSum, is_difference, other};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{LaneTerms, fold_lanes};
 use crate::math::exp::{Exp, ExpConstants, Shift};
 use crate::math::fixed::Fixed;
-use crate::simd::{PanelIo, Simd, Wide};
+use crate::simd::{PanelIo, Wide};
 
 /// The logarithms of the columns of a panel, and which columns' results are differences, as bits.
 type Logs<V, const P: usize> = ([Log<V>; P], [u32; P]);
 
 impl<E: ExpConstants> LogSum<E> {
-    /// The logarithms down the columns of a panel; `None` where one of them needs more care. Differences are told where
-    /// results are wanted and not logarithms.
+    /// The maxima down the columns of a panel, unless one of them needs more care.
     #[inline(always)]
-    pub(super) fn panel<S: Wide<E>, const P: usize>(
+    pub(super) fn panel_max<S: Wide<E>, const P: usize>(
         &self,
         s: S,
         panel: PanelIo<'_, E, 1>,
-        is_result: bool,
-    ) -> Option<Logs<S::V, P>> {
+    ) -> Option<[S::V; P]> {
         if S::BY_CALLS || panel.rows() > Softmax::<E>::STORED {
             return None;
         }
         let max = panel_max::<E, S, P>(s, panel, 0, panel.rows());
-        for max in max {
-            if !self.softmax.exp.all_ordinary(s, max) {
-                return None;
-            }
+        self.softmax.exp.are_ordinary(s, &max).then_some(max)
+    }
+
+    /// The same of a panel that is copied to another.
+    #[inline(always)]
+    pub(super) fn copied_max<S: Wide<E>, const P: usize>(
+        &self,
+        s: S,
+        panels: [PanelIo<'_, E, 1>; 2],
+    ) -> Option<[S::V; P]> {
+        if S::BY_CALLS || panels[0].rows() > Softmax::<E>::STORED {
+            return None;
         }
+        let max = copied_max::<E, S, P>(s, panels);
+        self.softmax.exp.are_ordinary(s, &max).then_some(max)
+    }
+
+    /// The logarithms down the columns of a panel, row after row if `FAR`. Differences are told where results are wanted and not
+    /// logarithms.
+    #[inline(always)]
+    pub(super) fn panel_logs<S: Wide<E>, const P: usize, const FAR: bool>(
+        &self,
+        s: S,
+        panel: PanelIo<'_, E, 1>,
+        max: [S::V; P],
+        is_result: bool,
+    ) -> Logs<S::V, P> {
         let shift = self.softmax.panel_shift(s, max);
         let mut log = [Log { max: max[0], high: max[0], low: max[0] }; P];
         let mut differences = [0; P];
@@ -41,15 +61,7 @@ impl<E: ExpConstants> LogSum<E> {
         let mut ties = [s.splat(E::ONE); P];
         let mut needs = is_short;
         if !is_short {
-            let mut start = 0;
-            while start < panel.rows() {
-                let end = panel.rows().min(start + E::CHUNK);
-                let chunk = self.softmax.panel_exp_sum(s, panel, start, end, &shift, false);
-                for p in 0..P {
-                    sum[p] = s.wide_add(sum[p], chunk[p]);
-                }
-                start = end;
-            }
+            sum = self.softmax.whole_panel_exp_sum::<S, P, FAR>(s, panel, &shift, false);
             for p in 0..P {
                 let top = s.to_array(shift[p].top);
                 sum[p] = s.wide_add(sum[p], s.widen_sum(s.sub(zero, shift[p].top), zero));
@@ -111,7 +123,7 @@ impl<E: ExpConstants> LogSum<E> {
                 }
             }
         }
-        Some((log, differences))
+        (log, differences)
     }
 
     /// The results of a strip, of which those that are differences, as bits, are taken in fixed point.
@@ -151,14 +163,14 @@ struct Others<'a, E: Compute, V, const P: usize> {
     max: &'a [V; P],
 }
 
-impl<E: ExpConstants, V: Copy, const P: usize> LaneTerms<E, V, P> for Others<'_, E, V, P> {
+impl<E: ExpConstants, S: Wide<E>, const P: usize> LaneTerms<E, S, P> for Others<'_, E, S::V, P> {
     #[inline(always)]
     fn count(&self) -> usize {
         E::LANES.min(self.end - self.start)
     }
 
     #[inline(always)]
-    fn lane<S: Wide<E> + Simd<E, V = V>>(&self, s: S, lane: usize) -> [S::W; P] {
+    fn lane(&self, s: S, lane: usize) -> [S::W; P] {
         let mut i = self.start + lane;
         let mut sum = [s.wide_zero(); P];
         while i < self.end {

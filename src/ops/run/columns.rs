@@ -1,0 +1,156 @@
+//! Lanes that are neighbours in memory: strips of them down the columns of panels, where they lie, or through a buffer.
+#![forbid(unsafe_code)]
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use super::entry::{ColumnStrips, FarStrips, far_width};
+use super::stage::{COLUMNS, LONGEST_COLUMN, Side};
+use super::{Job, Route, TASK_ELEMENTS};
+use crate::dispatch::Dispatch;
+use crate::error::Error;
+use crate::kernels::Op;
+use crate::layout::{Dim, Offsets};
+use crate::parallel::{Watch, for_each};
+use crate::simd::Lanes;
+use crate::view::Memory;
+
+/// Columns go through a buffer only where there are at least so many.
+const WIDE: usize = 4 * COLUMNS;
+
+/// Operands that take this much together fit no second cache.
+const LARGE_BYTES: usize = 2 << 20;
+
+/// The longest column of which every element's line stays in the nearest cache, elements being `stride` bytes apart: eight
+/// for each of the 64 sets of a usual one. Powers of two apart they meet in few of them.
+fn longest_near(stride: isize) -> usize {
+    let sets = 4096 >> stride.trailing_zeros().min(12);
+    (8 * sets.min(64)).max(64)
+}
+
+impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
+    /// Columns, if an axis has enough of them.
+    pub(super) fn columns_route(&self) -> Option<Route> {
+        let plan = &self.plan;
+        let wide = |dim: &Dim<K>| dim.steps_by(size_of::<E>()) && dim.size >= E::LANES;
+        let axis = plan.outer.iter().position(wide)?;
+        let is_wide = plan.outer[axis].size >= WIDE && plan.len <= LONGEST_COLUMN;
+        let is_far = plan.len >= longest_near(plan.step().src[0]);
+        let is_large = plan.len * plan.count >= LARGE_BYTES / ((K + 1) * size_of::<E>());
+        let is_worth_it = is_far || O::FAR_PANELS && is_large && plan.len > E::LANES;
+        Some(if is_wide && is_worth_it { Route::FarColumns(axis) } else { Route::Columns(axis) })
+    }
+
+    /// Where they lie; what is left of the axis at the end through a buffer.
+    pub(super) fn columns(&self, axis: usize, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
+        let step = Dim { size: self.plan.len, ..self.plan.step() };
+        self.each_side(axis, TASK_ELEMENTS, threads, watch, &|side, columns| {
+            let (mut first, along) = (columns.start, side.along);
+            // The last strip may be narrower.
+            let whole = columns.end / E::LANES * E::LANES;
+            while first < whole {
+                let lanes = self.lanes(axis, side.other, first, whole - first);
+                let at = side.at.advance(&along, first);
+                let Some(refused) = self.strips(self.src, self.dst, at, along, step, lanes) else { break };
+                first += refused * E::LANES;
+                self.staged_columns(side, first..first + E::LANES);
+                first += E::LANES;
+            }
+            self.staged_columns(side, whole..columns.end);
+        })
+    }
+
+    /// Through a buffer, by the kernel itself as far as it does.
+    pub(super) fn far_columns(&self, axis: usize, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
+        if !O::FAR_PANELS {
+            return self.all_staged_columns(axis, threads, watch);
+        }
+        let step = Dim { size: self.plan.len, ..self.plan.step() };
+        let wide = far_width::<K>() * E::LANES;
+        // A buffer for each thread that has come by.
+        let buffers = Mutex::new(Vec::new());
+        self.each_side(axis, self.task_elements(threads), threads, watch, &|side, columns| {
+            let free = buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut buffer: Vec<E> = free.unwrap_or_default();
+            let mut first = columns.start;
+            while first < columns.end {
+                let count = wide.min(columns.end - first);
+                let lanes = self.lanes(axis, side.other, first, count);
+                let at = side.at.advance(&side.along, first);
+                let kernel = FarStrips {
+                    op: self.op,
+                    src: self.src,
+                    dst: self.dst,
+                    at,
+                    step,
+                    lanes,
+                    buffer: &mut buffer,
+                };
+                let is_done = count == wide && E::dispatch(self.isa, kernel);
+                if !is_done {
+                    self.staged_columns(side, first..first + count);
+                }
+                first += count;
+            }
+            buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        })
+    }
+
+    /// Through a buffer.
+    pub(super) fn all_staged_columns(
+        &self,
+        axis: usize,
+        threads: usize,
+        watch: &Watch<'_>,
+    ) -> Result<(), Error> {
+        self.each_side(axis, self.task_elements(threads), threads, watch, &|side, columns| {
+            self.staged_columns(side, columns);
+        })
+    }
+
+    /// Shares the lanes along an axis, for all others, among threads: tasks of some `elements`.
+    fn each_side(
+        &self,
+        axis: usize,
+        elements: usize,
+        threads: usize,
+        watch: &Watch<'_>,
+        task: &(dyn Fn(&Side<K>, Range<usize>) + Sync),
+    ) -> Result<(), Error> {
+        let along = self.plan.outer[axis];
+        let mut others = self.plan.clone();
+        others.outer.remove(axis);
+        others.count /= along.size;
+        let size = elements.div_ceil(self.plan.len).next_multiple_of(COLUMNS).min(along.size);
+        let blocks = along.size.div_ceil(size);
+        for_each(others.count * blocks, threads, watch, &|i| {
+            let (other, block) = (i / blocks, i % blocks);
+            let side = Side { axis, other, at: others.lane(other), along };
+            task(&side, block * size..along.size.min((block + 1) * size));
+        })
+    }
+
+    /// The numbers of `count` lanes from the `first` along an axis of the plan, in the `other`th place along all others.
+    pub(super) fn lanes(&self, axis: usize, other: usize, first: usize, count: usize) -> Lanes {
+        let inner: usize = self.plan.outer[axis + 1..].iter().map(|dim| dim.size).product();
+        let start = (other / inner * self.plan.outer[axis].size + first) * inner + other % inner;
+        Lanes { first: start, step: inner, count }
+    }
+
+    /// Strips of columns, up to one at which the fast path gave up.
+    pub(super) fn strips(
+        &self,
+        src: [Memory<'_>; K],
+        dst: Memory<'_>,
+        at: Offsets<K>,
+        along: Dim<K>,
+        step: Dim<K>,
+        lanes: Lanes,
+    ) -> Option<usize> {
+        let count = lanes.count.div_ceil(E::LANES);
+        let kernel =
+            ColumnStrips { op: self.op, src, dst, at, along, step, count, lanes, element: PhantomData };
+        E::dispatch(self.isa, kernel)
+    }
+}
