@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use super::entry::{ColumnStrips, FarStrips, far_width};
+use super::entry::{ColumnStrips, FAR_WIDTH, FarStrips};
 use super::stage::{COLUMNS, LONGEST_COLUMN, Side};
 use super::{Job, Route, TASK_ELEMENTS};
 use crate::dispatch::Dispatch;
@@ -35,11 +35,12 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let plan = &self.plan;
         let wide = |dim: &Dim<K>| dim.steps_by(size_of::<E>()) && dim.size >= E::LANES;
         let axis = plan.outer.iter().position(wide)?;
-        let is_wide = plan.outer[axis].size >= WIDE && plan.len <= LONGEST_COLUMN;
-        let is_far = plan.len >= longest_near(plan.step().src[0]);
+        let size = plan.outer[axis].size;
+        let is_far = size >= WIDE && plan.len >= longest_near(plan.step().src[0]);
         let is_large = plan.len * plan.count >= LARGE_BYTES / ((K + 1) * size_of::<E>());
-        let is_worth_it = is_far || O::FAR_PANELS && is_large && plan.len > E::LANES;
-        Some(if is_wide && is_worth_it { Route::FarColumns(axis) } else { Route::Columns(axis) })
+        let is_whole = O::FAR_PANELS && size >= FAR_WIDTH * E::LANES && plan.len > E::LANES;
+        let is_worth_it = plan.len <= LONGEST_COLUMN && (is_far || is_large && is_whole);
+        Some(if is_worth_it { Route::FarColumns(axis) } else { Route::Columns(axis) })
     }
 
     /// Where they lie; what is left of the axis at the end through a buffer.
@@ -67,7 +68,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             return self.all_staged_columns(axis, threads, watch);
         }
         let step = Dim { size: self.plan.len, ..self.plan.step() };
-        let wide = far_width::<K>() * E::LANES;
+        let wide = FAR_WIDTH * E::LANES;
         // A buffer for each thread that has come by.
         let buffers = Mutex::new(Vec::new());
         self.each_side(axis, self.task_elements(threads), threads, watch, &|side, columns| {

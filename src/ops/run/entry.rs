@@ -161,12 +161,10 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, E,
     }
 }
 
-/// Strips of a panel that goes through a buffer: fewer for more inputs, so that all of them fit the second cache.
-pub(super) const fn far_width<const K: usize>() -> usize {
-    if K == 1 { 4 } else { 2 }
-}
+/// Strips of a panel that goes through a buffer.
+pub(super) const FAR_WIDTH: usize = 4;
 
-/// [`far_width`] strips of columns, through a buffer: false where the fast path gave up, and nothing was written.
+/// [`FAR_WIDTH`] strips of columns, through a buffer: false where the fast path gave up, and nothing was written.
 pub(super) struct FarStrips<'a, 'b, E, const K: usize, O> {
     pub(super) op: &'a O,
     pub(super) src: [Memory<'a>; K],
@@ -182,13 +180,9 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for FarStrips<'_, '_, E
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) -> bool {
         let Self { op, src, dst, at, step, lanes, buffer } = self;
-        let width = far_width::<K>();
-        let panel = panel_io(&src, &dst, at, step, width).of(lanes);
-        let near = PanelIo::in_buffer(buffer, step.size, width).of(lanes);
-        match width {
-            4 => op.far_panel::<S, 4>(s, [panel, near]),
-            _ => op.far_panel::<S, 2>(s, [panel, near]),
-        }
+        let panel = panel_io(&src, &dst, at, step, FAR_WIDTH).of(lanes);
+        let near = PanelIo::in_buffer(buffer, step.size, FAR_WIDTH).of(lanes);
+        op.far_panel::<S, FAR_WIDTH>(s, [panel, near])
     }
 }
 
@@ -208,6 +202,28 @@ impl<E: Dispatch> Kernel<E> for Masked<'_, E> {
         let keep = &keep[..count];
         for i in 0..count {
             elements[i] = if keep[i] == 0 { fill } else { elements[i] };
+        }
+    }
+}
+
+/// The same of a row that is elsewhere.
+pub(super) struct MaskedCopy<'a, E> {
+    pub(super) from: Row<'a, E>,
+    pub(super) to: &'a mut [E],
+    pub(super) keep: &'a [u8],
+    pub(super) fill: E,
+}
+
+impl<E: Dispatch> Kernel<E> for MaskedCopy<'_, E> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Wide<E>>(self, _: S) {
+        let Self { from, to, keep, fill } = self;
+        let count = from.len();
+        let (to, keep) = (&mut to[..count], &keep[..count]);
+        for i in 0..count {
+            let x = from.get(i);
+            to[i] = if keep[i] == 0 { fill } else { x };
         }
     }
 }

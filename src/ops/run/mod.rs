@@ -355,7 +355,9 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             keep.resize(len, 0);
             mask.lane(lane, start, end, keep);
         }
-        self.mask_inputs(buffer, len, len, keep);
+        for k in 0..K {
+            self.mask_input(k, &mut buffer[k * len..(k + 1) * len], keep);
+        }
         core::array::from_fn(|k| Row::new(&buffer[k * len..(k + 1) * len]))
     }
 }

@@ -5,12 +5,12 @@
 use std::ops::Range;
 
 use super::Job;
-use super::entry::{Masked, RowsKernel};
+use super::entry::{Masked, MaskedCopy, RowsKernel};
 use crate::dispatch::Dispatch;
 use crate::kernels::Op;
 use crate::layout::{Dim, Offsets};
 use crate::parallel::Watch;
-use crate::simd::{Lanes, TILE_ROWS};
+use crate::simd::{Lanes, Row, TILE_ROWS};
 use crate::view::{Block, Memory, Read, Write, spaced_rows};
 
 /// Elements of a block of rows.
@@ -70,13 +70,19 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let mut first = lanes.start;
         while first < lanes.end {
             let count = size.min(lanes.end - first);
-            for k in 0..K {
-                self.read_rows(k, first, count, &mut buffer[k * size * len..]);
-            }
             if let Some(mask) = &self.mask {
                 mask.rows(first, count, first == lanes.start, &mut keep);
             }
-            self.mask_inputs(&mut buffer, size * len, count * len, &keep);
+            for k in 0..K {
+                let rows = &mut buffer[k * size * len..(k + 1) * size * len];
+                if let (Some(from), Some(_)) = (self.one_row(k, first, count), &self.mask) {
+                    let to = &mut rows[..count * len];
+                    E::dispatch(self.isa, MaskedCopy { from, to, keep: &keep, fill: Self::left_out(k) });
+                    continue;
+                }
+                self.read_rows(k, first, count, rows);
+                self.mask_input(k, &mut rows[..count * len], &keep);
+            }
             let memory = Memory::of(&mut buffer);
             let mut at = packed::<E, K>(size * len);
             let stride = len as isize * item;
@@ -179,17 +185,27 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         });
     }
 
-    /// What the mask does to the inputs, `size` elements apart, before the kernel sees them: to the first `count` elements, in
-    /// any order. Those left out of the first input become minus infinity, and zero in others, which are weights. `keep` is
-    /// empty without a mask.
-    pub(super) fn mask_inputs(&self, inputs: &mut [E], size: usize, count: usize, keep: &[u8]) {
-        if self.mask.is_none() {
-            return;
-        }
-        for k in 0..K {
-            let fill = if k == 0 { E::NEG_INFINITY } else { E::ZERO };
-            let elements = &mut inputs[k * size..k * size + count];
-            E::dispatch(self.isa, Masked { elements, keep, fill });
+    /// Lanes of input `k` that need no conversion and follow each other, which makes them one row.
+    fn one_row(&self, k: usize, first: usize, count: usize) -> Option<Row<'a, E>> {
+        let (len, step) = (self.plan.len, self.plan.step().src[k]);
+        let [outer] = &self.plan.outer[..] else { return None };
+        let is_dense = step == size_of::<E>() as isize && outer.src[k] == step * len as isize;
+        let is_plain = self.plan.inner.len() <= 1 && !(self.negate && k == 0);
+        let is_direct = self.src[k].is_direct::<E>([step, outer.src[k]]);
+        (is_dense && is_plain && is_direct)
+            .then(|| self.src[k].row(outer.src[k] * first as isize, count * len))
+    }
+
+    /// What elements of input `k` become that the mask leaves out, before the kernel sees them: minus infinity, and zero in
+    /// inputs after the first, which are weights.
+    fn left_out(k: usize) -> E {
+        if k == 0 { E::NEG_INFINITY } else { E::ZERO }
+    }
+
+    /// The elements of input `k` as the mask leaves them, in any order. `keep` is empty without a mask.
+    pub(super) fn mask_input(&self, k: usize, elements: &mut [E], keep: &[u8]) {
+        if self.mask.is_some() {
+            E::dispatch(self.isa, Masked { elements, keep, fill: Self::left_out(k) });
         }
     }
 
@@ -250,7 +266,9 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             keep.resize(size, 1);
             mask.columns(lanes, width, keep);
         }
-        self.mask_inputs(buffer, size, size, keep);
+        for k in 0..K {
+            self.mask_input(k, &mut buffer[k * size..(k + 1) * size], keep);
+        }
         let item = size_of::<E>() as isize;
         let along = Dim { size: width, src: [item; K], dst: item };
         let step = Dim { size: len, src: [width as isize * item; K], dst: width as isize * item };
