@@ -1,5 +1,6 @@
 """The gradients of log_softmax and logsumexp, and second derivatives, against 300 digits."""
 
+import itertools
 import json
 from typing import Any
 
@@ -168,6 +169,27 @@ def test_masked_entries() -> None:
             got = function(logp, [1.0, junk, 2.0])
             assert got[1] == 0
             assert same_bits(got[[0, 2]], function(logp[[0, 2]], [1.0, 2.0]))
+
+
+@pytest.mark.parametrize("axis", [-1, 0, 1, (0, 2), None], ids=str)
+@pytest.mark.parametrize("mask_shape", [(5, 7, 9), (9,), (7, 1), (5, 1, 1), ()], ids=str)
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_mask_of_logsumexp_vjp(order: tuple[int, ...], mask_shape: Any, axis: Any) -> None:
+    # Every element has its own truth value, whatever lies next to it in memory.
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, 7, 9)).transpose(order).copy().transpose(np.argsort(order))
+    mask = rng.random(mask_shape) < 0.6
+    b = rng.random(x.shape) + 0.5
+    with np.errstate(all="ignore"):
+        options: list[dict[str, Any]] = [{}, {"b": b}]
+        for given in options:
+            lse = sl.logsumexp(x, axis=axis, where=mask, keepdims=True, **given)
+            g = rng.standard_normal(lse.shape)
+            exact = np.where(mask & np.isfinite(lse), g * given.get("b", 1.0) * np.exp(x - lse), 0)
+            lse, g = (np.squeeze(a, axis) if axis is not None else a.reshape(()) for a in (lse, g))
+            result = sl.logsumexp_vjp(x, lse, g, axis=axis, where=mask, **given)
+            np.testing.assert_allclose(result, exact, rtol=1e-14)
+            assert (result[~np.broadcast_to(mask, x.shape)] == 0).all()
 
 
 def test_special_values_of_logsumexp() -> None:

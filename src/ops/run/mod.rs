@@ -97,6 +97,7 @@ pub(super) fn run<E: Dispatch, const K: usize, O: Op<E, K>>(
         (None, Input::View(view)) => view,
         (None, Input::InPlace) => out,
     });
+    let reduced = if O::ELEMENTWISE && options.mask.is_some() { fastest(shape, out) } else { reduced };
     let plan = Plan::new(shape, &reduced, sources.map(View::strides), out.strides());
     let repeated_mask = options.repeated_mask(shape)?;
     let kept;
@@ -111,7 +112,7 @@ pub(super) fn run<E: Dispatch, const K: usize, O: Op<E, K>>(
         memory: mask.memory(),
         plan: Plan::new(shape, &reduced, [mask.strides()], out.strides()),
     });
-    let plan = if O::ELEMENTWISE { plan.in_long_lanes() } else { plan };
+    let plan = if O::ELEMENTWISE && mask.is_none() { plan.in_long_lanes() } else { plan };
     let job = Job::<E, K, O> {
         op,
         negate,
@@ -124,6 +125,13 @@ pub(super) fn run<E: Dispatch, const K: usize, O: Op<E, K>>(
     };
     let threads = if out.len() < PARALLEL_ELEMENTS { 1 } else { options.threads };
     job.run(threads, &watch)
+}
+
+/// The axis along which an array's elements are nearest to each other: lanes that a mask has, too, however it repeats.
+fn fastest(shape: &[usize], out: &View<'_>) -> Vec<bool> {
+    let long = (0..shape.len()).filter(|&axis| shape[axis] > 1);
+    let fastest = long.min_by_key(|&axis| out.strides()[axis].unsigned_abs());
+    (0..shape.len()).map(|axis| Some(axis) == fastest).collect()
 }
 
 /// Writes `x` everywhere.
