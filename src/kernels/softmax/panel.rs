@@ -10,7 +10,7 @@ use crate::simd::{PanelIo, Simd, Wide};
 
 /// The maximum of each column over the rows `start..end`.
 #[inline(always)]
-pub(super) fn panel_max<E: Compute, S: Wide<E>, const P: usize>(
+fn panel_max<E: Compute, S: Wide<E>, const P: usize>(
     s: S,
     panel: PanelIo<'_, E, 1>,
     start: usize,
@@ -28,7 +28,7 @@ pub(super) fn panel_max<E: Compute, S: Wide<E>, const P: usize>(
 
 /// The maximum of each column of a panel, which is copied to another.
 #[inline(always)]
-pub(super) fn copied_max<E: Compute, S: Wide<E>, const P: usize>(
+fn copied_max<E: Compute, S: Wide<E>, const P: usize>(
     s: S,
     [panel, near]: [PanelIo<'_, E, 1>; 2],
 ) -> [S::V; P] {
@@ -79,19 +79,44 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         s: S,
         [panel, near]: [PanelIo<'_, E, 1>; 2],
     ) -> bool {
-        if S::BY_CALLS || panel.rows() > Self::STORED {
+        if S::BY_CALLS {
             return false;
         }
-        let max = copied_max::<E, S, P>(s, [panel, near]);
-        if !self.exp.are_ordinary(s, &max) {
-            return false;
-        }
+        let Some(max) = self.copied_ordinary_max::<S, P>(s, [panel, near]) else { return false };
         let mut with = [(max[0], max[0]); P];
         for p in 0..P {
             [with[p]] = self.settled_columns::<S, 1, true>(s, near.strip(p), [max[p]]);
         }
         Self::write_columns(s, [panel, near], with);
         true
+    }
+
+    /// The maxima of columns that are not too long to keep their exponentials; `None` where one needs more care.
+    #[inline(always)]
+    pub(super) fn ordinary_max<S: Wide<E>, const P: usize>(
+        &self,
+        s: S,
+        panel: PanelIo<'_, E, 1>,
+    ) -> Option<[S::V; P]> {
+        if panel.rows() > Self::STORED {
+            return None;
+        }
+        let max = panel_max::<E, S, P>(s, panel, 0, panel.rows());
+        self.exp.are_ordinary(s, &max).then_some(max)
+    }
+
+    /// The same of a panel that is copied to another.
+    #[inline(always)]
+    pub(super) fn copied_ordinary_max<S: Wide<E>, const P: usize>(
+        &self,
+        s: S,
+        panels: [PanelIo<'_, E, 1>; 2],
+    ) -> Option<[S::V; P]> {
+        if panels[0].rows() > Self::STORED {
+            return None;
+        }
+        let max = copied_max::<E, S, P>(s, panels);
+        self.exp.are_ordinary(s, &max).then_some(max)
     }
 
     /// The exponentials of columns that keep them, and what they are to be multiplied by.

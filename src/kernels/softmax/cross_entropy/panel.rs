@@ -2,8 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::super::log::APART;
-use super::super::panel::{copied_max, panel_max};
-use super::super::{Softmax, scaled};
+use super::super::scaled;
 use super::settle::Sums;
 use super::{CrossEntropy, other};
 use crate::element::Compute;
@@ -28,13 +27,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         s: S,
         panels: [PanelIo<'_, E, 1>; 2],
     ) -> bool {
-        if panels[0].rows() > Softmax::<E>::STORED {
-            return false;
-        }
-        let max = copied_max::<E, S, P>(s, panels);
-        if !self.softmax.exp.are_ordinary(s, &max) {
-            return false;
-        }
+        let Some(max) = self.softmax.copied_ordinary_max::<S, P>(s, panels) else { return false };
         let mut settled = [([max[0]; 2], s.wide_zero()); P];
         for p in 0..P {
             [settled[p]] = self.settled_columns::<S, 1, true>(s, panels[1].strip(p), [max[p]]);
@@ -97,11 +90,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         s: S,
         panel: PanelIo<'_, E, 1>,
     ) -> Option<[S::V; P]> {
-        if panel.rows() > Softmax::<E>::STORED {
-            return None;
-        }
-        let max = panel_max::<E, S, P>(s, panel, 0, panel.rows());
-        self.softmax.exp.are_ordinary(s, &max).then_some(max)
+        self.softmax.ordinary_max(s, panel)
     }
 
     /// The shifts of the exponentials of columns with these maxima.

@@ -1,8 +1,6 @@
 //! The logarithms of sums down the columns of a panel.
 #![forbid(unsafe_code)]
 
-use super::super::Softmax;
-use super::super::panel::{copied_max, panel_max};
 use super::sums::{APART, Log, LogSum, is_difference, other};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{LaneTerms, fold_lanes};
@@ -14,34 +12,6 @@ use crate::simd::{PanelIo, Wide};
 type Logs<V, const P: usize> = ([Log<V>; P], [u32; P]);
 
 impl<E: ExpConstants> LogSum<E> {
-    /// The maxima down the columns of a panel, unless one of them needs more care.
-    #[inline(always)]
-    pub(super) fn panel_max<S: Wide<E>, const P: usize>(
-        &self,
-        s: S,
-        panel: PanelIo<'_, E, 1>,
-    ) -> Option<[S::V; P]> {
-        if S::BY_CALLS || panel.rows() > Softmax::<E>::STORED {
-            return None;
-        }
-        let max = panel_max::<E, S, P>(s, panel, 0, panel.rows());
-        self.softmax.exp.are_ordinary(s, &max).then_some(max)
-    }
-
-    /// The same of a panel that is copied to another.
-    #[inline(always)]
-    pub(super) fn copied_max<S: Wide<E>, const P: usize>(
-        &self,
-        s: S,
-        panels: [PanelIo<'_, E, 1>; 2],
-    ) -> Option<[S::V; P]> {
-        if S::BY_CALLS || panels[0].rows() > Softmax::<E>::STORED {
-            return None;
-        }
-        let max = copied_max::<E, S, P>(s, panels);
-        self.softmax.exp.are_ordinary(s, &max).then_some(max)
-    }
-
     /// The logarithms down the columns of a panel, row after row if `FAR`. Differences are told where results are wanted and not
     /// logarithms.
     #[inline(always)]
