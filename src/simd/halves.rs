@@ -78,17 +78,19 @@ pub(super) unsafe fn widened_halves(p: *const u16) -> [__m256; 2] {
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(super) unsafe fn narrowed_halves(p: *mut u16, v: [__m256; 2]) {
-    for (k, mut x) in v.into_iter().enumerate() {
-        // SAFETY: promised by the caller.
-        unsafe {
-            let is_nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x);
-            // Rare, so that it costs no more than the question.
-            if _mm256_movemask_ps(is_nan) != 0 {
-                let nan = _mm256_or_ps(_mm256_set1_ps(f32::NAN), _mm256_and_ps(x, _mm256_set1_ps(-0.0)));
-                x = _mm256_blendv_ps(x, nan, is_nan);
+    // SAFETY: promised by the caller.
+    unsafe {
+        let mut v = v;
+        // Rare, so that it costs no more than one question for both.
+        if _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(v[0], v[1])) != 0 {
+            for x in &mut v {
+                let nan = _mm256_or_ps(_mm256_set1_ps(f32::NAN), _mm256_and_ps(*x, _mm256_set1_ps(-0.0)));
+                *x = _mm256_blendv_ps(*x, nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(*x, *x));
             }
-            let half = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x);
-            _mm_storeu_si128(p.cast::<__m128i>().add(k), half);
         }
+        let low = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v[0]);
+        let high = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v[1]);
+        _mm_storeu_si128(p.cast(), low);
+        _mm_storeu_si128(p.cast::<__m128i>().add(1), high);
     }
 }
