@@ -51,6 +51,9 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     const REDUCES: bool = false;
     /// Whether two strips of a panel side by side are worth their code.
     const WIDE_PANELS: bool = true;
+    /// Whether panels go by [runs of exponentials](Simd::exp_columns_run), where there are any: they are then faster for
+    /// longer rows than without.
+    const RUNS: bool = false;
     /// What an element of the result is that a mask leaves out, in any row.
     const MASKED: E = E::ZERO;
     /// Whether each element of the result depends on one element alone: a row may then begin and end anywhere, and no

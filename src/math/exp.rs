@@ -21,6 +21,9 @@
 // The first coefficient of the polynomial is almost ln 2, and must not be it.
 #![allow(clippy::approx_constant)]
 
+mod run;
+
+pub use self::run::Beside;
 use crate::element::Compute;
 use crate::simd::{Simd, Wide};
 

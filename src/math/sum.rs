@@ -31,6 +31,18 @@ impl<V: Copy, const SHORT: bool> LaneSum<V, SHORT> {
         Self { high: if SHORT { zero } else { s.splat(E::from_f64(ANCHOR)) }, low: zero }
     }
 
+    /// The sum, and what its rounding left.
+    #[inline(always)]
+    pub fn parts(self) -> [V; 2] {
+        [self.high, self.low]
+    }
+
+    /// From its parts.
+    #[inline(always)]
+    pub fn from_parts([high, low]: [V; 2]) -> Self {
+        Self { high, low }
+    }
+
     /// One more term a lane, as it was before its rounding.
     #[inline(always)]
     pub fn add<E: Compute, S: Simd<E, V = V>>(&mut self, s: S, term: Exponential<V>) {

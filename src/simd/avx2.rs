@@ -2,8 +2,10 @@
 
 use core::arch::x86_64::*;
 
+use super::avx2_exp::{exp_columns_run, exp_run};
+use super::avx2_lanes::{first_lanes_f32, first_lanes_f64, store_first_f32, store_first_f64, transpose_f32};
 use super::halves::{narrowed_halves, widened_halves};
-use super::{ROOT, Simd, Token, UNIT, WHOLE, f32_entries, f64_entries};
+use super::{ExpRun, ROOT, RunColumns, RunRows, Simd, Token, UNIT, WHOLE, f32_entries, f64_entries};
 
 /// Proof that the features of [`dispatch::AVX2`](crate::dispatch) were detected.
 #[derive(Clone, Copy, Debug)]
@@ -18,51 +20,13 @@ impl Avx2 {
     }
 }
 
-/// All bits set in the first `count` of 16 lanes of 32 bits.
-#[inline(always)]
-fn first_lanes_f32(count: usize) -> [__m256i; 2] {
-    const EDGE: [i32; 32] = {
-        let mut edge = [0; 32];
-        let mut i = 0;
-        while i < 16 {
-            edge[i] = -1;
-            i += 1;
-        }
-        edge
-    };
-    let start = EDGE[16 - count.min(16)..].as_ptr().cast::<__m256i>();
-    // SAFETY: 16 lanes follow any start up to 16; a token exists, so the features do.
-    unsafe { [_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))] }
-}
-
-/// All bits set in the first `count` of 8 lanes of 64 bits.
-#[inline(always)]
-fn first_lanes_f64(count: usize) -> [__m256i; 2] {
-    first_lanes_f32(2 * count)
-}
-
-/// The 4 × 4 matrices in the two 128-bit lanes of four registers, transposed.
-#[inline(always)]
-fn transpose_f32([a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
-    // SAFETY: called with a token at hand, so the features were detected.
-    unsafe {
-        let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
-        let (ab_high, cd_high) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
-        [
-            _mm256_shuffle_ps::<0x44>(ab, cd),
-            _mm256_shuffle_ps::<0xee>(ab, cd),
-            _mm256_shuffle_ps::<0x44>(ab_high, cd_high),
-            _mm256_shuffle_ps::<0xee>(ab_high, cd_high),
-        ]
-    }
-}
-
 // SAFETY of every block below: a token exists only where `dispatch` detected the features, and pointers are
 // promised valid by the caller.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd<f32> for Avx2 {
     type V = [__m256; 2];
     type M = [__m256; 2];
+    const EXP_RUNS: bool = true;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -94,11 +58,7 @@ impl Simd<f32> for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_first(self, p: *mut f32, count: usize, v: Self::V) {
-        unsafe {
-            let m = first_lanes_f32(count);
-            _mm256_maskstore_ps(p, m[0], v[0]);
-            _mm256_maskstore_ps(p.wrapping_add(8), m[1], v[1]);
-        }
+        unsafe { store_first_f32(p, count, v) }
     }
     #[inline(always)]
     unsafe fn load_halves(self, p: *const u16) -> Self::V {
@@ -179,6 +139,19 @@ impl Simd<f32> for Avx2 {
             }
         }
         scaled
+    }
+    #[inline(always)]
+    unsafe fn exp_run(self, run: &mut ExpRun<Self::V, u32>, rows: &RunRows<f32>, vectors: usize) -> usize {
+        unsafe { exp_run(run, rows, vectors) }
+    }
+    #[inline(always)]
+    unsafe fn exp_columns_run(
+        self,
+        run: &mut ExpRun<Self::V, u32>,
+        columns: &RunColumns<f32>,
+        sums: *mut [[Self::V; 2]; 16],
+    ) {
+        unsafe { exp_columns_run(run, columns, sums) }
     }
     #[inline(always)]
     unsafe fn load_columns(self, p: *const f32, stride: isize) -> [Self::V; 4] {
@@ -263,11 +236,7 @@ impl Simd<f64> for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_first(self, p: *mut f64, count: usize, v: Self::V) {
-        unsafe {
-            let m = first_lanes_f64(count);
-            _mm256_maskstore_pd(p, m[0], v[0]);
-            _mm256_maskstore_pd(p.wrapping_add(4), m[1], v[1]);
-        }
+        unsafe { store_first_f64(p, count, v) }
     }
     #[inline(always)]
     fn prefetch<const WRITE: bool>(self, p: *const f64) {

@@ -19,6 +19,10 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx2_exp;
+#[cfg(target_arch = "x86_64")]
+mod avx2_lanes;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod halves;
 mod panels;
@@ -34,7 +38,7 @@ pub(crate) use halves::{narrowed_bf16, narrowed_f16, to_odd, widened_bf16, widen
 pub use panels::{Lanes, PanelIo};
 pub use portable::Portable;
 pub use rows::{Row, RowIo};
-pub use tiles::{SpacedRows, TILE_ROWS, TILE_WIDTH, Tile};
+pub use tiles::{SHORTER_TILE_ROWS, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile};
 
 use crate::element::Compute;
 
@@ -50,6 +54,8 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     /// Whether a single operation takes so many instructions that steps of the mathematics are called, not inlined, and
     /// panels refused: little is lost in time, and much won in size.
     const BY_CALLS: bool = false;
+    /// Whether [`exp_run`](Self::exp_run) and [`exp_columns_run`](Self::exp_columns_run) do something.
+    const EXP_RUNS: bool = false;
 
     fn splat(self, x: E) -> Self::V;
 
@@ -153,6 +159,37 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     /// plus the entry of `table` that they choose; modulo the width. See [`exp`](crate::math::exp).
     fn lookup_scaled(self, t: Self::V, table: [E::Bits; 4]) -> Self::V;
 
+    /// The exponentials of so many `vectors`, written if they are kept, and added up; with them, the results of another
+    /// row and the maximum of a third. How many vectors that were, for only some instruction sets have a loop for it, and for
+    /// long runs only.
+    ///
+    /// # Safety
+    /// All of `rows` are valid for so many vectors; two that overlap are the same, or only read.
+    #[inline(always)]
+    unsafe fn exp_run(
+        self,
+        _run: &mut ExpRun<Self::V, E::Bits>,
+        _rows: &RunRows<E>,
+        _vectors: usize,
+    ) -> usize {
+        0
+    }
+
+    /// The exponentials of columns, written if they are kept, and the sums of the sixteen lanes of each, from those of `run` on, and
+    /// what these lost; where [there is a loop](Self::EXP_RUNS) for it.
+    ///
+    /// # Safety
+    /// `columns` are valid, and of two rows at least; where exponentials are kept is the input or disjoint from it. `sums` may be
+    /// written.
+    #[inline(always)]
+    unsafe fn exp_columns_run(
+        self,
+        _run: &mut ExpRun<Self::V, E::Bits>,
+        _columns: &RunColumns<E>,
+        _sums: *mut [[Self::V; 2]; 16],
+    ) {
+    }
+
     /// The largest lane of a vector without NaN.
     #[inline(always)]
     fn max_lane(self, v: Self::V) -> E {
@@ -227,6 +264,58 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
             }
         }
     }
+}
+
+/// What a run of exponentials is made with, by its names in [`exp`](crate::math::exp). Along a row all lanes are the same; down
+/// columns each has its own.
+#[derive(Clone, Copy)]
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct ExpRun<V, B> {
+    pub high: V,
+    pub low: V,
+    pub round: V,
+    pub floor: V,
+    pub exp2: [V; 4],
+    pub lost: V,
+    /// The sum in each lane, and what its rounding left: before the run, and along a row after it.
+    pub sum: V,
+    pub errors: V,
+    /// What the results of the other row are made with.
+    pub with: [V; 2],
+    /// The largest of the third row in each lane.
+    pub max: V,
+    /// Of columns; that of a row is part of what the quarters lost.
+    pub growth: V,
+    pub quarters: [B; 4],
+}
+
+/// The rows that a run goes along.
+#[derive(Clone, Copy)]
+pub struct RunRows<E> {
+    /// The inputs.
+    src: *const E,
+    /// Where exponentials are kept.
+    dst: Option<*mut E>,
+    others: Option<Others<E>>,
+}
+
+/// The columns that a run goes down, a vector of them side by side: where they begin, and how many bytes are from row to row.
+#[derive(Clone, Copy)]
+pub struct RunColumns<E> {
+    /// The inputs.
+    src: (*const E, isize),
+    /// Where exponentials are kept.
+    dst: Option<(*mut E, isize)>,
+    rows: usize,
+}
+
+/// Rows that something else is done with: results, of exponentials that were kept, or else of inputs; a maximum.
+#[derive(Clone, Copy)]
+struct Others<E> {
+    from: *const E,
+    to: *mut E,
+    after: *const E,
 }
 
 /// Rounded to `f16`, once.

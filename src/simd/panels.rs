@@ -2,9 +2,10 @@
 //! checked here, once, and no reference is made.
 
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 
-use super::Simd;
 use super::rows::to_line;
+use super::{ExpRun, RunColumns, Simd};
 use crate::element::Compute;
 
 /// Strips of `E::LANES` neighbouring columns, `width` of them side by side, of `K` inputs and an output.
@@ -208,6 +209,30 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
     pub fn store<S: Simd<E>>(&self, s: S, i: usize, p: usize, v: S::V) {
         // SAFETY: promised when `self` was made.
         unsafe { s.store(self.output(i, p), v) }
+    }
+
+    /// [`Simd::exp_columns_run`] over the rows `start..end`, two at least, of the first input of the first strip; kept in the output, if
+    /// they are.
+    #[inline(always)]
+    pub fn exp_run<S: Simd<E>>(
+        &self,
+        s: S,
+        run: &mut ExpRun<S::V, E::Bits>,
+        (start, end): (usize, usize),
+        keeps: bool,
+    ) -> [[S::V; 2]; 16] {
+        assert!(S::EXP_RUNS && start + 2 <= end && end <= self.rows);
+        let src = self.src[0].wrapping_byte_offset(start as isize * self.src_stride[0]);
+        let mut columns = RunColumns { src: (src, self.src_stride[0]), dst: None, rows: end - start };
+        if keeps {
+            columns.dst = Some((self.output(start, 0), self.dst_stride));
+        }
+        let mut sums = MaybeUninit::uninit();
+        // SAFETY: promised when `self` was made; where there is a loop for it, as there is, all sums are written.
+        unsafe {
+            s.exp_columns_run(run, &columns, sums.as_mut_ptr());
+            sums.assume_init()
+        }
     }
 
     /// Fills with NaN the columns of strip `p` of the output whose lane is NaN.

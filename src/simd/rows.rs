@@ -6,7 +6,7 @@
 
 use core::marker::PhantomData;
 
-use super::Simd;
+use super::{ExpRun, Others, RunRows, Simd};
 use crate::element::Compute;
 
 /// A contiguous, readable row.
@@ -107,6 +107,32 @@ impl<'a, E: Compute> Row<'a, E> {
         assert!(i < self.len);
         // SAFETY: inside the row.
         unsafe { *self.ptr.add(i) }
+    }
+
+    /// [`Simd::exp_run`] over the whole vectors: the exponentials are kept in an output as long as this row, if there is one. If
+    /// rows before and after are given, it goes as far as they, and makes the results of the row before, of its output
+    /// if exponentials are kept, of its input if not.
+    #[inline(always)]
+    pub fn exp_run<S: Simd<E>>(
+        &self,
+        s: S,
+        run: &mut ExpRun<S::V, E::Bits>,
+        kept: Option<RowIo<'_, E, 1>>,
+        others: Option<(RowIo<'_, E, 1>, Self)>,
+    ) -> usize {
+        let mut vectors = self.vectors;
+        let mut rows = RunRows { src: self.ptr, dst: None, others: None };
+        if let Some(kept) = kept {
+            assert!(kept.len == self.len);
+            rows.dst = Some(kept.dst);
+        }
+        if let Some((before, after)) = others {
+            vectors = vectors.min(before.vectors).min(after.vectors);
+            let from = if kept.is_some() { before.dst.cast_const() } else { before.src[0] };
+            rows.others = Some(Others { from, to: before.dst, after: after.ptr });
+        }
+        // SAFETY: all have so many vectors, and of each row an input is the output or disjoint from it.
+        unsafe { s.exp_run(run, &rows, vectors) }
     }
 }
 

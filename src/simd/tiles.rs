@@ -7,7 +7,10 @@ use super::{PanelIo, RowIo, Simd};
 use crate::element::Compute;
 
 /// The longest rows that a [`Tile`] takes.
-pub const TILE_ROWS: usize = 128;
+pub const TILE_ROWS: usize = 192;
+
+/// Where they are no faster than rows beyond it: the longest that go by tiles.
+pub const SHORTER_TILE_ROWS: usize = 128;
 
 /// Strips of a full tile.
 pub const TILE_WIDTH: usize = 2;

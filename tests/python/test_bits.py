@@ -28,7 +28,7 @@ from cases import (
 from reference import Array, finfo, from_rows, to_rows
 
 ISAS = ("avx512", "avx2", "portable")
-LENGTHS = (*range(1, 19), 31, 32, 33, 63, 64, 65, 100, 127, 129, 255, 257, 600, 1030, 4099)
+LENGTHS = (*range(1, 19), 31, 32, 33, 63, 64, 65, 100, 127, 129, 192, 193, 257, 600, 1030, 4099)
 NEIGHBOURS = 24
 # What gives no array; the values of losses that are recorded with their gradients; what is made of
 # other functions.
@@ -110,6 +110,43 @@ def test_the_corpus_is_what_it_was() -> None:
     assert [int(v * 2**52) for v in float64] == [(z >> 11) - 2**52 for z in published]
     float32 = golden.values((3,), np.float32, spread=1.0)
     assert [int(v * 2**23) for v in float32] == [(z >> 40) - 2**23 for z in published]
+
+
+# Rows around the lengths at which loops begin and end, and columns, some with what is no number.
+MIXED = """
+import hashlib
+import numpy as np
+import softlane as sl
+
+rng = np.random.default_rng(5)
+digest = hashlib.blake2b()
+for length in (*range(17, 70), 95, 97, 112, 128, 129, *range(1020, 1029), 1040, 2050, 4100, 8200):
+    x = (rng.standard_normal((19, length)) * 2.0 ** rng.integers(-3, 8, (19, 1))).astype("f4")
+    for row, value in enumerate([np.inf, -np.inf, np.nan, 3e38, -3e38, 1e-40]):
+        x[3 * row, rng.integers(length)] = value
+    x[4, rng.integers(length, size=length // 2)] = -np.inf
+    labels = rng.integers(length, size=19)
+    for axis, array in ((-1, x), (0, np.ascontiguousarray(x.T)), (0, x[:, 1:].T)):
+        for function in (sl.softmax, sl.log_softmax, sl.logsumexp, sl.softmin):
+            digest.update(function(array, axis=axis).tobytes())
+        digest.update(sl.softmax(array, axis=axis, temperature=0.3).tobytes())
+        digest.update(sl.log_softmax(array, axis=axis, temperature=7.0).tobytes())
+        place = array.copy()
+        digest.update(sl.softmax(place, axis=axis, out=place).tobytes())
+    digest.update(sl.cross_entropy_value_and_grad(x, labels, reduction="none")[1].tobytes())
+    digest.update(sl.cross_entropy(x, labels, reduction="none").tobytes())
+print(digest.hexdigest())
+"""
+
+
+@functools.cache
+def mixed(isa: str) -> str:
+    return processes.output(MIXED, timeout=300, SOFTLANE_ISA=isa)
+
+
+@pytest.mark.parametrize("isa", ISAS[:-1])
+def test_mixed_rows_and_columns(isa: str) -> None:
+    assert mixed(available(isa)) == mixed("portable")
 
 
 @pytest.mark.parametrize("isa", ISAS)

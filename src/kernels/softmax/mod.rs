@@ -184,6 +184,7 @@ impl<E: ExpConstants, const SHORT: bool> Op<E, 1> for Softmax<E, SHORT> {
     type Total = Total<E>;
     type Partial = Partial<E>;
     const WIDE_PANELS: bool = !SHORT;
+    const RUNS: bool = !SHORT;
 
     fn begin(&self, len: usize) -> Total<E> {
         let sweep = if len <= Self::STORED { Sweep::Max } else { Sweep::MaxAndSum };

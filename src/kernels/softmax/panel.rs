@@ -174,7 +174,14 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         keep: bool,
     ) -> [S::W; P] {
         let terms = Exponentials { exp: &self.exp, panel, start, end, shift, keep };
-        if !FAR || end - start <= E::LANES {
+        if end - start <= E::LANES {
+            return fold_lanes(s, &terms);
+        }
+        if S::EXP_RUNS && P == 1 && !SHORT {
+            let sums = self.exp.columns_run(s, &shift[0], (panel, keep), (start, end));
+            return fold_lanes(s, &LaneParts(&sums));
+        }
+        if !FAR {
             return fold_lanes(s, &terms);
         }
         let mut sums = [[LaneSum::<S::V, SHORT>::new(s); 16]; P];
@@ -265,6 +272,21 @@ pub(super) fn inverses<E: Compute, S: Wide<E>>(
         }
     }
     (s.from_array(high), s.from_array(low))
+}
+
+/// The parts of the sums of the lanes of one strip.
+struct LaneParts<'a, V>(&'a [[V; 2]; 16]);
+
+impl<E: Compute, S: Wide<E>, const P: usize> LaneTerms<E, S, P> for LaneParts<'_, S::V> {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        E::LANES
+    }
+
+    #[inline(always)]
+    fn lane(&self, s: S, lane: usize) -> [S::W; P] {
+        [LaneSum::<S::V, false>::from_parts(self.0[lane]).widen(s); P]
+    }
 }
 
 /// The exponentials of the rows `start..end` of a panel; written, too, if they are to be kept.

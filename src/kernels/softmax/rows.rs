@@ -4,7 +4,7 @@
 use super::{Softmax, rescaled};
 use crate::element::WideScalar;
 use crate::kernels::{Op, Rows, fold_max, max_from, max_pass, row_apart};
-use crate::math::exp::{ExpConstants, RowShift, Shift};
+use crate::math::exp::{Beside, ExpConstants, RowShift, Shift};
 use crate::math::sum::LaneSum;
 use crate::simd::{Row, RowIo, Simd, Wide};
 
@@ -25,6 +25,11 @@ pub(super) trait Piped<E: ExpConstants, const SHORT: bool>: Op<E, 1> {
         shift: &Shift<S::V>,
         sum: E::Wide,
     ) -> Option<[E; 2]>;
+
+    /// Whether results are made as a [run](Beside) makes them.
+    fn runs(&self) -> bool {
+        true
+    }
 
     /// The results of a vector of exponentials or inputs.
     fn result<S: Simd<E>>(&self, s: S, x: S::V, with: (S::V, S::V)) -> S::V;
@@ -50,7 +55,11 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
             return s.wide_total(self.exp.widened(s, e));
         }
         let mut sum = LaneSum::<_, SHORT>::new(s);
-        self.exp_sum_from(s, row, 0, rescale, shift, output, &mut sum);
+        let mut done = 0;
+        if rescale.is_none() {
+            (done, _) = self.exp.row_run(s, shift, (row, output), None, &mut sum);
+        }
+        self.exp_sum_from(s, row, done, rescale, shift, output, &mut sum);
         s.wide_total(sum.widen(s))
     }
 
@@ -205,6 +214,12 @@ fn fused_pass<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: bool
     after: Row<'_, E>,
     are_far: bool,
 ) -> (E::Wide, E) {
+    if S::EXP_RUNS && !SHORT && row.len() <= E::CHUNK / 4 {
+        // All of them lie in the nearest cache, and a run leaves nothing idle that the others could use: one after another.
+        result_pass(p, s, before, with);
+        let max = max_pass(s, after);
+        return (p.softmax().row_sum(s, row, shift, P::KEEPS), max);
+    }
     let with = (s.splat(with[0]), s.splat(with[1]));
     let mut max = [s.splat(E::NEG_INFINITY); 4];
     let mut total = E::Wide::default();
@@ -244,6 +259,13 @@ fn fused_chunk<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: boo
     let together = x.vectors().min(e.vectors()).min(after.vectors());
     let mut sum = LaneSum::<_, SHORT>::new(s);
     let mut i = 0;
+    if p.runs() && !are_far {
+        let kept = if P::KEEPS { Some(row) } else { None };
+        let beside = Beside { before, with, after };
+        let (done, found) = softmax.exp.row_run(s, shift, (x, kept), Some(beside), &mut sum);
+        max[0] = s.max(found, max[0]);
+        i = done;
+    }
     while i + 4 <= together {
         let mut results = e.load4(s, i);
         for e in &mut results {

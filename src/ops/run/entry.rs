@@ -6,7 +6,9 @@ use crate::dispatch::Dispatch;
 use crate::element::Compute;
 use crate::kernels::{Op, Rows};
 use crate::layout::{Dim, Offsets};
-use crate::simd::{Kernel, Lanes, PanelIo, Row, RowIo, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile, Wide};
+use crate::simd::{
+    Kernel, Lanes, PanelIo, Row, RowIo, SHORTER_TILE_ROWS, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile, Wide,
+};
 use crate::view::{Memory, panel_io};
 
 /// The elements of the result of a lane of `len`.
@@ -29,7 +31,8 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) {
         let Self { op, rows, lane, are_far } = self;
-        let is_tiny = rows.len() > 1 && rows.len() <= TILE_ROWS && rows.groups() > 0;
+        let longest = if S::EXP_RUNS && O::RUNS { TILE_ROWS } else { SHORTER_TILE_ROWS };
+        let is_tiny = rows.len() > 1 && rows.len() <= longest && rows.groups() > 0;
         let result = result_len::<E, K, O>(rows.len());
         let mut tile = Tile::new();
         let mut group = 0;

@@ -252,6 +252,7 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
     type Total = LossTotal<E>;
     type Partial = LossPartial<E>;
     const REDUCES: bool = !GRAD;
+    const RUNS: bool = true;
 
     fn begin(&self, len: usize) -> LossTotal<E> {
         self.begin_lane(len, 0)

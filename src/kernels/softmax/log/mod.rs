@@ -122,6 +122,11 @@ impl<E: ExpConstants> Piped<E, false> for LogSoftmax<E> {
     }
 
     #[inline(always)]
+    fn runs(&self) -> bool {
+        self.inverse.is_none()
+    }
+
+    #[inline(always)]
     fn result<S: Simd<E>>(&self, s: S, x: S::V, (max, high): (S::V, S::V)) -> S::V {
         self.entry(s, x, &Log { max, high, low: high })
     }
@@ -131,6 +136,7 @@ impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
     type Total = LogTotal<E>;
     type Partial = LogPartial<E>;
     const MASKED: E = E::NEG_INFINITY;
+    const RUNS: bool = true;
 
     fn begin(&self, len: usize) -> LogTotal<E> {
         self.log_sum.begin(len)
@@ -222,6 +228,7 @@ impl<E: ExpConstants> Op<E, 1> for LogSumExp<E> {
     type Total = LogTotal<E>;
     type Partial = LogPartial<E>;
     const REDUCES: bool = true;
+    const RUNS: bool = true;
 
     fn begin(&self, len: usize) -> LogTotal<E> {
         self.log_sum.begin(len)

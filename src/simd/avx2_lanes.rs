@@ -1,0 +1,101 @@
+//! AVX2: the first lanes of a vector, and matrices transposed.
+
+use core::arch::x86_64::*;
+
+/// All bits set in the first `count` of 16 lanes of 32 bits.
+#[inline(always)]
+pub(super) fn first_lanes_f32(count: usize) -> [__m256i; 2] {
+    const EDGE: [i32; 32] = {
+        let mut edge = [0; 32];
+        let mut i = 0;
+        while i < 16 {
+            edge[i] = -1;
+            i += 1;
+        }
+        edge
+    };
+    let start = EDGE[16 - count.min(16)..].as_ptr().cast::<__m256i>();
+    // SAFETY: 16 lanes follow any start up to 16; a token exists, so the features do.
+    unsafe { [_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))] }
+}
+
+/// All bits set in the first `count` of 8 lanes of 64 bits.
+#[inline(always)]
+pub(super) fn first_lanes_f64(count: usize) -> [__m256i; 2] {
+    first_lanes_f32(2 * count)
+}
+
+/// The first `count` of 16 lanes to memory, by powers of two: a masked store takes ten times as long on AMD's processors.
+///
+/// # Safety
+/// `p` is valid for writing `count` elements, less than 16.
+#[inline(always)]
+pub(super) unsafe fn store_first_f32(mut p: *mut f32, count: usize, v: [__m256; 2]) {
+    debug_assert!(count < 16);
+    // SAFETY: promised by the caller, for memory; a token exists, so the features do.
+    unsafe {
+        let mut eight = v[0];
+        if count & 8 != 0 {
+            _mm256_storeu_ps(p, eight);
+            p = p.add(8);
+            eight = v[1];
+        }
+        let mut four = _mm256_castps256_ps128(eight);
+        if count & 4 != 0 {
+            _mm_storeu_ps(p, four);
+            p = p.add(4);
+            four = _mm256_extractf128_ps::<1>(eight);
+        }
+        if count & 2 != 0 {
+            _mm_store_sd(p.cast(), _mm_castps_pd(four));
+            p = p.add(2);
+            four = _mm_movehl_ps(four, four);
+        }
+        if count & 1 != 0 {
+            _mm_store_ss(p, four);
+        }
+    }
+}
+
+/// The first `count` of 8 lanes likewise.
+///
+/// # Safety
+/// `p` is valid for writing `count` elements, less than 8.
+#[inline(always)]
+pub(super) unsafe fn store_first_f64(mut p: *mut f64, count: usize, v: [__m256d; 2]) {
+    debug_assert!(count < 8);
+    // SAFETY: promised by the caller, for memory; a token exists, so the features do.
+    unsafe {
+        let mut four = v[0];
+        if count & 4 != 0 {
+            _mm256_storeu_pd(p, four);
+            p = p.add(4);
+            four = v[1];
+        }
+        let mut two = _mm256_castpd256_pd128(four);
+        if count & 2 != 0 {
+            _mm_storeu_pd(p, two);
+            p = p.add(2);
+            two = _mm256_extractf128_pd::<1>(four);
+        }
+        if count & 1 != 0 {
+            _mm_store_sd(p, two);
+        }
+    }
+}
+
+/// The 4 × 4 matrices in the two 128-bit lanes of four registers, transposed.
+#[inline(always)]
+pub(super) fn transpose_f32([a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
+    // SAFETY: called with a token at hand, so the features were detected.
+    unsafe {
+        let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+        let (ab_high, cd_high) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+        [
+            _mm256_shuffle_ps::<0x44>(ab, cd),
+            _mm256_shuffle_ps::<0xee>(ab, cd),
+            _mm256_shuffle_ps::<0x44>(ab_high, cd_high),
+            _mm256_shuffle_ps::<0xee>(ab_high, cd_high),
+        ]
+    }
+}
