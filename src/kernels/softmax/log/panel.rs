@@ -6,7 +6,10 @@ use crate::element::{Compute, WideScalar};
 use crate::kernels::{LaneTerms, fold_lanes};
 use crate::math::exp::{Exp, ExpConstants, Shift};
 use crate::math::fixed::Fixed;
-use crate::simd::{PanelIo, Wide};
+use crate::simd::{Kernel, PanelIo, Row, TILE_ROWS, Wide};
+
+/// Up to so many lanes are summed again alone, not with all of their panel.
+const FEW: usize = 4;
 
 /// The logarithms of the columns of a panel, and which columns' results are differences, as bits.
 type Logs<V, const P: usize> = ([Log<V>; P], [u32; P]);
@@ -29,7 +32,8 @@ impl<E: ExpConstants> LogSum<E> {
         let zero = s.splat(E::ZERO);
         let mut sum = [s.wide_zero(); P];
         let mut ties = [s.splat(E::ONE); P];
-        let mut needs = is_short;
+        // Lanes whose other terms are little beside their largest, as bits.
+        let mut apart = [0; P];
         if !is_short {
             sum = self.softmax.whole_panel_exp_sum::<S, P, FAR>(s, panel, &shift, false);
             for p in 0..P {
@@ -38,11 +42,23 @@ impl<E: ExpConstants> LogSum<E> {
                 let lanes = s.wide_lanes(sum[p]);
                 for lane in 0..E::LANES {
                     let ratio = lanes.as_ref()[lane].to_f64() / top.as_ref()[lane].to_f64();
-                    needs |= ratio < APART;
+                    apart[p] |= u32::from(ratio < APART) << lane;
                 }
             }
         }
-        if needs {
+        let mut count = 0;
+        for bits in apart {
+            count += bits.count_ones() as usize;
+        }
+        let is_few = count <= FEW && panel.rows() <= TILE_ROWS;
+        if !is_short && is_few {
+            for p in 0..P {
+                if apart[p] != 0 {
+                    sum[p] = self.with_others(s, (panel, p), apart[p], sum[p], max[p]);
+                }
+            }
+        }
+        if is_short || count > 0 && !is_few {
             let mut others = [s.wide_zero(); P];
             let mut start = 0;
             while start < panel.rows() {
@@ -65,13 +81,11 @@ impl<E: ExpConstants> LogSum<E> {
                 }
             } else {
                 for p in 0..P {
-                    let top = s.to_array(shift[p].top);
-                    let (whole, apart) = (s.wide_lanes(sum[p]), s.wide_lanes(others[p]));
-                    let (whole, apart) = (whole.as_ref(), apart.as_ref());
+                    let (whole, alone) = (s.wide_lanes(sum[p]), s.wide_lanes(others[p]));
+                    let (whole, alone) = (whole.as_ref(), alone.as_ref());
                     let mut chosen = [E::Wide::default(); 16];
                     for lane in 0..E::LANES {
-                        let ratio = whole[lane].to_f64() / top.as_ref()[lane].to_f64();
-                        chosen[lane] = if ratio < APART { apart[lane] } else { whole[lane] };
+                        chosen[lane] = if apart[p] >> lane & 1 == 1 { alone[lane] } else { whole[lane] };
                     }
                     sum[p] = s.wide_from_lanes(&chosen);
                 }
@@ -94,6 +108,22 @@ impl<E: ExpConstants> LogSum<E> {
             }
         }
         (log, differences)
+    }
+
+    /// The sums of a strip, in these lanes of the terms other than the largest: row by row, for there are few of them.
+    #[inline(always)]
+    fn with_others<S: Wide<E>>(
+        &self,
+        s: S,
+        (panel, p): (PanelIo<'_, E, 1>, usize),
+        apart: u32,
+        sum: S::W,
+        max: S::V,
+    ) -> S::W {
+        let mut sums = [E::Wide::default(); 16];
+        sums[..E::LANES].copy_from_slice(&s.wide_lanes(sum).as_ref()[..E::LANES]);
+        let panel = panel.strip(p);
+        s.wide_from_lanes(&s.enter(Alone { log_sum: self, panel, apart, max: s.to_array(max), sums }))
     }
 
     /// The results of a strip, of which those that are differences, as bits, are taken in fixed point.
@@ -120,6 +150,37 @@ impl<E: ExpConstants> LogSum<E> {
             results.as_mut()[lane] = E::from_f64(sum.ln(about));
         }
         s.from_array(results)
+    }
+}
+
+/// The sums of a strip, in these lanes of the terms other than the largest.
+struct Alone<'a, E: Compute> {
+    log_sum: &'a LogSum<E>,
+    panel: PanelIo<'a, E, 1>,
+    apart: u32,
+    max: E::Array,
+    sums: [E::Wide; 16],
+}
+
+impl<E: ExpConstants> Kernel<E> for Alone<'_, E> {
+    type Output = [E::Wide; 16];
+
+    #[inline(always)]
+    fn run<S: Wide<E>>(self, s: S) -> [E::Wide; 16] {
+        let Self { log_sum, panel, mut apart, max, mut sums } = self;
+        let mut column = [E::ZERO; TILE_ROWS];
+        let column = &mut column[..panel.rows()];
+        while apart != 0 {
+            let lane = apart.trailing_zeros() as usize;
+            apart &= apart - 1;
+            for (i, x) in column.iter_mut().enumerate() {
+                *x = panel.get(0, i, lane);
+            }
+            let mut total = log_sum.begin(column.len()).sums;
+            total.max = max.as_ref()[lane];
+            (sums[lane], _, _) = log_sum.others_pass(s, &total, Row::new(column));
+        }
+        sums
     }
 }
 
