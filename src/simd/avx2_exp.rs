@@ -2,7 +2,7 @@
 //!
 //! With sixteen registers a compiler keeps either few exponentials on the way, and waits for their results, or many, and moves
 //! them to memory and back. These loops have three stages, of three vectors that follow each other, so that nothing
-//! they take up was worked out just before, and no register is moved to memory. Arithmetic and its order are those of
+//! they take up was worked out just before, and no exponential on its way is moved to memory. Arithmetic and its order are those of
 //! [`Exp`](crate::math::exp::Exp) and [`LaneSum`](crate::math::sum::LaneSum), so that the bits are the same.
 
 use core::arch::asm;
@@ -72,7 +72,7 @@ macro_rules! polynomial {
     };
 }
 
-/// The last step, and what the table of quarters lost.
+/// The last step, and what the table of quarters lost; the number of quarters goes along to where the power comes of it.
 macro_rules! rest {
     ($left:expr, $quarters:expr, $rest:expr, $power:expr, $sum:expr, $errors:expr, $at:expr) => {
         lines![
@@ -176,11 +176,12 @@ macro_rules! others {
     };
 }
 
-/// The registers that are not named.
+/// The assembly, with the registers it has: named ones for addresses and counts, and all of the vectors.
 macro_rules! registers {
     ($($text:expr),*; $($name:ident = $kind:ident $value:ident),*) => {
         asm!(
             $($text,)*
+            "vzeroupper",
             $($name = $kind(reg) $value => _,)*
             out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _, out("ymm5") _,
             out("ymm6") _, out("ymm7") _, out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _,

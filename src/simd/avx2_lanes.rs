@@ -47,7 +47,7 @@ pub(super) unsafe fn store_first_f32(mut p: *mut f32, count: usize, v: [__m256; 
             four = _mm256_extractf128_ps::<1>(eight);
         }
         if count & 2 != 0 {
-            _mm_store_sd(p.cast(), _mm_castps_pd(four));
+            p.cast::<f64>().write_unaligned(_mm_cvtsd_f64(_mm_castps_pd(four)));
             p = p.add(2);
             four = _mm_movehl_ps(four, four);
         }

@@ -54,7 +54,7 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     /// Whether a single operation takes so many instructions that steps of the mathematics are called, not inlined, and
     /// panels refused: little is lost in time, and much won in size.
     const BY_CALLS: bool = false;
-    /// Whether [`exp_run`](Self::exp_run) and [`exp_columns_run`](Self::exp_columns_run) do something.
+    /// Whether there are [`exp_run`](Self::exp_run) and [`exp_columns_run`](Self::exp_columns_run), which then writes all sums.
     const EXP_RUNS: bool = false;
 
     fn splat(self, x: E) -> Self::V;
@@ -160,11 +160,12 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     fn lookup_scaled(self, t: Self::V, table: [E::Bits; 4]) -> Self::V;
 
     /// The exponentials of so many `vectors`, written if they are kept, and added up; with them, the results of another
-    /// row and the maximum of a third. How many vectors that were, for only some instruction sets have a loop for it, and for
-    /// long runs only.
+    /// row and the maximum of a third. How many vectors that were: all of them, or none, as with less than two, or where
+    /// [there is no loop](Self::EXP_RUNS) for it.
     ///
     /// # Safety
-    /// All of `rows` are valid for so many vectors; two that overlap are the same, or only read.
+    /// All of `rows` are valid for so many vectors; two that overlap are the same, or only read, but the third may be what lies ahead in
+    /// the first.
     #[inline(always)]
     unsafe fn exp_run(
         self,
@@ -175,7 +176,7 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
         0
     }
 
-    /// The exponentials of columns, written if they are kept, and the sums of the sixteen lanes of each, from those of `run` on, and
+    /// The exponentials of columns, written if they are kept, and the sums of every sixteenth row of them, which begin as `run` says, and
     /// what these lost; where [there is a loop](Self::EXP_RUNS) for it.
     ///
     /// # Safety
@@ -266,8 +267,8 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     }
 }
 
-/// What a run of exponentials is made with, by its names in [`exp`](crate::math::exp). Along a row all lanes are the same; down
-/// columns each has its own.
+/// What a run of exponentials is made with, by its names in [`exp`](crate::math::exp). All lanes of a number are the same, but down
+/// columns each has its own `round`, `floor` and `growth`; `lost` is a table.
 #[derive(Clone, Copy)]
 #[repr(C)]
 #[allow(missing_docs)]

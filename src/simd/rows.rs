@@ -131,7 +131,8 @@ impl<'a, E: Compute> Row<'a, E> {
             let from = if kept.is_some() { before.dst.cast_const() } else { before.src[0] };
             rows.others = Some(Others { from, to: before.dst, after: after.ptr });
         }
-        // SAFETY: all have so many vectors, and of each row an input is the output or disjoint from it.
+        // SAFETY: all have so many vectors, and of each row an input is the output or disjoint from it. After the last row comes that
+        // row itself, once more.
         unsafe { s.exp_run(run, &rows, vectors) }
     }
 }

@@ -9,7 +9,7 @@ use crate::element::Compute;
 /// The longest rows that a [`Tile`] takes.
 pub const TILE_ROWS: usize = 192;
 
-/// Where they are no faster than rows beyond it: the longest that go by tiles.
+/// The longest that go by tiles where longer ones are faster row by row.
 pub const SHORTER_TILE_ROWS: usize = 128;
 
 /// Strips of a full tile.

@@ -368,3 +368,16 @@ def test_the_comparison_sees_one_bit(dtype: np.dtype[Any]) -> None:
     assert same_bits(x, np.asfortranarray(x))
     assert not same_bits(x, y)
     assert not same_bits(np.zeros(2, dtype), -np.zeros(2, dtype))
+
+
+@pytest.mark.parametrize(
+    ("seed", "length", "row"),
+    [(7, 4104, 862), (14, 4111, 623), (19, 4100, 705), (39, 4104, 310), (48, 4097, 479)],
+)
+def test_a_last_chunk_of_less_than_a_vector(seed: int, length: int, row: int) -> None:
+    # Rows, five of sixty thousand, that show whether it is added up alone as it is among others.
+    rng = np.random.default_rng(seed)
+    x = (rng.standard_normal((1000, length)) * 0.5).astype(np.float32)[row - 1 : row + 2]
+    x[:, :4096] -= 20
+    alone = np.stack([softlane.softmax(one) for one in x])
+    assert same_bits(softlane.softmax(x, num_threads=1), alone)

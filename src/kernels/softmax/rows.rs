@@ -214,7 +214,7 @@ fn fused_pass<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: bool
     after: Row<'_, E>,
     are_far: bool,
 ) -> (E::Wide, E) {
-    if S::EXP_RUNS && !SHORT && row.len() <= E::CHUNK / 4 {
+    if S::EXP_RUNS && !SHORT && row.len() <= E::CHUNK / 4 && !are_far {
         // All of them lie in the nearest cache, and a run leaves nothing idle that the others could use: one after another.
         result_pass(p, s, before, with);
         let max = max_pass(s, after);
@@ -238,7 +238,7 @@ fn fused_pass<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: bool
     (total, fold_max(s, max))
 }
 
-/// [`fused_pass`](Self::fused_pass) on one chunk of each row.
+/// [`fused_pass`] on one chunk of each row.
 #[inline(always)]
 fn fused_chunk<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: bool>(
     p: &P,
@@ -250,6 +250,12 @@ fn fused_chunk<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: boo
     are_far: bool,
 ) -> E::Wide {
     let (softmax, x) = (p.softmax(), row.input(0));
+    if x.len() <= E::LANES {
+        // The end of a row of several chunks, which is added up as it is in a pass of its own.
+        result_from(p, s, before, 0, with);
+        max_from(s, after, 0, max);
+        return softmax.exp_sum_pass(s, x, None, shift, if P::KEEPS { Some(row) } else { None });
+    }
     // Where a row begins matters to its sum alone: the others go by cache lines.
     let [head, before] = before.split_at_line();
     result_from(p, s, head, 0, with);

@@ -61,7 +61,7 @@ impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
         panel.exp_run(s, &mut run, rows, keeps)
     }
 
-    /// A run with these numbers, and with `other` for what else may be set.
+    /// A run with these numbers; `other` is the maximum along rows, the growth of columns, and holds the place of what is not used.
     #[inline(always)]
     fn prepared<S: Simd<E>>(
         &self,
@@ -69,6 +69,7 @@ impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
         [round, floor, lost]: [S::V; 3],
         other: S::V,
     ) -> ExpRun<S::V, E::Bits> {
+        const { assert!(SHORT || !S::EXP_RUNS || E::EXP2.len() == 4) };
         let mut exp2 = [other; 4];
         for (exp2, &coefficient) in exp2.iter_mut().zip(E::EXP2) {
             *exp2 = s.splat(coefficient);

@@ -110,7 +110,7 @@ impl<E: ExpConstants> LogSum<E> {
         (log, differences)
     }
 
-    /// The sums of a strip, in these lanes of the terms other than the largest: row by row, for there are few of them.
+    /// The sums of a strip, but in these lanes of the terms other than the largest, column by column: there are few of them.
     #[inline(always)]
     fn with_others<S: Wide<E>>(
         &self,
@@ -153,7 +153,7 @@ impl<E: ExpConstants> LogSum<E> {
     }
 }
 
-/// The sums of a strip, in these lanes of the terms other than the largest.
+/// [`LogSum::with_others`], compiled once.
 struct Alone<'a, E: Compute> {
     log_sum: &'a LogSum<E>,
     panel: PanelIo<'a, E, 1>,
