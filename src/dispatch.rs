@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::math::exp::ExpConstants;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
-use crate::simd::{Enter, Kernel, Portable};
+use crate::simd::{Enter, Kernel, Portable, Simd};
 
 /// The instruction sets that kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +177,9 @@ pub trait Dispatch: ExpConstants {
     /// # Panics
     /// If this machine lacks it.
     fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
+
+    /// Whether `isa` has [loops of its own for exponentials](Simd::EXP_RUNS) of this type.
+    fn has_exp_runs(isa: Isa) -> bool;
 }
 
 macro_rules! dispatch {
@@ -194,6 +197,17 @@ macro_rules! dispatch {
                     #[cfg(target_arch = "x86_64")]
                     Isa::Avx2 => unsafe { $avx2(kernel) },
                     _ => dispatch_portable(kernel),
+                }
+            }
+
+            #[inline]
+            fn has_exp_runs(isa: Isa) -> bool {
+                match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512 => <Avx512 as Simd<Self>>::EXP_RUNS,
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => <Avx2 as Simd<Self>>::EXP_RUNS,
+                    _ => <Portable as Simd<Self>>::EXP_RUNS,
                 }
             }
         }

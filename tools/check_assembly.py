@@ -59,7 +59,7 @@ DETECTION = r"core_arch3x86(?:5cpuid|5xsave)"
 # Fixed point is integers only, and so rare that it may be called.
 BELOW = r"(?:8softlane|B\w*_)(?:4simd|4math(?!5fixed)|7kernels)"
 # What is written in assembly needs no boundary's features, and is called.
-WRITTEN = r"4simd8avx2_exp\d+exp_(?:columns_)?run"
+WRITTEN = r"4simd8avx2_exp\d+exp_(?:columns_)?run_f(?:32|64)"
 # Mathematics that the kernels do themselves: the trace of an fma or exp that stayed a function.
 LIBM = r"^(?:fma|exp|exp2|ldexp|round|rint|floor)f?$"
 
@@ -206,12 +206,12 @@ DOCTORED = [
     ("vfnmadd231ps\t(%rdi), %ymm1", "callq\t_RNvNtCs1_8softlane7kernels3run", "avx2 kernel calls"),
     (
         "vfnmadd231ps\t(%rdi), %ymm1",
-        "vfmadd231ps %ymm0, %ymm1, %ymm2\n\tcallq\t_ZN8softlane4simd8avx2_exp7exp_run17h01E",
+        "vfmadd231ps %ymm0, %ymm1, %ymm2\n\tcallq\t_ZN8softlane4simd8avx2_exp11exp_run_f3217h01E",
         "",
     ),
     (
         "_ZN8softlane8dispatch17dispatch_portable17h",
-        "_ZN8softlane4simd8avx2_exp15exp_columns_run17h",
+        "_ZN8softlane4simd8avx2_exp19exp_columns_run_f6417h",
         "no avx2 fma",
     ),
     ("vmovups\t(%rdi), %zmm0", "callq\t*fmaf@GOTPCREL(%rip)", "avx512 kernel calls fmaf"),

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::avx2_exp::{exp_columns_run, exp_run};
+use super::avx2_exp::{exp_columns_run_f32, exp_columns_run_f64, exp_run_f32, exp_run_f64};
 use super::avx2_lanes::{first_lanes_f32, first_lanes_f64, store_first_f32, store_first_f64, transpose_f32};
 use super::halves::{narrowed_halves, widened_halves};
 use super::{ExpRun, ROOT, RunColumns, RunRows, Simd, Token, UNIT, WHOLE, f32_entries, f64_entries};
@@ -142,7 +142,7 @@ impl Simd<f32> for Avx2 {
     }
     #[inline(always)]
     unsafe fn exp_run(self, run: &mut ExpRun<Self::V, u32>, rows: &RunRows<f32>, vectors: usize) -> usize {
-        unsafe { exp_run(run, rows, vectors) }
+        unsafe { exp_run_f32(run, rows, vectors) }
     }
     #[inline(always)]
     unsafe fn exp_columns_run(
@@ -151,7 +151,7 @@ impl Simd<f32> for Avx2 {
         columns: &RunColumns<f32>,
         sums: *mut [[Self::V; 2]; 16],
     ) {
-        unsafe { exp_columns_run(run, columns, sums) }
+        unsafe { exp_columns_run_f32(run, columns, sums) }
     }
     #[inline(always)]
     unsafe fn load_columns(self, p: *const f32, stride: isize) -> [Self::V; 4] {
@@ -205,6 +205,7 @@ impl Simd<f32> for Avx2 {
 impl Simd<f64> for Avx2 {
     type V = [__m256d; 2];
     type M = [__m256d; 2];
+    const EXP_RUNS: bool = true;
 
     #[inline(always)]
     fn splat(self, x: f64) -> Self::V {
@@ -314,6 +315,19 @@ impl Simd<f64> for Avx2 {
             }
         }
         scaled
+    }
+    #[inline(always)]
+    unsafe fn exp_run(self, run: &mut ExpRun<Self::V, u64>, rows: &RunRows<f64>, vectors: usize) -> usize {
+        unsafe { exp_run_f64(run, rows, vectors) }
+    }
+    #[inline(always)]
+    unsafe fn exp_columns_run(
+        self,
+        run: &mut ExpRun<Self::V, u64>,
+        columns: &RunColumns<f64>,
+        sums: *mut [[Self::V; 2]; 16],
+    ) {
+        unsafe { exp_columns_run_f64(run, columns, sums) }
     }
     #[inline(always)]
     unsafe fn load_columns(self, p: *const f64, stride: isize) -> [Self::V; 4] {

@@ -27,6 +27,7 @@ mod avx512;
 mod halves;
 mod panels;
 mod portable;
+mod portable_exp;
 mod rows;
 mod tiles;
 
@@ -39,6 +40,8 @@ pub use panels::{Lanes, PanelIo};
 pub use portable::Portable;
 pub use rows::{Row, RowIo};
 pub use tiles::{SHORTER_TILE_ROWS, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile};
+
+use core::mem::MaybeUninit;
 
 use crate::element::Compute;
 
@@ -176,7 +179,7 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
         0
     }
 
-    /// The exponentials of columns, written if they are kept, and the sums of every sixteenth row of them, which begin as `run` says, and
+    /// The exponentials of columns, written if they are kept, and the sums of every row of them that is so many as there are lanes after another, which begin as `run` says, and
     /// what these lost; where [there is a loop](Self::EXP_RUNS) for it.
     ///
     /// # Safety
@@ -269,7 +272,6 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
 
 /// What a run of exponentials is made with, by its names in [`exp`](crate::math::exp). All lanes of a number are the same, but down
 /// columns each has its own `round`, `floor` and `growth`; `lost` is a table.
-#[derive(Clone, Copy)]
 #[repr(C)]
 #[allow(missing_docs)]
 pub struct ExpRun<V, B> {
@@ -277,7 +279,8 @@ pub struct ExpRun<V, B> {
     pub low: V,
     pub round: V,
     pub floor: V,
-    pub exp2: [V; 4],
+    /// The first so many as the type has.
+    pub exp2: [MaybeUninit<V>; 8],
     pub lost: V,
     /// The sum in each lane, and what its rounding left: before the run, and along a row after it.
     pub sum: V,

@@ -5,7 +5,8 @@
 // `x - x == 0.0` asks whether x is finite, and vectorises.
 #![allow(clippy::eq_op)]
 
-use super::{ROOT, Simd, Token, UNIT, WHOLE};
+use super::portable_exp::{f32_runs, f64_runs};
+use super::{ExpRun, ROOT, RunColumns, RunRows, Simd, Token, UNIT, WHOLE};
 
 /// Needs no proof: runs everywhere.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +73,7 @@ macro_rules! steps {
 }
 
 macro_rules! portable {
-    ($steps:ident, $t:ty, $bits:ty, $n:literal, $fma:ident, $mantissa:literal) => {
+    ($steps:ident, $runs:ident, $t:ty, $bits:ty, $n:literal, $fma:ident, $mantissa:literal) => {
         /// The operations on this type, by reference: so nothing is copied for a call.
         mod $steps {
             type V = [$t; $n];
@@ -198,6 +199,7 @@ macro_rules! portable {
             type V = [$t; $n];
             type M = [bool; $n];
             const BY_CALLS: bool = !HARDWARE_FMA;
+            const EXP_RUNS: bool = HARDWARE_FMA;
 
             #[inline(always)]
             fn splat(self, x: $t) -> Self::V {
@@ -276,14 +278,34 @@ macro_rules! portable {
                 $steps::lookup_scaled(&t, &table)
             }
             #[inline(always)]
+            unsafe fn exp_run(
+                self,
+                run: &mut ExpRun<Self::V, $bits>,
+                rows: &RunRows<$t>,
+                vectors: usize,
+            ) -> usize {
+                // SAFETY: promised by the caller.
+                unsafe { $runs::along(run, rows, vectors) }
+            }
+            #[inline(always)]
+            unsafe fn exp_columns_run(
+                self,
+                run: &mut ExpRun<Self::V, $bits>,
+                columns: &RunColumns<$t>,
+                sums: *mut [[Self::V; 2]; 16],
+            ) {
+                // SAFETY: promised by the caller.
+                unsafe { $runs::down(run, columns, sums) }
+            }
+            #[inline(always)]
             fn to_array(self, v: Self::V) -> [$t; $n] {
                 v
             }
         }
     };
 }
-portable!(f32_steps, f32, u32, 16, fma_f32, 23);
-portable!(f64_steps, f64, u64, 8, fma_f64, 52);
+portable!(f32_steps, f32_runs, f32, u32, 16, fma_f32, 23);
+portable!(f64_steps, f64_runs, f64, u64, 8, fma_f64, 52);
 
 impl Token for Portable {
     #[inline(always)]

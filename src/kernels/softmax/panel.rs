@@ -79,9 +79,6 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         s: S,
         [panel, near]: [PanelIo<'_, E, 1>; 2],
     ) -> bool {
-        if S::BY_CALLS {
-            return false;
-        }
         let Some(max) = self.copied_ordinary_max::<S, P>(s, [panel, near]) else { return false };
         let mut with = [(max[0], max[0]); P];
         for p in 0..P {
@@ -91,14 +88,15 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         true
     }
 
-    /// The maxima of columns that are not too long to keep their exponentials; `None` where one needs more care.
+    /// The maxima of columns that are not too long to keep their exponentials; `None` where one needs more care, or panels are
+    /// [refused](Simd::BY_CALLS).
     #[inline(always)]
     pub(super) fn ordinary_max<S: Wide<E>, const P: usize>(
         &self,
         s: S,
         panel: PanelIo<'_, E, 1>,
     ) -> Option<[S::V; P]> {
-        if panel.rows() > Self::STORED {
+        if S::BY_CALLS || panel.rows() > Self::STORED {
             return None;
         }
         let max = panel_max::<E, S, P>(s, panel, 0, panel.rows());
@@ -112,7 +110,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         s: S,
         panels: [PanelIo<'_, E, 1>; 2],
     ) -> Option<[S::V; P]> {
-        if panels[0].rows() > Self::STORED {
+        if S::BY_CALLS || panels[0].rows() > Self::STORED {
             return None;
         }
         let max = copied_max::<E, S, P>(s, panels);

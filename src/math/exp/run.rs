@@ -1,6 +1,8 @@
 //! The exponentials of many vectors at once, where an instruction set has a loop of its own for them.
 #![forbid(unsafe_code)]
 
+use core::mem::MaybeUninit;
+
 use super::{Exp, ExpConstants, RowShift, Shift};
 use crate::math::sum::LaneSum;
 use crate::simd::{ExpRun, PanelIo, Row, RowIo, Simd};
@@ -46,7 +48,7 @@ impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
     }
 
     /// [`exp`](Self::exp) of the rows `rows.0..rows.1` of a strip of columns likewise, and the [parts](LaneSum::parts) of the sums
-    /// of its sixteen lanes; where [there is a loop](Simd::EXP_RUNS) for it.
+    /// of its lanes; where [there is a loop](Simd::EXP_RUNS) for it.
     #[inline(always)]
     pub fn columns_run<S: Simd<E>>(
         &self,
@@ -69,10 +71,10 @@ impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
         [round, floor, lost]: [S::V; 3],
         other: S::V,
     ) -> ExpRun<S::V, E::Bits> {
-        const { assert!(SHORT || !S::EXP_RUNS || E::EXP2.len() == 4) };
-        let mut exp2 = [other; 4];
+        const { assert!(E::EXP2.len() <= 8) };
+        let mut exp2 = [MaybeUninit::uninit(); 8];
         for (exp2, &coefficient) in exp2.iter_mut().zip(E::EXP2) {
-            *exp2 = s.splat(coefficient);
+            exp2.write(s.splat(coefficient));
         }
         ExpRun {
             high: s.splat(self.high),

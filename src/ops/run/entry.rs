@@ -6,9 +6,7 @@ use crate::dispatch::Dispatch;
 use crate::element::Compute;
 use crate::kernels::{Op, Rows};
 use crate::layout::{Dim, Offsets};
-use crate::simd::{
-    Kernel, Lanes, PanelIo, Row, RowIo, SHORTER_TILE_ROWS, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile, Wide,
-};
+use crate::simd::{Kernel, Lanes, PanelIo, Row, RowIo, SpacedRows, TILE_WIDTH, Tile, Wide};
 use crate::view::{Memory, panel_io};
 
 /// The elements of the result of a lane of `len`.
@@ -22,6 +20,8 @@ pub(super) struct RowsKernel<'a, E: Compute, const K: usize, O> {
     pub(super) rows: SpacedRows<'a, E, K>,
     /// The number of the first.
     pub(super) lane: usize,
+    /// The longest that are tiny.
+    pub(super) tile_rows: usize,
     /// Whether the array is too large for any cache.
     pub(super) are_far: bool,
 }
@@ -30,9 +30,8 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K
     type Output = ();
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) {
-        let Self { op, rows, lane, are_far } = self;
-        let longest = if S::EXP_RUNS && O::RUNS { TILE_ROWS } else { SHORTER_TILE_ROWS };
-        let is_tiny = rows.len() > 1 && rows.len() <= longest && rows.groups() > 0;
+        let Self { op, rows, lane, tile_rows, are_far } = self;
+        let is_tiny = !S::BY_CALLS && rows.len() > 1 && rows.len() <= tile_rows && rows.groups() > 0;
         let result = result_len::<E, K, O>(rows.len());
         let mut tile = Tile::new();
         let mut group = 0;
@@ -56,7 +55,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K
                     let lanes = Lanes { first, step: 1, count: E::LANES };
                     let panel = rows.read::<S, 1>(s, group, &mut tile).of(lanes);
                     // Part of this loop where all or nearly all rows come here: a call takes a tenth of the time.
-                    let is_done = match O::WIDE_PANELS && S::FOUR_AT_ONCE || S::BY_CALLS {
+                    let is_done = match O::WIDE_PANELS && S::FOUR_AT_ONCE {
                         true => s.enter(Panel::<E, K, O, 1> { op, panel }),
                         false => op.panel::<S, 1>(s, panel),
                     };

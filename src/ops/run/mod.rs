@@ -30,7 +30,7 @@ use crate::error::Error;
 use crate::kernels::{Next, Op};
 use crate::layout::{Dim, Offsets, Plan};
 use crate::parallel::{Watch, for_each};
-use crate::simd::{Row, RowIo, TILE_ROWS};
+use crate::simd::{Row, RowIo, SHORTER_TILE_ROWS, SpacedRows, TILE_ROWS};
 use crate::view::{Block, Memory, Read, View, Write, row_io, spaced_rows};
 
 /// Elements a task has at least: some ten microseconds of work.
@@ -240,6 +240,16 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         result_len::<E, K, O>(self.plan.len)
     }
 
+    /// The longest rows that are transposed in registers.
+    fn tile_rows(&self) -> usize {
+        if O::RUNS && E::has_exp_runs(self.isa) { TILE_ROWS } else { SHORTER_TILE_ROWS }
+    }
+
+    /// Evenly spaced rows, of which the first has the number `lane`.
+    fn run_rows(&self, rows: SpacedRows<'_, E, K>, lane: usize, are_far: bool) {
+        E::dispatch(self.isa, RowsKernel { op: self.op, rows, lane, tile_rows: self.tile_rows(), are_far });
+    }
+
     /// Contiguous lanes, where they lie.
     fn rows(&self, lanes: Range<usize>) {
         let one = Dim { size: 1, src: [0; K], dst: 0 };
@@ -251,7 +261,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             let size = (along.size - lane % along.size).min(lanes.end - lane);
             let (dim, len) = (Dim { size, ..*along }, self.plan.len);
             let rows = spaced_rows(&self.src, &self.dst, self.plan.lane(lane), dim, len, self.result_len());
-            E::dispatch(self.isa, RowsKernel { op: self.op, rows, lane, are_far });
+            self.run_rows(rows, lane, are_far);
             lane += size;
         }
     }
@@ -269,7 +279,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let is_contiguous = step.src.iter().all(|&s| s == item as isize);
         if plan.len == 1 || (is_contiguous && (O::REDUCES || step.dst == item as isize)) {
             let evenly_spaced = plan.outer.len() == 1;
-            let tiny = plan.len <= TILE_ROWS && plan.count >= E::LANES;
+            let tiny = plan.len <= self.tile_rows() && plan.count >= E::LANES;
             return match tiny {
                 true if plan.len > 1 && evenly_spaced => Route::Tiny,
                 true => self.columns_route().unwrap_or(Route::Rows),

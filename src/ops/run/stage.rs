@@ -5,12 +5,12 @@
 use std::ops::Range;
 
 use super::Job;
-use super::entry::{Masked, MaskedCopy, RowsKernel};
+use super::entry::{Masked, MaskedCopy};
 use crate::dispatch::Dispatch;
 use crate::kernels::Op;
 use crate::layout::{Dim, Offsets};
 use crate::parallel::Watch;
-use crate::simd::{Lanes, Row, TILE_ROWS};
+use crate::simd::{Lanes, Row};
 use crate::view::{Block, Memory, Read, Write, spaced_rows};
 
 /// Elements of a block of rows.
@@ -62,7 +62,8 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             return;
         }
         let size = (BLOCK / len).max(1);
-        let size = if len <= TILE_ROWS { size.next_multiple_of(E::LANES) } else { size }.min(lanes.len());
+        let size =
+            if len <= self.tile_rows() { size.next_multiple_of(E::LANES) } else { size }.min(lanes.len());
         let mut buffer = vec![E::ZERO; K * size * len];
         let mut keep = vec![0; if self.mask.is_some() { size * len } else { 0 }];
         let item = size_of::<E>() as isize;
@@ -95,7 +96,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 None => (memory, len),
             };
             let rows = spaced_rows(&[memory; K], &dst, at, dim, len, result);
-            E::dispatch(self.isa, RowsKernel { op: self.op, rows, lane: first, are_far: false });
+            self.run_rows(rows, first, false);
             if direct.is_none() {
                 self.restore(count * len, len, &mut buffer, &keep);
                 self.write_rows(first, count, &buffer);
@@ -312,7 +313,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             let one = Dim { size: 1, src: [0; K], dst: 0 };
             let rows = spaced_rows(&[memory; K], &memory, at, one, len, len);
             let lane = lanes.first + j * lanes.step;
-            E::dispatch(self.isa, RowsKernel { op: self.op, rows, lane, are_far: false });
+            self.run_rows(rows, lane, false);
             for i in 0..self.result_len() {
                 buffer[i * width + j] = row[i];
             }

@@ -356,13 +356,13 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
 
     #[inline(always)]
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
-        !S::BY_CALLS && self.losses::<S, P>(s, panel)
+        self.losses::<S, P>(s, panel)
     }
 
     const FAR_PANELS: bool = GRAD;
 
     #[inline(always)]
     fn far_panel<S: Wide<E>, const P: usize>(&self, s: S, panels: [PanelIo<'_, E, 1>; 2]) -> bool {
-        GRAD && !S::BY_CALLS && self.far_losses::<S, P>(s, panels)
+        GRAD && self.far_losses::<S, P>(s, panels)
     }
 }

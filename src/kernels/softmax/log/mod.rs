@@ -179,9 +179,6 @@ impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
 
     #[inline(always)]
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
-        if S::BY_CALLS {
-            return false;
-        }
         let Some(max) = self.log_sum.softmax.ordinary_max::<S, P>(s, panel) else { return false };
         let (log, _) = self.log_sum.panel_logs::<S, P, false>(s, panel, max, false);
         self.write_columns(s, [panel; 2], log);
@@ -192,9 +189,6 @@ impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
 
     #[inline(always)]
     fn far_panel<S: Wide<E>, const P: usize>(&self, s: S, panels: [PanelIo<'_, E, 1>; 2]) -> bool {
-        if S::BY_CALLS {
-            return false;
-        }
         let Some(max) = self.log_sum.softmax.copied_ordinary_max::<S, P>(s, panels) else { return false };
         let mut log = [Log { max: max[0], high: max[0], low: max[0] }; P];
         for p in 0..P {
@@ -261,9 +255,6 @@ impl<E: ExpConstants> Op<E, 1> for LogSumExp<E> {
 
     #[inline(always)]
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
-        if S::BY_CALLS {
-            return false;
-        }
         let Some(max) = self.log_sum.softmax.ordinary_max::<S, P>(s, panel) else { return false };
         let (log, differences) = self.log_sum.panel_logs::<S, P, false>(s, panel, max, true);
         for p in 0..P {

@@ -1,0 +1,189 @@
+//! Runs of exponentials on AVX2: the loops of [`ExpRun`], in assembly.
+//!
+//! With sixteen registers a compiler keeps either few exponentials on the way, and waits for their results, or many, and moves
+//! them to memory and back. These loops have three stages, of three vectors that follow each other, so that nothing
+//! they take up was worked out just before, and no exponential on its way is moved to memory. Arithmetic and its order are those of
+//! [`Exp`](crate::math::exp::Exp) and [`LaneSum`](crate::math::sum::LaneSum), so that the bits are the same.
+
+#[macro_use]
+mod stages;
+
+use core::arch::asm;
+use core::arch::x86_64::{__m256, __m256d};
+use core::mem::offset_of;
+
+use super::{ExpRun, Others, RunColumns, RunRows};
+
+/// The assembly, with the registers it has: named ones for addresses and counts, and all of the vectors.
+macro_rules! registers {
+    ($($text:expr),*; [$($constant:tt)*] $($name:ident),*) => {
+        asm!(
+            $($text,)*
+            "vzeroupper",
+            $($name = inout(reg) $name => _,)*
+            out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _, out("ymm5") _,
+            out("ymm6") _, out("ymm7") _, out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _,
+            out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _,
+            $($constant)*
+            options(nostack),
+        )
+    };
+}
+
+/// A run along a row: what keeps an exponential, and what is done besides for each half and for both.
+macro_rules! along {
+    ($t:ident, $kept:expr, [$low:expr, $high:expr, $onward:expr], $constant:tt $($name:ident),*) => {
+        registers!(
+            "vmovaps ymm0, [{run} + 832]", "vmovaps ymm1, [{run} + 864]",
+            "vmovaps ymm2, [{run} + 896]", "vmovaps ymm3, [{run} + 928]",
+            "vmovaps ymm4, [{run} + 128]", "vmovaps ymm5, [{run}]",
+            low!(reduced, $t), high!(reduced, $t), "add {src}, 64",
+            low!(polynomial, $t), low!(rest, $t), high!(polynomial, $t), high!(rest, $t),
+            low!(reduced, $t), high!(reduced, $t), "add {src}, 64",
+            "sub {vectors}, 2",
+            "jz 3f",
+            "2:",
+            $low, low!(exponential, $t, $kept), low!(sum, $t), low!(polynomial, $t), low!(errors, $t), low!(rest, $t),
+            low!(reduced, $t),
+            $high, high!(exponential, $t, $kept), high!(sum, $t), high!(polynomial, $t), high!(errors, $t), high!(rest, $t),
+            high!(reduced, $t),
+            $onward, "add {src}, 64", "add {dst}, 64",
+            "dec {vectors}",
+            "jnz 2b",
+            "3:",
+            $low, low!(exponential, $t, $kept), low!(sum, $t), low!(polynomial, $t), low!(errors, $t), low!(rest, $t),
+            $high, high!(exponential, $t, $kept), high!(sum, $t), high!(polynomial, $t), high!(errors, $t), high!(rest, $t),
+            $onward, "add {dst}, 64",
+            $low, low!(exponential, $t, $kept), low!(sum, $t), low!(errors, $t),
+            $high, high!(exponential, $t, $kept), high!(sum, $t), high!(errors, $t),
+            "vmovaps [{run} + 832], ymm0", "vmovaps [{run} + 864], ymm1",
+            "vmovaps [{run} + 896], ymm2", "vmovaps [{run} + 928], ymm3";
+            $constant $($name),*
+        )
+    };
+}
+
+/// A run down columns.
+macro_rules! down {
+    ($t:ident, $kept:expr, $constant:tt $($name:ident),*) => {
+        registers!(
+            "vmovaps ymm0, [{run} + 832]", "vmovaps ymm1, [{run} + 896]",
+            "4:",
+            "vmovaps [{sums} + {lane}], ymm0", "vmovaps [{sums} + {lane} + 32], ymm0",
+            "vmovaps [{sums} + {lane} + 64], ymm1", "vmovaps [{sums} + {lane} + 96], ymm1",
+            "add {lane}, 128",
+            "and {lane}, 2047",
+            "jnz 4b",
+            "vmovaps ymm0, [{run} + 128]", "vmovaps ymm1, [{run} + 160]",
+            "vmovaps ymm2, [{run} + 192]", "vmovaps ymm3, [{run} + 224]",
+            "vmovaps ymm5, [{run}]",
+            low!(reduced_columns, $t), high!(reduced_columns, $t), "add {src}, {src_step}",
+            low!(polynomial, $t), low!(rest_columns, $t), high!(polynomial, $t), high!(rest_columns, $t),
+            low!(reduced_columns, $t), high!(reduced_columns, $t), "add {src}, {src_step}",
+            "sub {rows}, 2",
+            "jz 3f",
+            "2:",
+            low!(exponential, $t, $kept), low!(polynomial, $t), low!(sum_columns, $t), low!(rest_columns, $t),
+            low!(reduced_columns, $t),
+            high!(exponential, $t, $kept), high!(polynomial, $t), high!(sum_columns, $t), high!(rest_columns, $t),
+            high!(reduced_columns, $t),
+            "add {src}, {src_step}", "add {dst}, {dst_step}", next_lane!($t),
+            "dec {rows}",
+            "jnz 2b",
+            "3:",
+            low!(exponential, $t, $kept), low!(polynomial, $t), low!(sum_columns, $t), low!(rest_columns, $t),
+            high!(exponential, $t, $kept), high!(polynomial, $t), high!(sum_columns, $t), high!(rest_columns, $t),
+            "add {dst}, {dst_step}", next_lane!($t),
+            low!(exponential, $t, $kept), low!(sum_columns, $t), high!(exponential, $t, $kept), high!(sum_columns, $t);
+            $constant $($name),*
+        )
+    };
+}
+
+/// The functions of a type.
+macro_rules! runs {
+    ($t:ident, $float:ty, $vector:ty, $bits:ty, $along:ident, $down:ident, $constant:tt) => {
+        /// [`Simd::exp_run`](super::Simd::exp_run).
+        ///
+        /// # Safety
+        /// AVX2 and FMA were detected, and what is promised there.
+        #[inline(never)]
+        pub(super) unsafe fn $along(
+            run: &mut ExpRun<[$vector; 2], $bits>,
+            rows: &RunRows<$float>,
+            vectors: usize,
+        ) -> usize {
+            if vectors < 2 {
+                return 0;
+            }
+            let RunRows { src, dst: kept, others } = *rows;
+            let (run, dst) = (core::ptr::from_mut(run), kept.unwrap_or_default());
+            // SAFETY: a token exists, so the features do; memory is valid, as promised by the caller.
+            unsafe {
+                match others {
+                    None if kept.is_some() => {
+                        along!($t, kept!(), ["", "", ""], $constant run, src, dst, vectors)
+                    }
+                    None => along!($t, not_kept!(), ["", "", ""], $constant run, src, dst, vectors),
+                    Some(Others { from, to, after }) => {
+                        macro_rules! beside {
+                            ($kept:expr, $result:expr) => {
+                                along!(
+                                    $t,
+                                    $kept,
+                                    [low!(others, $t, $result), high!(others, $t, $result), onward!()],
+                                    $constant run, src, dst, vectors, from, to, after
+                                )
+                            };
+                        }
+                        if kept.is_some() {
+                            beside!(kept!(), scaled!($t))
+                        } else {
+                            beside!(not_kept!(), shifted!($t))
+                        }
+                    }
+                }
+            }
+            vectors
+        }
+
+        /// [`Simd::exp_columns_run`](super::Simd::exp_columns_run).
+        ///
+        /// # Safety
+        /// AVX2 and FMA were detected, and what is promised there.
+        #[inline(never)]
+        pub(super) unsafe fn $down(
+            run: &mut ExpRun<[$vector; 2], $bits>,
+            columns: &RunColumns<$float>,
+            sums: *mut [[[$vector; 2]; 2]; 16],
+        ) {
+            let RunColumns { src: (src, src_step), dst: kept, rows } = *columns;
+            let (run, lane) = (core::ptr::from_mut(run), 0usize);
+            let (dst, dst_step) = kept.unwrap_or_default();
+            // SAFETY: as above; the sums of sixteen lanes take 2048 bytes.
+            unsafe {
+                if kept.is_some() {
+                    down!($t, kept!(), $constant run, src, src_step, dst, dst_step, rows, sums, lane);
+                } else {
+                    down!($t, not_kept!(), $constant run, src, src_step, dst, dst_step, rows, sums, lane);
+                }
+            }
+        }
+
+        // The places that the assembly takes things from.
+        const _: () = {
+            type Run = ExpRun<[$vector; 2], $bits>;
+            assert!(offset_of!(Run, high) == 0 && offset_of!(Run, low) == 64);
+            assert!(offset_of!(Run, round) == 128 && offset_of!(Run, floor) == 192);
+            assert!(offset_of!(Run, exp2) == 256 && offset_of!(Run, lost) == 768);
+            assert!(offset_of!(Run, sum) == 832 && offset_of!(Run, errors) == 896);
+            assert!(offset_of!(Run, with) == 960 && offset_of!(Run, max) == 1088);
+            assert!(offset_of!(Run, growth) == 1152 && offset_of!(Run, quarters) == 1216);
+        };
+    };
+}
+runs!(ps, f32, __m256, u32, exp_run_f32, exp_columns_run_f32, []);
+runs!(pd, f64, __m256d, u64, exp_run_f64, exp_columns_run_f64, [second = sym SECOND,]);
+
+/// What makes of a 32-bit word's number that of the word after it, in each second word.
+static SECOND: [u64; 4] = [1 << 32; 4];
