@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport CONDA_PREFIX PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test rust-tests check bench bench-full lint lint-rust lint-python format wheel clean
+.PHONY: help build demo test rust-tests check bench bench-portable bench-full lint lint-rust lint-python format wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ check: $(VENV)/.built-demo,test,lint
 
 bench: $(VENV)/.built-bench ## Side by side with SciPy, JAX, ONNX Runtime and PyTorch, in two minutes
 	$(PY) -m benches.python
+
+bench-portable: ## The kernels as ARM runs them, beside AVX2: compiled for x86-64-v3, where FMA is part of the target, too
+	RUSTFLAGS="-C target-cpu=x86-64-v3" cargo bench --target-dir target/portable -- '^softmax.*/(avx2|portable)/'
 
 bench-full: $(VENV)/.built-bench ## All of it, in half an hour
 	$(PY) -m benches.python --full

@@ -178,8 +178,14 @@ pub trait Dispatch: ExpConstants {
     /// If this machine lacks it.
     fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
 
-    /// Whether `isa` has [loops of its own for exponentials](Simd::EXP_RUNS) of this type.
-    fn has_exp_runs(isa: Isa) -> bool;
+    /// Whether rows of up to [`TILE_ROWS`](crate::simd::TILE_ROWS) are best transposed on `isa`, where exponentials have [loops of their
+    /// own](Simd::EXP_RUNS).
+    fn has_long_tiles(isa: Isa) -> bool;
+}
+
+/// Of one token.
+const fn has_long_tiles<E: Compute, S: Simd<E>>() -> bool {
+    S::EXP_RUNS && S::BY_FOURS
 }
 
 macro_rules! dispatch {
@@ -201,13 +207,13 @@ macro_rules! dispatch {
             }
 
             #[inline]
-            fn has_exp_runs(isa: Isa) -> bool {
+            fn has_long_tiles(isa: Isa) -> bool {
                 match isa {
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx512 => <Avx512 as Simd<Self>>::EXP_RUNS,
+                    Isa::Avx512 => has_long_tiles::<Self, Avx512>(),
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx2 => <Avx2 as Simd<Self>>::EXP_RUNS,
-                    _ => <Portable as Simd<Self>>::EXP_RUNS,
+                    Isa::Avx2 => has_long_tiles::<Self, Avx2>(),
+                    _ => has_long_tiles::<Self, Portable>(),
                 }
             }
         }

@@ -17,7 +17,7 @@ pub mod sum;
 pub mod weighted;
 
 use crate::element::Compute;
-use crate::simd::{Kernel, PanelIo, Row, RowIo, Wide};
+use crate::simd::{Kernel, Outside, PanelIo, Row, RowIo, Wide};
 
 /// What follows when a sweep over a row is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,13 +93,20 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     /// column needs more care than the fast path takes: the caller then runs each column as a row.
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, K>) -> bool;
 
-    /// Whether there is a [`far_panel`](Self::far_panel).
+    /// Whether there is a [`copied_panel`](Self::copied_panel).
+    const COPIED_PANELS: bool = false;
+
+    /// Whether that is for [columns](PanelIo), too, that are large or far apart in memory.
     const FAR_PANELS: bool = false;
 
-    /// The same of a panel that is large or of which rows are far apart in memory: each row of it is read once and written once, and
-    /// all else happens in the second panel, which is a buffer of the same size.
+    /// The same of a panel that is read once and written once, and all else happens in the second panel, which is a buffer of the
+    /// same size.
     #[inline(always)]
-    fn far_panel<S: Wide<E>, const P: usize>(&self, _s: S, _panels: [PanelIo<'_, E, K>; 2]) -> bool {
+    fn copied_panel<S: Wide<E>, O: Outside<E, K>, const P: usize>(
+        &self,
+        _s: S,
+        _panels: (O, PanelIo<'_, E, K>),
+    ) -> bool {
         false
     }
 }

@@ -3,7 +3,9 @@
 use core::arch::x86_64::*;
 
 use super::avx2_exp::{exp_columns_run_f32, exp_columns_run_f64, exp_run_f32, exp_run_f64};
-use super::avx2_lanes::{first_lanes_f32, first_lanes_f64, store_first_f32, store_first_f64, transpose_f32};
+use super::avx2_lanes::{
+    first_lanes_f32, first_lanes_f64, opaque, opaque_pointer, store_first_f32, store_first_f64, transpose_f32,
+};
 use super::halves::{narrowed_halves, widened_halves};
 use super::{ExpRun, ROOT, RunColumns, RunRows, Simd, Token, UNIT, WHOLE, f32_entries, f64_entries};
 
@@ -27,6 +29,7 @@ impl Simd<f32> for Avx2 {
     type V = [__m256; 2];
     type M = [__m256; 2];
     const EXP_RUNS: bool = true;
+    const BY_FOURS: bool = true;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -157,30 +160,36 @@ impl Simd<f32> for Avx2 {
     unsafe fn load_columns(self, p: *const f32, stride: isize) -> [Self::V; 4] {
         // Eight rows a half: register q of a half holds its rows q and q + 4.
         let mut halves = [[unsafe { _mm256_setzero_ps() }; 4]; 2];
+        let (mut low, stride) = (p.cast_mut(), opaque(stride));
         for half in 0..2 {
+            let high = opaque_pointer(low.wrapping_offset(4 * stride));
             for q in 0..4 {
+                let at = q as isize * stride;
                 unsafe {
-                    let row = p.offset((8 * half as isize + q as isize) * stride);
                     halves[half][q] =
-                        _mm256_set_m128(_mm_loadu_ps(row.offset(4 * stride)), _mm_loadu_ps(row));
+                        _mm256_set_m128(_mm_loadu_ps(high.offset(at)), _mm_loadu_ps(low.offset(at)));
                 }
             }
             halves[half] = transpose_f32(halves[half]);
+            low = opaque_pointer(high.wrapping_offset(4 * stride));
         }
         let [a, b] = halves;
         [[a[0], b[0]], [a[1], b[1]], [a[2], b[2]], [a[3], b[3]]]
     }
     #[inline(always)]
     unsafe fn store_columns(self, p: *mut f32, stride: isize, v: [Self::V; 4]) {
-        unsafe {
-            for half in 0..2 {
-                let rows = transpose_f32([v[0][half], v[1][half], v[2][half], v[3][half]]);
-                for (q, rows) in rows.into_iter().enumerate() {
-                    let row = p.offset((8 * half as isize + q as isize) * stride);
-                    _mm_storeu_ps(row, _mm256_castps256_ps128(rows));
-                    _mm_storeu_ps(row.offset(4 * stride), _mm256_extractf128_ps::<1>(rows));
+        let (mut low, stride) = (p, opaque(stride));
+        for half in 0..2 {
+            let rows = transpose_f32([v[0][half], v[1][half], v[2][half], v[3][half]]);
+            let high = opaque_pointer(low.wrapping_offset(4 * stride));
+            for (q, rows) in rows.into_iter().enumerate() {
+                let at = q as isize * stride;
+                unsafe {
+                    _mm_storeu_ps(low.offset(at), _mm256_castps256_ps128(rows));
+                    _mm_storeu_ps(high.offset(at), _mm256_extractf128_ps::<1>(rows));
                 }
             }
+            low = opaque_pointer(high.wrapping_offset(4 * stride));
         }
     }
     #[inline(always)]
@@ -206,6 +215,7 @@ impl Simd<f64> for Avx2 {
     type V = [__m256d; 2];
     type M = [__m256d; 2];
     const EXP_RUNS: bool = true;
+    const BY_FOURS: bool = true;
 
     #[inline(always)]
     fn splat(self, x: f64) -> Self::V {
@@ -333,10 +343,11 @@ impl Simd<f64> for Avx2 {
     unsafe fn load_columns(self, p: *const f64, stride: isize) -> [Self::V; 4] {
         // Four rows a half, two columns at a time: register q holds the rows q and q + 2.
         let mut columns = [Simd::<f64>::splat(self, 0.0); 4];
+        let (mut rows, stride) = (p.cast_mut(), opaque(stride));
         for half in 0..2 {
             for column in [0, 2] {
                 unsafe {
-                    let row = p.offset(4 * half as isize * stride).add(column);
+                    let row = rows.add(column);
                     let next = row.offset(stride);
                     let a = _mm256_set_m128d(_mm_loadu_pd(row.offset(2 * stride)), _mm_loadu_pd(row));
                     let b = _mm256_set_m128d(_mm_loadu_pd(next.offset(2 * stride)), _mm_loadu_pd(next));
@@ -344,23 +355,26 @@ impl Simd<f64> for Avx2 {
                     columns[column + 1][half] = _mm256_unpackhi_pd(a, b);
                 }
             }
+            rows = opaque_pointer(rows.wrapping_offset(4 * stride));
         }
         columns
     }
     #[inline(always)]
     unsafe fn store_columns(self, p: *mut f64, stride: isize, v: [Self::V; 4]) {
-        unsafe {
-            for half in 0..2 {
-                for column in [0, 2] {
+        let (mut first, stride) = (p, opaque(stride));
+        for half in 0..2 {
+            for column in [0, 2] {
+                unsafe {
                     let (a, b) = (v[column][half], v[column + 1][half]);
                     let rows = [_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b)];
                     for (q, rows) in rows.into_iter().enumerate() {
-                        let row = p.offset((4 * half as isize + q as isize) * stride).add(column);
+                        let row = first.offset(q as isize * stride).add(column);
                         _mm_storeu_pd(row, _mm256_castpd256_pd128(rows));
                         _mm_storeu_pd(row.offset(2 * stride), _mm256_extractf128_pd::<1>(rows));
                     }
                 }
             }
+            first = opaque_pointer(first.wrapping_offset(4 * stride));
         }
     }
     #[inline(always)]

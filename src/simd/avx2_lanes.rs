@@ -1,5 +1,6 @@
 //! AVX2: the first lanes of a vector, and matrices transposed.
 
+use core::arch::asm;
 use core::arch::x86_64::*;
 
 /// All bits set in the first `count` of 16 lanes of 32 bits.
@@ -98,4 +99,22 @@ pub(super) fn transpose_f32([a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
             _mm256_shuffle_ps::<0xee>(ab_high, cd_high),
         ]
     }
+}
+
+/// The same stride, of which nothing is known: its multiples would else be worked out before a loop, more of them than there are
+/// registers, and be loaded from memory one by one.
+#[inline(always)]
+pub(super) fn opaque(mut stride: isize) -> isize {
+    // SAFETY: nothing is done.
+    unsafe { asm!("/* {} */", inout(reg) stride, options(nomem, nostack, preserves_flags)) };
+    stride
+}
+
+/// The same of a pointer to a row.
+#[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block)]
+pub(super) fn opaque_pointer<T>(mut row: *mut T) -> *mut T {
+    // SAFETY: nothing is done.
+    unsafe { asm!("/* {} */", inout(reg) row, options(nomem, nostack, preserves_flags)) };
+    row
 }

@@ -24,6 +24,7 @@ mod avx2_exp;
 mod avx2_lanes;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod exp_run;
 mod halves;
 mod panels;
 mod portable;
@@ -35,13 +36,13 @@ mod tiles;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
+use exp_run::Others;
+pub use exp_run::{ExpRun, RunColumns, RunRows};
 pub(crate) use halves::{narrowed_bf16, narrowed_f16, to_odd, widened_bf16, widened_f16};
-pub use panels::{Lanes, PanelIo};
+pub use panels::{Lanes, Outside, PanelIo};
 pub use portable::Portable;
 pub use rows::{Row, RowIo};
-pub use tiles::{SHORTER_TILE_ROWS, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile};
-
-use core::mem::MaybeUninit;
+pub use tiles::{RowPanel, SHORTER_TILE_ROWS, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile};
 
 use crate::element::Compute;
 
@@ -59,6 +60,9 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     const BY_CALLS: bool = false;
     /// Whether there are [`exp_run`](Self::exp_run) and [`exp_columns_run`](Self::exp_columns_run), which then writes all sums.
     const EXP_RUNS: bool = false;
+    /// Whether rows that are transposed by fours in registers are best worked on there, while they are read and before they are
+    /// written.
+    const BY_FOURS: bool = false;
 
     fn splat(self, x: E) -> Self::V;
 
@@ -254,6 +258,22 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
         ]
     }
 
+    /// The same to memory, a vector each `step` elements from `to` on.
+    ///
+    /// # Safety
+    /// As there, and four vectors may be written.
+    #[inline(always)]
+    unsafe fn read_columns(self, p: *const E, stride: isize, to: *mut E, step: usize) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            let v = self.load_columns(p, stride);
+            self.store(to, v[0]);
+            self.store(to.add(step), v[1]);
+            self.store(to.add(2 * step), v[2]);
+            self.store(to.add(3 * step), v[3]);
+        }
+    }
+
     /// The inverse of [`load_columns`](Self::load_columns).
     ///
     /// # Safety
@@ -268,58 +288,24 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
             }
         }
     }
-}
 
-/// What a run of exponentials is made with, by its names in [`exp`](crate::math::exp). All lanes of a number are the same, but down
-/// columns each has its own `round`, `floor` and `growth`; `lost` is a table.
-#[repr(C)]
-#[allow(missing_docs)]
-pub struct ExpRun<V, B> {
-    pub high: V,
-    pub low: V,
-    pub round: V,
-    pub floor: V,
-    /// The first so many as the type has.
-    pub exp2: [MaybeUninit<V>; 8],
-    pub lost: V,
-    /// The sum in each lane, and what its rounding left: before the run, and along a row after it.
-    pub sum: V,
-    pub errors: V,
-    /// What the results of the other row are made with.
-    pub with: [V; 2],
-    /// The largest of the third row in each lane.
-    pub max: V,
-    /// Of columns; that of a row is part of what the quarters lost.
-    pub growth: V,
-    pub quarters: [B; 4],
-}
-
-/// The rows that a run goes along.
-#[derive(Clone, Copy)]
-pub struct RunRows<E> {
-    /// The inputs.
-    src: *const E,
-    /// Where exponentials are kept.
-    dst: Option<*mut E>,
-    others: Option<Others<E>>,
-}
-
-/// The columns that a run goes down, a vector of them side by side: where they begin, and how many bytes are from row to row.
-#[derive(Clone, Copy)]
-pub struct RunColumns<E> {
-    /// The inputs.
-    src: (*const E, isize),
-    /// Where exponentials are kept.
-    dst: Option<(*mut E, isize)>,
-    rows: usize,
-}
-
-/// Rows that something else is done with: results, of exponentials that were kept, or else of inputs; a maximum.
-#[derive(Clone, Copy)]
-struct Others<E> {
-    from: *const E,
-    to: *mut E,
-    after: *const E,
+    /// The same from memory, a vector each `step` elements from `from` on.
+    ///
+    /// # Safety
+    /// As there, and four vectors may be read.
+    #[inline(always)]
+    unsafe fn write_columns(self, p: *mut E, stride: isize, from: *const E, step: usize) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            let v = [
+                self.load(from),
+                self.load(from.add(step)),
+                self.load(from.add(2 * step)),
+                self.load(from.add(3 * step)),
+            ];
+            self.store_columns(p, stride, v);
+        }
+    }
 }
 
 /// Rounded to `f16`, once.

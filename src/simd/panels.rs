@@ -25,6 +25,77 @@ pub struct PanelIo<'a, E, const K: usize> {
     life: PhantomData<&'a mut E>,
 }
 
+/// A panel as it lies outside of a buffer, where inputs are taken from and results go: columns, or rows to be transposed.
+pub trait Outside<E: Compute, const K: usize>: Copy {
+    /// Whether rows of the panel are best loaded and stored four at a time.
+    const BY_FOURS: bool;
+
+    /// Length of the columns.
+    fn rows(&self) -> usize;
+    /// Which lanes its columns are.
+    fn lanes(&self) -> Lanes;
+    /// Row `i` of strip `p` of input `k`.
+    fn load<S: Simd<E>>(&self, s: S, k: usize, i: usize, p: usize) -> S::V;
+    /// Writes row `i` of strip `p` of the output.
+    fn store<S: Simd<E>>(&self, s: S, i: usize, p: usize, v: S::V);
+    /// Writes row `i` of one column of the output.
+    fn set(&self, i: usize, column: usize, x: E);
+
+    /// Four rows from `i` on.
+    #[inline(always)]
+    fn load4<S: Simd<E>>(&self, s: S, k: usize, i: usize, p: usize) -> [S::V; 4] {
+        [
+            self.load(s, k, i, p),
+            self.load(s, k, i + 1, p),
+            self.load(s, k, i + 2, p),
+            self.load(s, k, i + 3, p),
+        ]
+    }
+
+    /// The inverse.
+    #[inline(always)]
+    fn store4<S: Simd<E>>(&self, s: S, i: usize, p: usize, v: [S::V; 4]) {
+        for (j, v) in v.into_iter().enumerate() {
+            self.store(s, i + j, p, v);
+        }
+    }
+
+    /// How many times four rows are loaded and stored at once, from [`four`](Self::four) on.
+    #[inline(always)]
+    fn fours(&self) -> usize {
+        if Self::BY_FOURS && self.rows() >= 4 { self.rows().div_ceil(4) } else { 0 }
+    }
+
+    /// The first of the `j`th four rows: the last four are some rows once more.
+    #[inline(always)]
+    fn four(&self, j: usize) -> usize {
+        (4 * j).min(self.rows() - 4)
+    }
+
+    /// The rows that are loaded and stored one by one: all or none.
+    #[inline(always)]
+    fn singles(&self) -> core::ops::Range<usize> {
+        if self.fours() == 0 { 0..self.rows() } else { 0..0 }
+    }
+
+    /// Fills with NaN the columns of strip `p` of the output whose lane is NaN.
+    #[inline(always)]
+    fn fill_nan<S: Simd<E>>(&self, s: S, p: usize, lanes: S::V) {
+        let numbers = s.equal(lanes, lanes);
+        if numbers == (1 << E::LANES) - 1 {
+            return;
+        }
+        for lane in 0..E::LANES {
+            if numbers >> lane & 1 == 1 {
+                continue;
+            }
+            for i in 0..self.rows() {
+                self.set(i, p * E::LANES + lane, E::NAN);
+            }
+        }
+    }
+}
+
 /// Which of the lanes of an array the columns of a panel are.
 #[derive(Clone, Copy, Debug)]
 pub struct Lanes {
@@ -87,13 +158,13 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         let stride = (step * size_of::<E>()) as isize;
         // SAFETY: less than a vector was skipped, so that all rows of all inputs lie in the buffer.
         let panel = unsafe { Self::from_raw(src, [stride; K], dst, stride, rows, width) };
-        Self { is_far: false, is_buffer: true, ..panel }
+        panel.buffer()
     }
 
-    /// The same panel, known to be in the nearest cache.
+    /// The same panel, known to be a buffer of its own in a near cache.
     #[inline(always)]
-    pub fn near(self) -> Self {
-        Self { is_far: false, ..self }
+    pub(super) fn buffer(self) -> Self {
+        Self { is_far: false, is_buffer: true, ..self }
     }
 
     /// The same panel, of these lanes.
@@ -234,22 +305,29 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
             sums.assume_init()
         }
     }
+}
 
-    /// Fills with NaN the columns of strip `p` of the output whose lane is NaN.
+impl<E: Compute, const K: usize> Outside<E, K> for PanelIo<'_, E, K> {
+    const BY_FOURS: bool = false;
+
     #[inline(always)]
-    pub fn fill_nan<S: Simd<E>>(&self, s: S, p: usize, lanes: S::V) {
-        let numbers = s.equal(lanes, lanes);
-        if numbers == (1 << E::LANES) - 1 {
-            return;
-        }
-        for lane in 0..E::LANES {
-            if numbers >> lane & 1 == 1 {
-                continue;
-            }
-            for i in 0..self.rows {
-                // SAFETY: promised when `self` was made.
-                unsafe { *self.output(i, p).add(lane) = E::NAN };
-            }
-        }
+    fn rows(&self) -> usize {
+        self.rows()
+    }
+    #[inline(always)]
+    fn lanes(&self) -> Lanes {
+        self.lanes()
+    }
+    #[inline(always)]
+    fn load<S: Simd<E>>(&self, s: S, k: usize, i: usize, p: usize) -> S::V {
+        self.load(s, k, i, p)
+    }
+    #[inline(always)]
+    fn store<S: Simd<E>>(&self, s: S, i: usize, p: usize, v: S::V) {
+        self.store(s, i, p, v);
+    }
+    #[inline(always)]
+    fn set(&self, i: usize, column: usize, x: E) {
+        self.set(i, column, x);
     }
 }

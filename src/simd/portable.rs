@@ -21,7 +21,7 @@ const HARDWARE_FMA: bool =
 /// which makes the second rounding, to `f32`, correct: `f64` has more than two bits to spare
 /// (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", IEEE Trans. Comput. 57, 2008).
 #[inline(always)]
-fn fma_f32(a: f32, b: f32, c: f32) -> f32 {
+fn emulated(a: f32, b: f32, c: f32) -> f32 {
     let product = a as f64 * b as f64;
     let c = c as f64;
     let sum = product + c;
@@ -39,8 +39,15 @@ fn fma_f32(a: f32, b: f32, c: f32) -> f32 {
     f64::from_bits(bits.wrapping_add(moved)) as f32
 }
 
+/// `a * b + c`, rounded once.
 #[inline(always)]
-fn fma_f64(a: f64, b: f64, c: f64) -> f64 {
+pub(super) fn fma_f32(a: f32, b: f32, c: f32) -> f32 {
+    if HARDWARE_FMA { a.mul_add(b, c) } else { emulated(a, b, c) }
+}
+
+/// `a * b + c`, rounded once.
+#[inline(always)]
+pub(super) fn fma_f64(a: f64, b: f64, c: f64) -> f64 {
     a.mul_add(b, c)
 }
 
@@ -73,7 +80,7 @@ macro_rules! steps {
 }
 
 macro_rules! portable {
-    ($steps:ident, $runs:ident, $t:ty, $bits:ty, $n:literal, $fma:ident, $mantissa:literal) => {
+    ($steps:ident, $runs:ident, $t:ty, $bits:ty, $n:literal, [$($part:literal),*], $fma:ident, $mantissa:literal) => {
         /// The operations on this type, by reference: so nothing is copied for a call.
         mod $steps {
             type V = [$t; $n];
@@ -89,10 +96,16 @@ macro_rules! portable {
                     v
                 }
                 pub(super) unsafe fn store_first(p: *mut $t, count: usize, v: &V) {
-                    for i in 0..count.min($n) {
-                        // SAFETY: promised by the caller.
-                        unsafe { *p.add(i) = v[i] };
-                    }
+                    // By powers of two: of a loop LLVM makes masked stores, which are slow on some machines.
+                    let mut i = 0;
+                    $(
+                        if count & $part != 0 {
+                            // SAFETY: promised by the caller.
+                            unsafe { core::ptr::copy_nonoverlapping(v.as_ptr().add(i), p.add(i), $part) };
+                            i += $part;
+                        }
+                    )*
+                    debug_assert!(i == count);
                 }
                 pub(super) fn add(a: &V, b: &V) -> V {
                     let mut v = *a;
@@ -125,10 +138,7 @@ macro_rules! portable {
                 pub(super) fn mul_add(a: &V, b: &V, c: &V) -> V {
                     let mut v = *c;
                     for i in 0..$n {
-                        v[i] = match super::HARDWARE_FMA {
-                            true => a[i].mul_add(b[i], c[i]),
-                            false => super::$fma(a[i], b[i], c[i]),
-                        };
+                        v[i] = super::$fma(a[i], b[i], c[i]);
                     }
                     v
                 }
@@ -199,7 +209,7 @@ macro_rules! portable {
             type V = [$t; $n];
             type M = [bool; $n];
             const BY_CALLS: bool = !HARDWARE_FMA;
-            const EXP_RUNS: bool = HARDWARE_FMA;
+            const EXP_RUNS: bool = true;
 
             #[inline(always)]
             fn splat(self, x: $t) -> Self::V {
@@ -278,6 +288,24 @@ macro_rules! portable {
                 $steps::lookup_scaled(&t, &table)
             }
             #[inline(always)]
+            unsafe fn read_columns(self, p: *const $t, stride: isize, to: *mut $t, step: usize) {
+                for i in 0..$n {
+                    for j in 0..4 {
+                        // SAFETY: promised by the caller.
+                        unsafe { *to.add(j * step + i) = *p.offset(i as isize * stride).add(j) }
+                    }
+                }
+            }
+            #[inline(always)]
+            unsafe fn write_columns(self, p: *mut $t, stride: isize, from: *const $t, step: usize) {
+                for i in 0..$n {
+                    for j in 0..4 {
+                        // SAFETY: promised by the caller.
+                        unsafe { *p.offset(i as isize * stride).add(j) = *from.add(j * step + i) }
+                    }
+                }
+            }
+            #[inline(always)]
             unsafe fn exp_run(
                 self,
                 run: &mut ExpRun<Self::V, $bits>,
@@ -304,8 +332,8 @@ macro_rules! portable {
         }
     };
 }
-portable!(f32_steps, f32_runs, f32, u32, 16, fma_f32, 23);
-portable!(f64_steps, f64_runs, f64, u64, 8, fma_f64, 52);
+portable!(f32_steps, f32_runs, f32, u32, 16, [8, 4, 2, 1], fma_f32, 23);
+portable!(f64_steps, f64_runs, f64, u64, 8, [4, 2, 1], fma_f64, 52);
 
 impl Token for Portable {
     #[inline(always)]

@@ -5,6 +5,7 @@
 //! vector. Arithmetic and its order are those of [`Exp`](crate::math::exp::Exp) and [`LaneSum`](crate::math::sum::LaneSum), so that the
 //! bits are the same.
 
+use super::portable::{fma_f32, fma_f64};
 use super::{ExpRun, Others, RunColumns, RunRows};
 
 /// A table of four bit patterns as what is chosen with: the first, and what its neighbours differ in from it and from each other.
@@ -14,9 +15,9 @@ macro_rules! differences {
     };
 }
 
-/// The functions of a type: its `mul_add`, how many lanes and coefficients it has, and how many bits a mantissa less two.
+/// The functions of a type: its `mul_add`, how many lanes it has, how many coefficients, and which follow the last, how many bits a mantissa less two, and its fused multiply-add.
 macro_rules! runs {
-    ($name:ident, $t:ty, $bits:ty, $n:literal, $coefficients:literal, $shift:literal) => {
+    ($name:ident, $t:ty, $bits:ty, $n:literal, $coefficients:literal, [$($next:literal),*], $shift:literal, $fma:ident) => {
         pub(super) mod $name {
             use super::*;
 
@@ -56,12 +57,10 @@ macro_rules! runs {
                 #[inline(always)]
                 fn exp(&self, x: $t, [round, floor, growth]: [$t; 3], [sum, errors]: [&mut $t; 2]) -> $t {
                     let x = if floor > x { floor } else { x };
-                    let t = x.mul_add(self.high, round);
-                    let left = x.mul_add(self.low, x.mul_add(self.high, round - t));
+                    let t = $fma(x, self.high, round);
+                    let left = $fma(x, self.low, $fma(x, self.high, round - t));
                     let mut q = self.exp2[$coefficients - 1];
-                    for i in 2..=$coefficients {
-                        q = q.mul_add(left, self.exp2[$coefficients - i]);
-                    }
+                    $(q = $fma(q, left, self.exp2[$next]);)*
                     let bits = t.to_bits();
                     let first = (bits & 1).wrapping_neg();
                     let second = (bits >> 1 & 1).wrapping_neg();
@@ -70,12 +69,12 @@ macro_rules! runs {
                     let lost = <$t>::from_bits(a ^ (first & b) ^ (second & c) ^ (both & d)) + growth;
                     let [a, b, c, d] = self.quarters;
                     let quarter = a ^ (first & b) ^ (second & c) ^ (both & d);
-                    let rest = q.mul_add(left, lost);
+                    let rest = $fma(q, left, lost);
                     let power = <$t>::from_bits((bits << $shift).wrapping_add(quarter));
-                    let value = power.mul_add(rest, power);
+                    let value = $fma(power, rest, power);
                     let total = *sum + value;
                     let taken = total - *sum;
-                    *errors += power.mul_add(rest, power - taken);
+                    *errors += $fma(power, rest, power - taken);
                     *sum = total;
                     value
                 }
@@ -130,7 +129,7 @@ macro_rules! runs {
                     };
                     for lane in 0..$n {
                         let e = result[lane];
-                        result[lane] = if keeps { e.mul_add(high, e * low) } else { e - high - low };
+                        result[lane] = if keeps { $fma(e, high, e * low) } else { e - high - low };
                         max[lane] = if next[lane] > max[lane] { next[lane] } else { max[lane] };
                     }
                     // SAFETY: as above.
@@ -171,5 +170,5 @@ macro_rules! runs {
         }
     };
 }
-runs!(f32_runs, f32, u32, 16, 4, 21);
-runs!(f64_runs, f64, u64, 8, 8, 50);
+runs!(f32_runs, f32, u32, 16, 4, [2, 1, 0], 21, fma_f32);
+runs!(f64_runs, f64, u64, 8, 8, [6, 5, 4, 3, 2, 1, 0], 50, fma_f64);

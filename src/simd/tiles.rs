@@ -3,7 +3,7 @@
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
-use super::{PanelIo, RowIo, Simd};
+use super::{Lanes, Outside, PanelIo, RowIo, Simd};
 use crate::element::Compute;
 
 /// The longest rows that a [`Tile`] takes.
@@ -17,13 +17,132 @@ pub const TILE_WIDTH: usize = 2;
 
 /// Room, at a cache line's beginning, for `K` panels of up to [`TILE_ROWS`] rows of [`TILE_WIDTH`] vectors.
 #[repr(align(64))]
-pub struct Tile<E: Compute, const K: usize>([[MaybeUninit<[E::Array; TILE_WIDTH]>; TILE_ROWS]; K]);
+pub struct Tile<E: Compute, const K: usize> {
+    memory: [[MaybeUninit<[E::Array; TILE_WIDTH]>; TILE_ROWS]; K],
+    /// How many elements of each input were written.
+    written: usize,
+}
 
 impl<E: Compute, const K: usize> Tile<E, K> {
     /// An empty tile.
     #[inline(always)]
     pub fn new() -> Self {
-        Self([[MaybeUninit::uninit(); TILE_ROWS]; K])
+        Self { memory: [[MaybeUninit::uninit(); TILE_ROWS]; K], written: 0 }
+    }
+}
+
+impl<E: Compute, const K: usize> Tile<E, K> {
+    /// A panel of `P` strips and `rows` rows for each input, to be filled by [`put`](PanelIo::put); the first is the output, too.
+    #[inline(always)]
+    pub fn panel<const P: usize>(&mut self, rows: usize) -> PanelIo<'_, E, K> {
+        assert!(P <= TILE_WIDTH && rows <= TILE_ROWS);
+        let elements = rows * P * E::LANES;
+        if self.written < elements {
+            for panel in &mut self.memory {
+                let panel = panel.as_mut_ptr().cast::<E>();
+                for i in 0..elements {
+                    // SAFETY: the tile has room for so many rows of so many vectors.
+                    unsafe { panel.add(i).write(E::ZERO) };
+                }
+            }
+            self.written = elements;
+        }
+        // SAFETY: written here or before.
+        unsafe { self.as_written::<P>(rows) }
+    }
+
+    /// The same, written before.
+    ///
+    /// # Safety
+    /// `rows <= TILE_ROWS` rows of `P <= TILE_WIDTH` vectors were written for each input.
+    #[inline(always)]
+    unsafe fn as_written<const P: usize>(&mut self, rows: usize) -> PanelIo<'_, E, K> {
+        let dst = self.memory.as_mut_ptr().cast::<E>();
+        let mut src = [dst.cast_const(); K];
+        for (k, p) in src.iter_mut().enumerate() {
+            *p = dst.wrapping_add(k * TILE_ROWS * TILE_WIDTH * E::LANES).cast_const();
+        }
+        let stride = (P * size_of::<E::Array>()) as isize;
+        // SAFETY: promised by the caller.
+        unsafe { PanelIo::from_raw(src, [stride; K], dst, stride, rows, P).buffer() }
+    }
+}
+
+/// A group of `E::LANES` rows as a panel of one strip, transposed by fours when it is loaded and stored.
+#[derive(Clone, Copy)]
+pub struct RowPanel<'a, E, const K: usize> {
+    rows: SpacedRows<'a, E, K>,
+    /// The first row.
+    first: isize,
+    lanes: Lanes,
+}
+
+impl<E: Compute, const K: usize> RowPanel<'_, E, K> {
+    /// Element `i` of the first row of an input.
+    #[inline(always)]
+    fn input(&self, k: usize, i: usize) -> *const E {
+        self.rows.src[k].wrapping_offset(self.first * self.rows.src_stride[k]).wrapping_add(i)
+    }
+
+    /// The same of the output.
+    #[inline(always)]
+    fn output(&self, i: usize) -> *mut E {
+        self.rows.dst.wrapping_offset(self.first * self.rows.dst_stride).wrapping_add(i)
+    }
+}
+
+impl<E: Compute, const K: usize> Outside<E, K> for RowPanel<'_, E, K> {
+    const BY_FOURS: bool = true;
+
+    #[inline(always)]
+    fn rows(&self) -> usize {
+        self.rows.len
+    }
+
+    #[inline(always)]
+    fn lanes(&self) -> Lanes {
+        self.lanes
+    }
+
+    #[inline(always)]
+    fn load<S: Simd<E>>(&self, s: S, k: usize, i: usize, p: usize) -> S::V {
+        assert!(i < self.rows.len && p == 0);
+        let (mut v, from) = (E::ZERO.array(), self.input(k, i));
+        for lane in 0..E::LANES {
+            // SAFETY: promised when the rows were made, of which all of the group exist.
+            v.as_mut()[lane] = unsafe { *from.wrapping_offset(lane as isize * self.rows.src_stride[k]) };
+        }
+        s.from_array(v)
+    }
+
+    #[inline(always)]
+    fn store<S: Simd<E>>(&self, s: S, i: usize, p: usize, v: S::V) {
+        assert!(p == 0);
+        let v = s.to_array(v);
+        for lane in 0..E::LANES {
+            self.set(i, lane, v.as_ref()[lane]);
+        }
+    }
+
+    #[inline(always)]
+    fn set(&self, i: usize, column: usize, x: E) {
+        assert!(i < self.rows.len && column < E::LANES);
+        // SAFETY: promised when the rows were made, of which all of the group exist.
+        unsafe { *self.output(i).wrapping_offset(column as isize * self.rows.dst_stride) = x };
+    }
+
+    #[inline(always)]
+    fn load4<S: Simd<E>>(&self, s: S, k: usize, i: usize, p: usize) -> [S::V; 4] {
+        assert!(i + 4 <= self.rows.len && p == 0);
+        // SAFETY: promised when the rows were made, of which all of the group exist.
+        unsafe { s.load_columns(self.input(k, i), self.rows.src_stride[k]) }
+    }
+
+    #[inline(always)]
+    fn store4<S: Simd<E>>(&self, s: S, i: usize, p: usize, v: [S::V; 4]) {
+        assert!(i + 4 <= self.rows.len && p == 0);
+        // SAFETY: as above.
+        unsafe { s.store_columns(self.output(i), self.rows.dst_stride, v) }
     }
 }
 
@@ -94,6 +213,13 @@ impl<'a, E: Compute, const K: usize> SpacedRows<'a, E, K> {
         unsafe { RowIo::from_raw(src, self.dst.wrapping_offset(i as isize * self.dst_stride), self.len) }
     }
 
+    /// A group of rows as a panel, whose lanes these are.
+    #[inline(always)]
+    pub fn panel(&self, group: usize, lanes: Lanes) -> RowPanel<'a, E, K> {
+        assert!(group < self.groups());
+        RowPanel { rows: *self, first: (group * E::LANES) as isize, lanes }
+    }
+
     /// Reads `P` groups from `group` on, transposed, and gives them as a panel that is its own output.
     #[inline(always)]
     pub fn read<'t, S: Simd<E>, const P: usize>(
@@ -104,7 +230,7 @@ impl<'a, E: Compute, const K: usize> SpacedRows<'a, E, K> {
     ) -> PanelIo<'t, E, K> {
         assert!(group + P <= self.groups() && P <= TILE_WIDTH && self.len <= TILE_ROWS);
         for k in 0..K {
-            let panel = tile.0[k].as_mut_ptr().cast::<E>();
+            let panel = tile.memory[k].as_mut_ptr().cast::<E>();
             for p in 0..P {
                 let first = ((group + p) * E::LANES) as isize;
                 let rows = self.src[k].wrapping_offset(first * self.src_stride[k]);
@@ -134,14 +260,8 @@ impl<'a, E: Compute, const K: usize> SpacedRows<'a, E, K> {
                 }
             }
         }
-        let dst = tile.0.as_mut_ptr().cast::<E>();
-        let mut src = [dst.cast_const(); K];
-        for (k, p) in src.iter_mut().enumerate() {
-            *p = dst.wrapping_add(k * TILE_ROWS * TILE_WIDTH * E::LANES).cast_const();
-        }
-        let stride = (P * size_of::<E::Array>()) as isize;
         // SAFETY: `len` rows of `P` vectors were just written to each panel of the tile.
-        unsafe { PanelIo::from_raw(src, [stride; K], dst, stride, self.len, P).near() }
+        unsafe { tile.as_written::<P>(self.len) }
     }
 
     /// Four columns of a group of rows to four rows of a panel.
@@ -152,11 +272,7 @@ impl<'a, E: Compute, const K: usize> SpacedRows<'a, E, K> {
     unsafe fn read4<S: Simd<E>, const P: usize>(&self, s: S, k: usize, rows: *const E, panel: *mut E) {
         // SAFETY: promised by the caller.
         unsafe {
-            let v = s.load_columns(rows, self.src_stride[k]);
-            s.store(panel, v[0]);
-            s.store(panel.add(P * E::LANES), v[1]);
-            s.store(panel.add(2 * P * E::LANES), v[2]);
-            s.store(panel.add(3 * P * E::LANES), v[3]);
+            s.read_columns(rows, self.src_stride[k], panel, P * E::LANES);
         }
     }
 
@@ -165,7 +281,7 @@ impl<'a, E: Compute, const K: usize> SpacedRows<'a, E, K> {
     #[inline(always)]
     pub fn write<S: Simd<E>, const P: usize>(&self, s: S, group: usize, tile: &Tile<E, K>, len: usize) {
         assert!(group + P <= self.groups() && P <= TILE_WIDTH && len <= self.len && self.len <= TILE_ROWS);
-        let panel = tile.0.as_ptr().cast::<E>();
+        let panel = tile.memory.as_ptr().cast::<E>();
         for p in 0..P {
             let first = ((group + p) * E::LANES) as isize;
             let rows = self.dst.wrapping_offset(first * self.dst_stride);
@@ -197,13 +313,7 @@ impl<'a, E: Compute, const K: usize> SpacedRows<'a, E, K> {
     unsafe fn write4<S: Simd<E>, const P: usize>(&self, s: S, rows: *mut E, panel: *const E) {
         // SAFETY: promised by the caller.
         unsafe {
-            let v = [
-                s.load(panel),
-                s.load(panel.add(P * E::LANES)),
-                s.load(panel.add(2 * P * E::LANES)),
-                s.load(panel.add(3 * P * E::LANES)),
-            ];
-            s.store_columns(rows, self.dst_stride, v);
+            s.write_columns(rows, self.dst_stride, panel, P * E::LANES);
         }
     }
 }

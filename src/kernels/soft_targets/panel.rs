@@ -5,7 +5,7 @@ use super::{SoftTargets, Weighed, counted, entropy_term, entry};
 use crate::element::Compute;
 use crate::kernels::softmax::Parts;
 use crate::kernels::{LaneTerms, fold_lanes, one_or_each};
-use crate::simd::{PanelIo, Simd, Wide};
+use crate::simd::{Outside, PanelIo, Simd, Wide};
 
 /// As [`Op::panel`](crate::kernels::Op::panel), of columns of one chunk.
 #[inline(always)]

@@ -26,7 +26,7 @@ use crate::element::{Compute, WideScalar};
 pub use crate::math::exp::ExpConstants;
 use crate::math::exp::{Exp, Shift};
 use crate::math::sum::ScaledSum;
-use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
+use crate::simd::{Outside, PanelIo, Row, RowIo, Simd, Wide};
 
 /// Rows of up to this many chunks keep their exponentials in the output, and all their chunks share the power of two
 /// of the row's maximum. Longer rows would only write them to memory and read them back, so they compute them twice,
@@ -265,10 +265,15 @@ impl<E: ExpConstants, const SHORT: bool> Op<E, 1> for Softmax<E, SHORT> {
         self.columns::<S, P>(s, panel)
     }
 
+    const COPIED_PANELS: bool = true;
     const FAR_PANELS: bool = !SHORT;
 
     #[inline(always)]
-    fn far_panel<S: Wide<E>, const P: usize>(&self, s: S, panels: [PanelIo<'_, E, 1>; 2]) -> bool {
-        !SHORT && self.far_columns::<S, P>(s, panels)
+    fn copied_panel<S: Wide<E>, O: Outside<E, 1>, const P: usize>(
+        &self,
+        s: S,
+        panels: (O, PanelIo<'_, E, 1>),
+    ) -> bool {
+        self.copied_columns::<S, O, P>(s, panels)
     }
 }

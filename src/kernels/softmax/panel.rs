@@ -6,7 +6,7 @@ use crate::element::{Compute, WideScalar};
 use crate::kernels::{LaneTerms, LaneTotals, PANEL_PREFETCH, fold_lanes};
 use crate::math::exp::{Exp, ExpConstants, Exponential, Shift};
 use crate::math::sum::{LaneSum, ScaledSum};
-use crate::simd::{PanelIo, Simd, Wide};
+use crate::simd::{Outside, PanelIo, Simd, Wide};
 
 /// The maximum of each column over the rows `start..end`.
 #[inline(always)]
@@ -28,12 +28,22 @@ fn panel_max<E: Compute, S: Wide<E>, const P: usize>(
 
 /// The maximum of each column of a panel, which is copied to another.
 #[inline(always)]
-fn copied_max<E: Compute, S: Wide<E>, const P: usize>(
+fn copied_max<E: Compute, S: Wide<E>, O: Outside<E, 1>, const P: usize>(
     s: S,
-    [panel, near]: [PanelIo<'_, E, 1>; 2],
+    (panel, near): (O, PanelIo<'_, E, 1>),
 ) -> [S::V; P] {
     let mut max = [s.splat(E::NEG_INFINITY); P];
-    for i in 0..panel.rows() {
+    for j in 0..panel.fours() {
+        let i = panel.four(j);
+        for (p, max) in max.iter_mut().enumerate() {
+            let x = panel.load4(s, 0, i, p);
+            for k in 0..4 {
+                near.put(s, 0, i + k, p, x[k]);
+                *max = s.max(x[k], *max);
+            }
+        }
+    }
+    for i in panel.singles() {
         for (p, max) in max.iter_mut().enumerate() {
             let x = panel.load(s, 0, i, p);
             near.put(s, 0, i, p, x);
@@ -56,7 +66,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         }
         if panel.rows() <= Self::STORED {
             let with = self.settled_columns::<S, P, false>(s, panel, max);
-            Self::write_columns(s, [panel; 2], with);
+            Self::write_columns(s, (panel, panel), with);
             return true;
         }
         let shift = self.panel_shift(s, max);
@@ -72,19 +82,23 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         true
     }
 
-    /// As [`Op::far_panel`](crate::kernels::Op::far_panel).
+    /// As [`Op::copied_panel`](crate::kernels::Op::copied_panel).
     #[inline(always)]
-    pub(super) fn far_columns<S: Wide<E>, const P: usize>(
+    pub(super) fn copied_columns<S: Wide<E>, O: Outside<E, 1>, const P: usize>(
         &self,
         s: S,
-        [panel, near]: [PanelIo<'_, E, 1>; 2],
+        (panel, near): (O, PanelIo<'_, E, 1>),
     ) -> bool {
-        let Some(max) = self.copied_ordinary_max::<S, P>(s, [panel, near]) else { return false };
+        let Some(max) = self.copied_ordinary_max::<S, O, P>(s, (panel, near)) else { return false };
         let mut with = [(max[0], max[0]); P];
         for p in 0..P {
-            [with[p]] = self.settled_columns::<S, 1, true>(s, near.strip(p), [max[p]]);
+            let strip = near.strip(p);
+            [with[p]] = match SHORT {
+                true => self.settled_columns::<S, 1, false>(s, strip, [max[p]]),
+                false => self.settled_columns::<S, 1, true>(s, strip, [max[p]]),
+            };
         }
-        Self::write_columns(s, [panel, near], with);
+        Self::write_columns(s, (panel, near), with);
         true
     }
 
@@ -105,15 +119,15 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
 
     /// The same of a panel that is copied to another.
     #[inline(always)]
-    pub(super) fn copied_ordinary_max<S: Wide<E>, const P: usize>(
+    pub(super) fn copied_ordinary_max<S: Wide<E>, O: Outside<E, 1>, const P: usize>(
         &self,
         s: S,
-        panels: [PanelIo<'_, E, 1>; 2],
+        panels: (O, PanelIo<'_, E, 1>),
     ) -> Option<[S::V; P]> {
-        if S::BY_CALLS || panels[0].rows() > Self::STORED {
+        if S::BY_CALLS || panels.0.rows() > Self::STORED {
             return None;
         }
-        let max = copied_max::<E, S, P>(s, panels);
+        let max = copied_max::<E, S, O, P>(s, panels);
         self.exp.are_ordinary(s, &max).then_some(max)
     }
 
@@ -136,12 +150,22 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
 
     /// The results, of the exponentials in the second panel.
     #[inline(always)]
-    fn write_columns<S: Wide<E>, const P: usize>(
+    fn write_columns<S: Wide<E>, O: Outside<E, 1>, const P: usize>(
         s: S,
-        [panel, near]: [PanelIo<'_, E, 1>; 2],
+        (panel, near): (O, PanelIo<'_, E, 1>),
         with: [(S::V, S::V); P],
     ) {
-        for i in 0..panel.rows() {
+        for j in 0..panel.fours() {
+            let i = panel.four(j);
+            for (p, &(high, low)) in with.iter().enumerate() {
+                let mut results = [high; 4];
+                for k in 0..4 {
+                    results[k] = Self::times(s, near.load_output(s, i + k, p), high, low);
+                }
+                panel.store4(s, i, p, results);
+            }
+        }
+        for i in panel.singles() {
             for (p, &(high, low)) in with.iter().enumerate() {
                 panel.store(s, i, p, Self::times(s, near.load_output(s, i, p), high, low));
             }

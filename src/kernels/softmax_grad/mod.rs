@@ -12,7 +12,7 @@ mod rows;
 use super::{Next, Op, Rows, max_pass};
 use crate::element::{Compute, WideScalar};
 use crate::math::exp::power_of_two;
-use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
+use crate::simd::{Outside, PanelIo, Row, RowIo, Simd, Wide};
 
 /// The operation. Its inputs are `y` and `d`.
 #[derive(Clone, Copy, Debug)]
@@ -265,24 +265,33 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
         if S::BY_CALLS {
             return false;
         }
-        let offset = Self::offsets::<S, P, false>(s, [panel; 2]);
+        let offset = Self::offsets::<S, P>(s, panel);
         let Some(sums) = self.column_sums::<S, P, false>(s, panel, offset) else { return false };
-        self.write_columns(s, [panel; 2], offset, sums);
+        self.write_columns(s, (panel, panel), offset, sums);
         true
     }
 
+    const COPIED_PANELS: bool = true;
     const FAR_PANELS: bool = true;
 
     #[inline(always)]
-    fn far_panel<S: Wide<E>, const P: usize>(&self, s: S, panels: [PanelIo<'_, E, 2>; 2]) -> bool {
+    fn copied_panel<S: Wide<E>, O: Outside<E, 2>, const P: usize>(
+        &self,
+        s: S,
+        panels: (O, PanelIo<'_, E, 2>),
+    ) -> bool {
         if S::BY_CALLS {
             return false;
         }
-        let offset = Self::offsets::<S, P, true>(s, panels);
+        let offset = Self::copied_offsets::<S, O, P>(s, panels);
         let mut sums = [(offset[0], offset[0]); P];
         for p in 0..P {
-            let strip = panels[1].strip(p);
-            let Some([sum]) = self.column_sums::<S, 1, true>(s, strip, [offset[p]]) else { return false };
+            let strip = panels.1.strip(p);
+            let found = match O::BY_FOURS {
+                true => self.column_sums::<S, 1, false>(s, strip, [offset[p]]),
+                false => self.column_sums::<S, 1, true>(s, strip, [offset[p]]),
+            };
+            let Some([sum]) = found else { return false };
             sums[p] = sum;
         }
         self.write_columns(s, panels, offset, sums);

@@ -5,30 +5,47 @@ use super::{SoftmaxGrad, enlarged};
 use crate::element::Compute;
 use crate::kernels::{LaneTerms, LaneTotals, PANEL_PREFETCH, fold_lanes};
 use crate::math::exp::power_of_two;
-use crate::simd::{PanelIo, Simd, Wide};
+use crate::simd::{Outside, PanelIo, Simd, Wide};
 
 impl<E: Compute> SoftmaxGrad<E> {
-    /// The largest `y` of each column, and the `d` beside it; both are copied to the second panel if `FAR`.
+    /// The largest `y` of each column, and the `d` beside it.
     #[inline(always)]
-    pub(super) fn offsets<S: Wide<E>, const P: usize, const FAR: bool>(
-        s: S,
-        [panel, near]: [PanelIo<'_, E, 2>; 2],
-    ) -> [S::V; P] {
-        let mut largest = [s.splat(E::NEG_INFINITY); P];
-        let mut offset = [s.splat(E::NAN); P];
+    pub(super) fn offsets<S: Wide<E>, const P: usize>(s: S, panel: PanelIo<'_, E, 2>) -> [S::V; P] {
+        let (mut largest, mut offset) = ([s.splat(E::NEG_INFINITY); P], [s.splat(E::NAN); P]);
         for i in 0..panel.rows() {
             for p in 0..P {
-                if !FAR {
-                    panel.prefetch(s, i + PANEL_PREFETCH, p);
+                panel.prefetch(s, i + PANEL_PREFETCH, p);
+                let entry = (panel.load(s, 0, i, p), panel.load(s, 1, i, p));
+                larger::<E, S>(s, entry, (&mut largest[p], &mut offset[p]));
+            }
+        }
+        offset
+    }
+
+    /// The same of a panel, both of whose inputs are copied to another.
+    #[inline(always)]
+    pub(super) fn copied_offsets<S: Wide<E>, O: Outside<E, 2>, const P: usize>(
+        s: S,
+        (panel, near): (O, PanelIo<'_, E, 2>),
+    ) -> [S::V; P] {
+        let (mut largest, mut offset) = ([s.splat(E::NEG_INFINITY); P], [s.splat(E::NAN); P]);
+        for j in 0..panel.fours() {
+            let i = panel.four(j);
+            for p in 0..P {
+                let (y, d) = (panel.load4(s, 0, i, p), panel.load4(s, 1, i, p));
+                for k in 0..4 {
+                    near.put(s, 0, i + k, p, y[k]);
+                    near.put(s, 1, i + k, p, d[k]);
+                    larger::<E, S>(s, (y[k], d[k]), (&mut largest[p], &mut offset[p]));
                 }
+            }
+        }
+        for i in panel.singles() {
+            for p in 0..P {
                 let (y, d) = (panel.load(s, 0, i, p), panel.load(s, 1, i, p));
-                if FAR {
-                    near.put(s, 0, i, p, y);
-                    near.put(s, 1, i, p, d);
-                }
-                let larger = s.greater(y, largest[p]);
-                largest[p] = s.select(larger, y, largest[p]);
-                offset[p] = s.select(larger, d, offset[p]);
+                near.put(s, 0, i, p, y);
+                near.put(s, 1, i, p, d);
+                larger::<E, S>(s, (y, d), (&mut largest[p], &mut offset[p]));
             }
         }
         offset
@@ -70,14 +87,25 @@ impl<E: Compute> SoftmaxGrad<E> {
 
     /// The results, of the inputs in the second panel.
     #[inline(always)]
-    pub(super) fn write_columns<S: Wide<E>, const P: usize>(
+    pub(super) fn write_columns<S: Wide<E>, O: Outside<E, 2>, const P: usize>(
         &self,
         s: S,
-        [panel, near]: [PanelIo<'_, E, 2>; 2],
+        (panel, near): (O, PanelIo<'_, E, 2>),
         offset: [S::V; P],
         sums: [(S::V, S::V); P],
     ) {
-        for i in 0..panel.rows() {
+        for j in 0..panel.fours() {
+            let i = panel.four(j);
+            for p in 0..P {
+                let mut results = [offset[p]; 4];
+                for k in 0..4 {
+                    let (y, d) = (near.load(s, 0, i + k, p), near.load(s, 1, i + k, p));
+                    results[k] = self.entry(s, y, d, offset[p], sums[p]);
+                }
+                panel.store4(s, i, p, results);
+            }
+        }
+        for i in panel.singles() {
             for p in 0..P {
                 let (y, d) = (near.load(s, 0, i, p), near.load(s, 1, i, p));
                 panel.store(s, i, p, self.entry(s, y, d, offset[p], sums[p]));
@@ -87,6 +115,14 @@ impl<E: Compute> SoftmaxGrad<E> {
             panel.fill_nan(s, p, high);
         }
     }
+}
+
+/// An entry's `y` and `d` in the place of the largest and what is beside it, where it is larger.
+#[inline(always)]
+fn larger<E: Compute, S: Simd<E>>(s: S, (y, d): (S::V, S::V), (largest, offset): (&mut S::V, &mut S::V)) {
+    let larger = s.greater(y, *largest);
+    *largest = s.select(larger, y, *largest);
+    *offset = s.select(larger, d, *offset);
 }
 
 /// y · (d - offset) of the rows `start..end` of a panel, y times `factor`.

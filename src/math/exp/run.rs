@@ -92,3 +92,112 @@ impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::{Dispatch, Isa};
+    use crate::simd::{Kernel, Wide};
+
+    /// Numbers that follow each other: a row of so many vectors, or a strip of columns of so many rows.
+    struct Runs<E> {
+        exp: Exp<E>,
+        x: Vec<E>,
+    }
+
+    fn assert_same<E: ExpConstants, S: Simd<E>>(s: S, found: S::V, wanted: S::V) {
+        let (found, wanted) = (s.to_array(found), s.to_array(wanted));
+        for (found, wanted) in found.as_ref().iter().zip(wanted.as_ref()) {
+            let (found, wanted) = (found.to_f64(), wanted.to_f64());
+            assert!(found.to_bits() == wanted.to_bits() || found.is_nan() && wanted.is_nan());
+        }
+    }
+
+    impl<E: ExpConstants> Runs<E> {
+        fn row<S: Wide<E>>(&self, s: S) {
+            let mut kept = self.x.clone();
+            let io = RowIo::new([&self.x], &mut kept);
+            let row = io.input(0);
+            let shift = self.exp.row_shift(s, &self.exp.shift(s, s.splat(E::ONE)));
+            let mut found = LaneSum::<_, false>::new(s);
+            let mut wanted = found;
+            let (done, _) = self.exp.row_run(s, &shift, (row, Some(io)), None, &mut found);
+            assert_eq!(done, row.vectors());
+            for i in 0..done {
+                let e = self.exp.row_exp(s, &shift, row.load(s, i));
+                wanted.add(s, e);
+                assert_same(s, io.output().load(s, i), e.value);
+            }
+            assert_same(s, found.parts()[0], wanted.parts()[0]);
+            assert_same(s, found.parts()[1], wanted.parts()[1]);
+        }
+
+        fn columns<S: Wide<E>>(&self, s: S) {
+            let (rows, mut buffer) = (self.x.len() / E::LANES, Vec::new());
+            let panel = PanelIo::in_buffer(&mut buffer, rows, 1);
+            let shift = self.exp.shift(s, s.from_array(self.vector(0)));
+            for i in 0..rows {
+                panel.put(s, 0, i, 0, s.from_array(self.vector(i)));
+            }
+            let found = self.exp.columns_run(s, &shift, (panel, true), (0, rows));
+            let mut wanted = [LaneSum::<_, false>::new(s); 16];
+            for i in 0..rows {
+                let e = self.exp.exp(s, &shift, s.from_array(self.vector(i)));
+                wanted[i % E::LANES].add(s, e);
+                assert_same(s, panel.load_output(s, i, 0), e.value);
+            }
+            for (found, wanted) in found.iter().zip(wanted).take(E::LANES) {
+                assert_same(s, found[0], wanted.parts()[0]);
+                assert_same(s, found[1], wanted.parts()[1]);
+            }
+        }
+
+        fn vector(&self, i: usize) -> E::Array {
+            let mut v = E::ZERO.array();
+            v.as_mut().copy_from_slice(&self.x[i * E::LANES..(i + 1) * E::LANES]);
+            v
+        }
+    }
+
+    impl<E: ExpConstants> Kernel<E> for Runs<E> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Wide<E>>(self, s: S) {
+            if S::EXP_RUNS {
+                self.row(s);
+                self.columns(s);
+            }
+        }
+    }
+
+    fn check<E: Dispatch>() {
+        for isa in Isa::available() {
+            for count in [2, 3, 4, 5, 16, 17, 33, 250] {
+                for temperature in [1.0, 0.7, 3e5] {
+                    let mut state = count as u64;
+                    let mut number = || {
+                        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                        let x = ((state >> 33) as f64 / 2f64.powi(30) - 1.0) * temperature;
+                        match state >> 33 & 63 {
+                            0 => E::NEG_INFINITY,
+                            1 => E::from_f64(-1e30),
+                            2 => E::from_f64(20.0 * x),
+                            3 if count == 17 => E::NAN,
+                            _ => E::from_f64(x),
+                        }
+                    };
+                    let mut x: Vec<E> = (0..count * E::LANES).map(|_| number()).collect();
+                    // Maxima of columns.
+                    x[..E::LANES].fill(E::from_f64(temperature));
+                    E::dispatch(isa, Runs { exp: Exp::new(temperature), x });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn runs_have_the_bits_of_single_exponentials() {
+        check::<f32>();
+        check::<f64>();
+    }
+}

@@ -6,7 +6,7 @@ use crate::dispatch::Dispatch;
 use crate::element::Compute;
 use crate::kernels::{Op, Rows};
 use crate::layout::{Dim, Offsets};
-use crate::simd::{Kernel, Lanes, PanelIo, Row, RowIo, SpacedRows, TILE_WIDTH, Tile, Wide};
+use crate::simd::{Kernel, Lanes, PanelIo, Row, RowIo, RowPanel, SpacedRows, TILE_WIDTH, Tile, Wide};
 use crate::view::{Memory, panel_io};
 
 /// The elements of the result of a lane of `len`.
@@ -53,6 +53,15 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K
                         }
                     }
                     let lanes = Lanes { first, step: 1, count: E::LANES };
+                    if O::COPIED_PANELS && S::BY_FOURS {
+                        let near = tile.panel::<1>(rows.len()).of(lanes);
+                        if !op.copied_panel::<S, RowPanel<'_, E, K>, 1>(s, (rows.panel(group, lanes), near)) {
+                            (part.first, part.count) = (group * E::LANES, E::LANES);
+                            break;
+                        }
+                        group += 1;
+                        continue;
+                    }
                     let panel = rows.read::<S, 1>(s, group, &mut tile).of(lanes);
                     // Part of this loop where all or nearly all rows come here: a call takes a tenth of the time.
                     let is_done = match O::WIDE_PANELS && S::FOUR_AT_ONCE {
@@ -184,7 +193,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for FarStrips<'_, '_, E
         let Self { op, src, dst, at, step, lanes, buffer } = self;
         let panel = panel_io(&src, &dst, at, step, FAR_WIDTH).of(lanes);
         let near = PanelIo::in_buffer(buffer, step.size, FAR_WIDTH).of(lanes);
-        op.far_panel::<S, FAR_WIDTH>(s, [panel, near])
+        O::FAR_PANELS && op.copied_panel::<S, PanelIo<'_, E, K>, FAR_WIDTH>(s, (panel, near))
     }
 }
 

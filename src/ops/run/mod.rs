@@ -242,7 +242,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
 
     /// The longest rows that are transposed in registers.
     fn tile_rows(&self) -> usize {
-        if O::RUNS && E::has_exp_runs(self.isa) { TILE_ROWS } else { SHORTER_TILE_ROWS }
+        if O::RUNS && E::has_long_tiles(self.isa) { TILE_ROWS } else { SHORTER_TILE_ROWS }
     }
 
     /// Evenly spaced rows, of which the first has the number `lane`.

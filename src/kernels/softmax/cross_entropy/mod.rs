@@ -22,7 +22,7 @@ use super::{Partial, Softmax, Sweep, Total, first, rescaled, scaled};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{Next, Op, Rows, one_or_each, row_by_sweeps};
 use crate::math::exp::{ExpConstants, RowShift, Shift};
-use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
+use crate::simd::{Outside, PanelIo, Row, RowIo, Simd, Wide};
 
 /// What the gradient of a row is multiplied by.
 #[derive(Clone, Copy, Debug)]
@@ -359,10 +359,15 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
         self.losses::<S, P>(s, panel)
     }
 
+    const COPIED_PANELS: bool = true;
     const FAR_PANELS: bool = GRAD;
 
     #[inline(always)]
-    fn far_panel<S: Wide<E>, const P: usize>(&self, s: S, panels: [PanelIo<'_, E, 1>; 2]) -> bool {
-        GRAD && self.far_losses::<S, P>(s, panels)
+    fn copied_panel<S: Wide<E>, O: Outside<E, 1>, const P: usize>(
+        &self,
+        s: S,
+        panels: (O, PanelIo<'_, E, 1>),
+    ) -> bool {
+        self.copied_losses::<S, O, P>(s, panels)
     }
 }

@@ -8,7 +8,7 @@ use super::{CrossEntropy, other};
 use crate::element::Compute;
 use crate::kernels::{LaneTerms, fold_lanes};
 use crate::math::exp::{Exp, ExpConstants, Shift};
-use crate::simd::{PanelIo, Wide};
+use crate::simd::{Outside, PanelIo, Wide};
 
 impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
     /// As [`Op::panel`](crate::kernels::Op::panel).
@@ -16,21 +16,21 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
     pub(super) fn losses<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
         let Some(max) = self.panel_max::<S, P>(s, panel) else { return false };
         let settled = self.settled_columns::<S, P, false>(s, panel, max);
-        self.write_columns(s, [panel; 2], settled);
+        self.write_columns(s, (panel, panel), settled);
         true
     }
 
-    /// As [`Op::far_panel`](crate::kernels::Op::far_panel).
+    /// As [`Op::copied_panel`](crate::kernels::Op::copied_panel).
     #[inline(always)]
-    pub(super) fn far_losses<S: Wide<E>, const P: usize>(
+    pub(super) fn copied_losses<S: Wide<E>, O: Outside<E, 1>, const P: usize>(
         &self,
         s: S,
-        panels: [PanelIo<'_, E, 1>; 2],
+        panels: (O, PanelIo<'_, E, 1>),
     ) -> bool {
-        let Some(max) = self.softmax.copied_ordinary_max::<S, P>(s, panels) else { return false };
+        let Some(max) = self.softmax.copied_ordinary_max::<S, O, P>(s, panels) else { return false };
         let mut settled = [([max[0]; 2], s.wide_zero()); P];
         for p in 0..P {
-            [settled[p]] = self.settled_columns::<S, 1, true>(s, panels[1].strip(p), [max[p]]);
+            [settled[p]] = self.settled_columns::<S, 1, true>(s, panels.1.strip(p), [max[p]]);
         }
         self.write_columns(s, panels, settled);
         true
@@ -63,16 +63,26 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
 
     /// The gradients, of the exponentials in the second panel.
     #[inline(always)]
-    fn write_columns<S: Wide<E>, const P: usize>(
+    fn write_columns<S: Wide<E>, O: Outside<E, 1>, const P: usize>(
         &self,
         s: S,
-        [panel, near]: [PanelIo<'_, E, 1>; 2],
+        (panel, near): (O, PanelIo<'_, E, 1>),
         settled: [([S::V; 2], S::W); P],
     ) {
         if !GRAD {
             return;
         }
-        for i in 0..panel.rows() {
+        for j in 0..panel.fours() {
+            let i = panel.four(j);
+            for (p, &([high, low], _)) in settled.iter().enumerate() {
+                let mut results = [high; 4];
+                for k in 0..4 {
+                    results[k] = scaled(s, near.load_output(s, i + k, p), high, low);
+                }
+                panel.store4(s, i, p, results);
+            }
+        }
+        for i in panel.singles() {
             for (p, &([high, low], _)) in settled.iter().enumerate() {
                 panel.store(s, i, p, scaled(s, near.load_output(s, i, p), high, low));
             }

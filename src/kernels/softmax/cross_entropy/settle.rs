@@ -5,7 +5,7 @@ use super::super::{first, rescaled};
 use super::{CrossEntropy, Scale, Targets};
 use crate::element::{Compute, DoubleDouble, WideScalar};
 use crate::math::exp::{ExpConstants, Shift};
-use crate::simd::{Lanes, PanelIo, Wide};
+use crate::simd::{Lanes, Outside, PanelIo, Wide};
 
 /// What the terms of rows add up to, one a lane.
 #[derive(Clone, Copy)]
@@ -90,10 +90,10 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
     /// Writes the gradients' entries at the classes of rows, given minus these: to the columns of a panel from `start` on,
     /// or to what is found.
     #[inline(always)]
-    pub(super) fn store_entries<S: Wide<E>>(
+    pub(super) fn store_entries<S: Wide<E>, O: Outside<E, 1>>(
         &self,
         s: S,
-        (panel, start): (PanelIo<'_, E, 1>, usize),
+        (panel, start): (O, usize),
         entry: S::W,
     ) {
         let lanes = panel.lanes().from(start);

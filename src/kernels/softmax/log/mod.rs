@@ -21,7 +21,7 @@ use crate::element::Compute;
 use crate::kernels::{Next, Op, Rows};
 use crate::math::exp::{ExpConstants, Shift};
 use crate::math::two_sum;
-use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
+use crate::simd::{Outside, PanelIo, Row, RowIo, Simd, Wide};
 
 /// log_softmax: `x / temperature - ln(sum(exp(x / temperature)))`.
 ///
@@ -69,13 +69,23 @@ impl<E: ExpConstants> LogSoftmax<E> {
 impl<E: ExpConstants> LogSoftmax<E> {
     /// The results, of the inputs in the second panel.
     #[inline(always)]
-    fn write_columns<S: Wide<E>, const P: usize>(
+    fn write_columns<S: Wide<E>, O: Outside<E, 1>, const P: usize>(
         &self,
         s: S,
-        [panel, near]: [PanelIo<'_, E, 1>; 2],
+        (panel, near): (O, PanelIo<'_, E, 1>),
         log: [Log<S::V>; P],
     ) {
-        for i in 0..panel.rows() {
+        for j in 0..panel.fours() {
+            let i = panel.four(j);
+            for (p, log) in log.iter().enumerate() {
+                let mut results = [log.high; 4];
+                for k in 0..4 {
+                    results[k] = self.entry(s, near.load(s, 0, i + k, p), log);
+                }
+                panel.store4(s, i, p, results);
+            }
+        }
+        for i in panel.singles() {
             for p in 0..P {
                 panel.store(s, i, p, self.entry(s, near.load(s, 0, i, p), &log[p]));
             }
@@ -181,19 +191,24 @@ impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
         let Some(max) = self.log_sum.softmax.ordinary_max::<S, P>(s, panel) else { return false };
         let (log, _) = self.log_sum.panel_logs::<S, P, false>(s, panel, max, false);
-        self.write_columns(s, [panel; 2], log);
+        self.write_columns(s, (panel, panel), log);
         true
     }
 
+    const COPIED_PANELS: bool = true;
     const FAR_PANELS: bool = true;
 
     #[inline(always)]
-    fn far_panel<S: Wide<E>, const P: usize>(&self, s: S, panels: [PanelIo<'_, E, 1>; 2]) -> bool {
-        let Some(max) = self.log_sum.softmax.copied_ordinary_max::<S, P>(s, panels) else { return false };
+    fn copied_panel<S: Wide<E>, O: Outside<E, 1>, const P: usize>(
+        &self,
+        s: S,
+        panels: (O, PanelIo<'_, E, 1>),
+    ) -> bool {
+        let Some(max) = self.log_sum.softmax.copied_ordinary_max::<S, O, P>(s, panels) else { return false };
         let mut log = [Log { max: max[0], high: max[0], low: max[0] }; P];
         for p in 0..P {
             let ([of_strip], _) =
-                self.log_sum.panel_logs::<S, 1, true>(s, panels[1].strip(p), [max[p]], false);
+                self.log_sum.panel_logs::<S, 1, true>(s, panels.1.strip(p), [max[p]], false);
             log[p] = of_strip;
         }
         self.write_columns(s, panels, log);
@@ -215,6 +230,27 @@ pub struct LogSumExp<E> {
 impl<E: ExpConstants> Default for LogSumExp<E> {
     fn default() -> Self {
         Self { log_sum: LogSum::new(1.0) }
+    }
+}
+
+impl<E: ExpConstants> LogSumExp<E> {
+    /// The results of columns with these maxima, of the inputs in the second panel.
+    #[inline(always)]
+    fn reduce<S: Wide<E>, O: Outside<E, 1>, const P: usize>(
+        &self,
+        s: S,
+        (panel, near): (O, PanelIo<'_, E, 1>),
+        max: [S::V; P],
+    ) {
+        let (log, differences) = self.log_sum.panel_logs::<S, P, false>(s, near, max, true);
+        for p in 0..P {
+            let mut sum = result(s, &log[p]);
+            if differences[p] != 0 {
+                sum = self.log_sum.exact_results(s, (near, p), &log[p], sum, differences[p]);
+            }
+            let is_number = s.equals(sum, sum);
+            panel.store(s, 0, p, s.select(is_number, sum, s.splat(E::NAN)));
+        }
     }
 }
 
@@ -256,15 +292,20 @@ impl<E: ExpConstants> Op<E, 1> for LogSumExp<E> {
     #[inline(always)]
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
         let Some(max) = self.log_sum.softmax.ordinary_max::<S, P>(s, panel) else { return false };
-        let (log, differences) = self.log_sum.panel_logs::<S, P, false>(s, panel, max, true);
-        for p in 0..P {
-            let mut sum = result(s, &log[p]);
-            if differences[p] != 0 {
-                sum = self.log_sum.exact_results(s, (panel, p), &log[p], sum, differences[p]);
-            }
-            let is_number = s.equals(sum, sum);
-            panel.store(s, 0, p, s.select(is_number, sum, s.splat(E::NAN)));
-        }
+        self.reduce(s, (panel, panel), max);
+        true
+    }
+
+    const COPIED_PANELS: bool = true;
+
+    #[inline(always)]
+    fn copied_panel<S: Wide<E>, O: Outside<E, 1>, const P: usize>(
+        &self,
+        s: S,
+        panels: (O, PanelIo<'_, E, 1>),
+    ) -> bool {
+        let Some(max) = self.log_sum.softmax.copied_ordinary_max::<S, O, P>(s, panels) else { return false };
+        self.reduce(s, panels, max);
         true
     }
 }
