@@ -178,12 +178,13 @@ pub trait Dispatch: ExpConstants {
     /// If this machine lacks it.
     fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
 
-    /// Whether rows of up to [`TILE_ROWS`](crate::simd::TILE_ROWS) are best transposed on `isa`, where exponentials have [loops of their
-    /// own](Simd::EXP_RUNS).
+    /// Whether rows of up to [`TILE_ROWS`](crate::simd::TILE_ROWS) are best transposed on `isa`, and not of up to
+    /// [`SHORTER_TILE_ROWS`](crate::simd::SHORTER_TILE_ROWS): where exponentials have [loops of their own](Simd::EXP_RUNS) and
+    /// transposing is [fast](Simd::BY_FOURS).
     fn has_long_tiles(isa: Isa) -> bool;
 }
 
-/// Of one token.
+/// [`Dispatch::has_long_tiles`] of a token.
 const fn has_long_tiles<E: Compute, S: Simd<E>>() -> bool {
     S::EXP_RUNS && S::BY_FOURS
 }

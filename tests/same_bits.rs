@@ -3,8 +3,10 @@
 use softlane::{Axes, Element, Input, Isa, Options, View, ViewMut, softmax, softmax_vjp};
 
 /// Row lengths on either side of every boundary: vectors, tiles, panels, chunks, stored rows.
-const LENGTHS: [usize; 22] =
-    [1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 33, 64, 65, 100, 1000, 2048, 2049, 4097, 9000, 140_000];
+const LENGTHS: [usize; 26] = [
+    1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 33, 64, 65, 100, 128, 129, 192, 193, 1000, 2048, 2049, 4097,
+    9000, 140_000,
+];
 
 /// Numbers from a linear congruential generator: the same on every machine.
 fn numbers(n: usize, seed: u64, scale: f64) -> Vec<f64> {

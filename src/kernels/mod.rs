@@ -17,7 +17,7 @@ pub mod sum;
 pub mod weighted;
 
 use crate::element::Compute;
-use crate::simd::{Kernel, Outside, PanelIo, Row, RowIo, Wide};
+use crate::simd::{Kernel, Outside, PanelIo, Row, RowIo, Simd, Wide};
 
 /// What follows when a sweep over a row is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,6 +208,38 @@ pub(crate) fn max_from<E: Compute, S: Wide<E>>(s: S, row: Row<'_, E>, mut i: usi
 #[inline(always)]
 pub(crate) fn fold_max<E: Compute, S: Wide<E>>(s: S, max: [S::V; 4]) -> E {
     s.max_lane(s.max(s.max(max[0], max[1]), s.max(max[2], max[3])))
+}
+
+/// The results of a panel, one by one.
+pub(crate) trait PanelResults<E: Compute, S: Simd<E>> {
+    /// Row `i` of strip `p`. Implementations are `#[inline(always)]`.
+    fn result(&self, s: S, i: usize, p: usize) -> S::V;
+}
+
+/// Writes the results of `P` strips.
+#[inline(always)]
+pub(crate) fn write_panel<E, S, O, R, const K: usize, const P: usize>(s: S, panel: O, results: &R)
+where
+    E: Compute,
+    S: Simd<E>,
+    O: Outside<E, K>,
+    R: PanelResults<E, S>,
+{
+    for j in 0..panel.fours() {
+        let i = panel.four(j);
+        for p in 0..P {
+            let mut four = [results.result(s, i, p); 4];
+            for k in 1..4 {
+                four[k] = results.result(s, i + k, p);
+            }
+            panel.store4(s, i, p, four);
+        }
+    }
+    for i in panel.singles() {
+        for p in 0..P {
+            panel.store(s, i, p, results.result(s, i, p));
+        }
+    }
 }
 
 /// The terms of a sum down the columns of a panel, by lanes: a lane of a row is every `LANES`th element.

@@ -231,7 +231,7 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
 
     #[inline(always)]
     fn panel<S: Wide<f64>, const P: usize>(&self, s: S, panel: PanelIo<'_, f64, 3>) -> bool {
-        !S::BY_CALLS && panel.rows() <= f64::CHUNK && panel::losses::<S, P, GRAD>(self, s, panel)
+        panel.rows() <= f64::CHUNK && panel::losses::<S, P, GRAD>(self, s, panel)
     }
 }
 

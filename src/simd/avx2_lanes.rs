@@ -115,6 +115,6 @@ pub(super) fn opaque(mut stride: isize) -> isize {
 #[allow(clippy::pointers_in_nomem_asm_block)]
 pub(super) fn opaque_pointer<T>(mut row: *mut T) -> *mut T {
     // SAFETY: nothing is done.
-    unsafe { asm!("/* {} */", inout(reg) row, options(nomem, nostack, preserves_flags)) };
+    unsafe { asm!("/* {} */", inout(reg) row, options(pure, nomem, nostack, preserves_flags)) };
     row
 }

@@ -19,6 +19,9 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+#[macro_use]
+mod avx2_stages;
+#[cfg(target_arch = "x86_64")]
 mod avx2_exp;
 #[cfg(target_arch = "x86_64")]
 mod avx2_lanes;
@@ -183,8 +186,8 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
         0
     }
 
-    /// The exponentials of columns, written if they are kept, and the sums of every row of them that is so many as there are lanes after another, which begin as `run` says, and
-    /// what these lost; where [there is a loop](Self::EXP_RUNS) for it.
+    /// The exponentials of columns, written if they are kept, and a sum for each lane, row `i` being part of that of
+    /// lane `i` modulo `E::LANES`, which begin as `run` says, and what these lost; where [there is a loop](Self::EXP_RUNS) for it.
     ///
     /// # Safety
     /// `columns` are valid, and of two rows at least; where exponentials are kept is the input or disjoint from it. `sums` may be

@@ -27,8 +27,8 @@ pub struct PanelIo<'a, E, const K: usize> {
 
 /// A panel as it lies outside of a buffer, where inputs are taken from and results go: columns, or rows to be transposed.
 pub trait Outside<E: Compute, const K: usize>: Copy {
-    /// Whether rows of the panel are best loaded and stored four at a time.
-    const BY_FOURS: bool;
+    /// Whether its columns are rows in memory: in a near cache, and best loaded and stored four elements at a time.
+    const TRANSPOSED: bool;
 
     /// Length of the columns.
     fn rows(&self) -> usize;
@@ -41,7 +41,7 @@ pub trait Outside<E: Compute, const K: usize>: Copy {
     /// Writes row `i` of one column of the output.
     fn set(&self, i: usize, column: usize, x: E);
 
-    /// Four rows from `i` on.
+    /// Four rows from `i` on. Where columns are columns nobody asks for them.
     #[inline(always)]
     fn load4<S: Simd<E>>(&self, s: S, k: usize, i: usize, p: usize) -> [S::V; 4] {
         [
@@ -63,10 +63,11 @@ pub trait Outside<E: Compute, const K: usize>: Copy {
     /// How many times four rows are loaded and stored at once, from [`four`](Self::four) on.
     #[inline(always)]
     fn fours(&self) -> usize {
-        if Self::BY_FOURS && self.rows() >= 4 { self.rows().div_ceil(4) } else { 0 }
+        if Self::TRANSPOSED && self.rows() >= 4 { self.rows().div_ceil(4) } else { 0 }
     }
 
-    /// The first of the `j`th four rows: the last four are some rows once more.
+    /// The first of the `j`th four rows. The last four are some rows once more: what they are made of must not be what they are written
+    /// to.
     #[inline(always)]
     fn four(&self, j: usize) -> usize {
         (4 * j).min(self.rows() - 4)
@@ -308,7 +309,7 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
 }
 
 impl<E: Compute, const K: usize> Outside<E, K> for PanelIo<'_, E, K> {
-    const BY_FOURS: bool = false;
+    const TRANSPOSED: bool = false;
 
     #[inline(always)]
     fn rows(&self) -> usize {

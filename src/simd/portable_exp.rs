@@ -15,7 +15,8 @@ macro_rules! differences {
     };
 }
 
-/// The functions of a type: its `mul_add`, how many lanes it has, how many coefficients, and which follow the last, how many bits a mantissa less two, and its fused multiply-add.
+/// The functions of a type: their module's name, the type, its bits, how many lanes and coefficients it has, those after the last,
+/// how many bits a mantissa less two, and its fused multiply-add.
 macro_rules! runs {
     ($name:ident, $t:ty, $bits:ty, $n:literal, $coefficients:literal, [$($next:literal),*], $shift:literal, $fma:ident) => {
         pub(super) mod $name {
@@ -101,6 +102,7 @@ macro_rules! runs {
                     // SAFETY: the row is valid for so many vectors.
                     let x = unsafe { src.cast::<V>().add(i).read_unaligned() };
                     for lane in 0..$n {
+                        // The growth is part of what the table lost: minus zero changes no bit.
                         let at = [round, floor, -0.0];
                         kept[lane] = constants.exp(x[lane], at, [&mut sum[lane], &mut errors[lane]]);
                     }

@@ -16,7 +16,7 @@ pub const SHORTER_TILE_ROWS: usize = 128;
 pub const TILE_WIDTH: usize = 2;
 
 /// Room, at a cache line's beginning, for `K` panels of up to [`TILE_ROWS`] rows of [`TILE_WIDTH`] vectors.
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct Tile<E: Compute, const K: usize> {
     memory: [[MaybeUninit<[E::Array; TILE_WIDTH]>; TILE_ROWS]; K],
     /// How many elements of each input were written.
@@ -92,7 +92,7 @@ impl<E: Compute, const K: usize> RowPanel<'_, E, K> {
 }
 
 impl<E: Compute, const K: usize> Outside<E, K> for RowPanel<'_, E, K> {
-    const BY_FOURS: bool = true;
+    const TRANSPOSED: bool = true;
 
     #[inline(always)]
     fn rows(&self) -> usize {
@@ -162,8 +162,8 @@ impl<'a, E: Compute, const K: usize> SpacedRows<'a, E, K> {
     /// Strides in elements.
     ///
     /// # Safety
-    /// During `'a`, `len` elements are valid for reading at each `src + i * src_stride` and for writing at
-    /// `dst + i * dst_stride`, for `i < count`, all aligned; nothing else writes the inputs or touches the
+    /// During `'a`, `len` elements are valid for reading at each `src + i * src_stride` and for writing (or as many of them as are
+    /// written at all) at `dst + i * dst_stride`, for `i < count`, all aligned; nothing else writes the inputs or touches the
     /// output. An input is the output itself or disjoint from it.
     #[inline(always)]
     pub unsafe fn from_raw(

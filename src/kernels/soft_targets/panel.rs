@@ -37,7 +37,7 @@ pub(super) fn losses<S: Wide<f64>, const P: usize, const GRAD: bool>(
             impossible[p] |= counted(s, x, q, max[p]).1;
         }
     }
-    let (sum, others) = op.rows.panel_sums::<S, P, false>(s, logits, &shift);
+    let (sum, others) = op.rows.panel_sums::<S, P, false, GRAD>(s, logits, &shift);
     for p in 0..P {
         let (high, low) = s.wide_ln_1p(others[p], shift[p].top, s.splat(0.0));
         let (high, low) = (s.to_array(high), s.to_array(low));

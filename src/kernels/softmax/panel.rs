@@ -3,7 +3,7 @@
 
 use super::{Softmax, inverse};
 use crate::element::{Compute, WideScalar};
-use crate::kernels::{LaneTerms, LaneTotals, PANEL_PREFETCH, fold_lanes};
+use crate::kernels::{LaneTerms, LaneTotals, PANEL_PREFETCH, PanelResults, fold_lanes, write_panel};
 use crate::math::exp::{Exp, ExpConstants, Exponential, Shift};
 use crate::math::sum::{LaneSum, ScaledSum};
 use crate::simd::{Outside, PanelIo, Simd, Wide};
@@ -92,11 +92,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         let Some(max) = self.copied_ordinary_max::<S, O, P>(s, (panel, near)) else { return false };
         let mut with = [(max[0], max[0]); P];
         for p in 0..P {
-            let strip = near.strip(p);
-            [with[p]] = match SHORT {
-                true => self.settled_columns::<S, 1, false>(s, strip, [max[p]]),
-                false => self.settled_columns::<S, 1, true>(s, strip, [max[p]]),
-            };
+            [with[p]] = self.settled_columns::<S, 1, true>(s, near.strip(p), [max[p]]);
         }
         Self::write_columns(s, (panel, near), with);
         true
@@ -155,21 +151,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         (panel, near): (O, PanelIo<'_, E, 1>),
         with: [(S::V, S::V); P],
     ) {
-        for j in 0..panel.fours() {
-            let i = panel.four(j);
-            for (p, &(high, low)) in with.iter().enumerate() {
-                let mut results = [high; 4];
-                for k in 0..4 {
-                    results[k] = Self::times(s, near.load_output(s, i + k, p), high, low);
-                }
-                panel.store4(s, i, p, results);
-            }
-        }
-        for i in panel.singles() {
-            for (p, &(high, low)) in with.iter().enumerate() {
-                panel.store(s, i, p, Self::times(s, near.load_output(s, i, p), high, low));
-            }
-        }
+        write_panel::<E, S, O, _, 1, P>(s, panel, &Scaled::<_, _, P, SHORT> { near, with: &with });
         for (p, (high, _)) in with.into_iter().enumerate() {
             panel.fill_nan(s, p, high);
         }
@@ -184,7 +166,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         shift
     }
 
-    /// The exponentials of the rows `start..end` of a panel (one chunk), added up down each column. If `FAR`, row after row, as
+    /// The exponentials of the rows `start..end` of a panel (one chunk), added up down each column. If `FAR`, row after row (but not if `SHORT`, which has another order), as
     /// they lie in a cache that is not the nearest.
     #[inline(always)]
     pub(super) fn panel_exp_sum<S: Wide<E>, const P: usize, const FAR: bool>(
@@ -203,7 +185,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
             let sums = self.exp.columns_run(s, &shift[0], (panel, keep), (start, end));
             return fold_lanes(s, &LaneParts(&sums));
         }
-        if !FAR {
+        if !FAR || SHORT {
             return fold_lanes(s, &terms);
         }
         let mut sums = [[LaneSum::<S::V, SHORT>::new(s); 16]; P];
@@ -294,6 +276,22 @@ pub(super) fn inverses<E: Compute, S: Wide<E>>(
         }
     }
     (s.from_array(high), s.from_array(low))
+}
+
+/// Results of the exponentials in a panel, and of what those of each strip are to be multiplied by, in two parts.
+pub(super) struct Scaled<'a, E, V, const P: usize, const SHORT: bool> {
+    pub(super) near: PanelIo<'a, E, 1>,
+    pub(super) with: &'a [(V, V); P],
+}
+
+impl<E: ExpConstants, S: Simd<E>, const P: usize, const SHORT: bool> PanelResults<E, S>
+    for Scaled<'_, E, S::V, P, SHORT>
+{
+    #[inline(always)]
+    fn result(&self, s: S, i: usize, p: usize) -> S::V {
+        let (high, low) = self.with[p];
+        Softmax::<E, SHORT>::times(s, self.near.load_output(s, i, p), high, low)
+    }
 }
 
 /// The parts of the sums of the lanes of one strip.

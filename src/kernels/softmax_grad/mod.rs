@@ -287,7 +287,7 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
         let mut sums = [(offset[0], offset[0]); P];
         for p in 0..P {
             let strip = panels.1.strip(p);
-            let found = match O::BY_FOURS {
+            let found = match O::TRANSPOSED {
                 true => self.column_sums::<S, 1, false>(s, strip, [offset[p]]),
                 false => self.column_sums::<S, 1, true>(s, strip, [offset[p]]),
             };

@@ -3,7 +3,7 @@
 
 use super::{SoftmaxGrad, enlarged};
 use crate::element::Compute;
-use crate::kernels::{LaneTerms, LaneTotals, PANEL_PREFETCH, fold_lanes};
+use crate::kernels::{LaneTerms, LaneTotals, PANEL_PREFETCH, PanelResults, fold_lanes, write_panel};
 use crate::math::exp::power_of_two;
 use crate::simd::{Outside, PanelIo, Simd, Wide};
 
@@ -94,26 +94,27 @@ impl<E: Compute> SoftmaxGrad<E> {
         offset: [S::V; P],
         sums: [(S::V, S::V); P],
     ) {
-        for j in 0..panel.fours() {
-            let i = panel.four(j);
-            for p in 0..P {
-                let mut results = [offset[p]; 4];
-                for k in 0..4 {
-                    let (y, d) = (near.load(s, 0, i + k, p), near.load(s, 1, i + k, p));
-                    results[k] = self.entry(s, y, d, offset[p], sums[p]);
-                }
-                panel.store4(s, i, p, results);
-            }
-        }
-        for i in panel.singles() {
-            for p in 0..P {
-                let (y, d) = (near.load(s, 0, i, p), near.load(s, 1, i, p));
-                panel.store(s, i, p, self.entry(s, y, d, offset[p], sums[p]));
-            }
-        }
+        let entries = Entries { op: self, near, offset: &offset, sums: &sums };
+        write_panel::<E, S, O, _, 2, P>(s, panel, &entries);
         for (p, (high, _)) in sums.into_iter().enumerate() {
             panel.fill_nan(s, p, high);
         }
+    }
+}
+
+/// The results of the inputs in a panel.
+struct Entries<'a, E: Compute, V, const P: usize> {
+    op: &'a SoftmaxGrad<E>,
+    near: PanelIo<'a, E, 2>,
+    offset: &'a [V; P],
+    sums: &'a [(V, V); P],
+}
+
+impl<E: Compute, S: Wide<E>, const P: usize> PanelResults<E, S> for Entries<'_, E, S::V, P> {
+    #[inline(always)]
+    fn result(&self, s: S, i: usize, p: usize) -> S::V {
+        let (y, d) = (self.near.load(s, 0, i, p), self.near.load(s, 1, i, p));
+        self.op.entry(s, y, d, self.offset[p], self.sums[p])
     }
 }
 

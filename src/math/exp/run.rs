@@ -71,7 +71,8 @@ impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
         [round, floor, lost]: [S::V; 3],
         other: S::V,
     ) -> ExpRun<S::V, E::Bits> {
-        const { assert!(E::EXP2.len() <= 8) };
+        // So many does each loop take.
+        const { assert!(E::EXP2.len() == if size_of::<E>() == 4 { 4 } else { 8 }) };
         let mut exp2 = [MaybeUninit::uninit(); 8];
         for (exp2, &coefficient) in exp2.iter_mut().zip(E::EXP2) {
             exp2.write(s.splat(coefficient));
@@ -132,6 +133,37 @@ mod tests {
             assert_same(s, found.parts()[1], wanted.parts()[1]);
         }
 
+        /// Beside two other rows: results of what was kept in one, or of its inputs, and the maximum of another.
+        fn row_beside<S: Wide<E>>(&self, s: S, keeps: bool) {
+            let (mut kept, mut results) = (self.x.clone(), self.x.clone());
+            let after: Vec<E> = self.x.iter().rev().copied().collect();
+            let (io, before) = (RowIo::new([&self.x], &mut kept), RowIo::new([&after], &mut results));
+            let with = (s.splat(E::from_f64(0.75)), s.splat(E::from_f64(1e-9)));
+            let shift = self.exp.row_shift(s, &self.exp.shift(s, s.splat(E::ONE)));
+            let mut found = LaneSum::<_, false>::new(s);
+            let mut wanted = found;
+            let beside = Beside { before, with, after: Row::new(&after) };
+            let row = (io.input(0), keeps.then_some(io));
+            let (done, max) = self.exp.row_run(s, &shift, row, Some(beside), &mut found);
+            let mut largest = s.splat(E::NEG_INFINITY);
+            for i in 0..done {
+                let e = self.exp.row_exp(s, &shift, io.input(0).load(s, i));
+                wanted.add(s, e);
+                let (from, high, low) = (s.from_array(self.vector(i)), with.0, with.1);
+                let result = match keeps {
+                    true => s.mul_add(from, high, s.mul(from, low)),
+                    false => s.sub(s.sub(before.input(0).load(s, i), high), low),
+                };
+                assert_same(s, before.output().load(s, i), result);
+                assert_same(s, io.output().load(s, i), if keeps { e.value } else { from });
+                largest = s.max(before.input(0).load(s, i), largest);
+            }
+            assert!(done > 0);
+            assert_same(s, max, largest);
+            assert_same(s, found.parts()[0], wanted.parts()[0]);
+            assert_same(s, found.parts()[1], wanted.parts()[1]);
+        }
+
         fn columns<S: Wide<E>>(&self, s: S) {
             let (rows, mut buffer) = (self.x.len() / E::LANES, Vec::new());
             let panel = PanelIo::in_buffer(&mut buffer, rows, 1);
@@ -165,6 +197,8 @@ mod tests {
         fn run<S: Wide<E>>(self, s: S) {
             if S::EXP_RUNS {
                 self.row(s);
+                self.row_beside(s, true);
+                self.row_beside(s, false);
                 self.columns(s);
             }
         }

@@ -193,6 +193,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for FarStrips<'_, '_, E
         let Self { op, src, dst, at, step, lanes, buffer } = self;
         let panel = panel_io(&src, &dst, at, step, FAR_WIDTH).of(lanes);
         let near = PanelIo::in_buffer(buffer, step.size, FAR_WIDTH).of(lanes);
+        // Compiled only where it is used.
         O::FAR_PANELS && op.copied_panel::<S, PanelIo<'_, E, K>, FAR_WIDTH>(s, (panel, near))
     }
 }

@@ -2,11 +2,11 @@
 #![forbid(unsafe_code)]
 
 use super::super::log::APART;
-use super::super::scaled;
+use super::super::panel::Scaled;
 use super::settle::Sums;
 use super::{CrossEntropy, other};
 use crate::element::Compute;
-use crate::kernels::{LaneTerms, fold_lanes};
+use crate::kernels::{LaneTerms, fold_lanes, write_panel};
 use crate::math::exp::{Exp, ExpConstants, Shift};
 use crate::simd::{Outside, PanelIo, Wide};
 
@@ -15,7 +15,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
     #[inline(always)]
     pub(super) fn losses<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
         let Some(max) = self.panel_max::<S, P>(s, panel) else { return false };
-        let settled = self.settled_columns::<S, P, false>(s, panel, max);
+        let settled = self.settled_columns::<S, P, false, GRAD>(s, panel, max);
         self.write_columns(s, (panel, panel), settled);
         true
     }
@@ -30,16 +30,16 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         let Some(max) = self.softmax.copied_ordinary_max::<S, O, P>(s, panels) else { return false };
         let mut settled = [([max[0]; 2], s.wide_zero()); P];
         for p in 0..P {
-            [settled[p]] = self.settled_columns::<S, 1, true>(s, panels.1.strip(p), [max[p]]);
+            [settled[p]] = self.settled_columns::<S, 1, true, true>(s, panels.1.strip(p), [max[p]]);
         }
         self.write_columns(s, panels, settled);
         true
     }
 
-    /// What the exponentials of each column, which are written if there is a gradient, are to be multiplied by, and the
+    /// What the exponentials of each column, which are written if they are to be kept, are to be multiplied by, and the
     /// gradient at the class.
     #[inline(always)]
-    fn settled_columns<S: Wide<E>, const P: usize, const FAR: bool>(
+    fn settled_columns<S: Wide<E>, const P: usize, const FAR: bool, const KEPT: bool>(
         &self,
         s: S,
         panel: PanelIo<'_, E, 1>,
@@ -51,7 +51,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         for p in 0..P {
             logit[p] = self.logits(s, panel, p * E::LANES);
         }
-        let (sum, others) = self.panel_sums::<S, P, FAR>(s, panel, &shift);
+        let (sum, others) = self.panel_sums::<S, P, FAR, KEPT>(s, panel, &shift);
         let mut settled = [([max[0]; 2], s.wide_zero()); P];
         for p in 0..P {
             let e = if GRAD { self.exponentials(s, &shift[p], logit[p]) } else { logit[p] };
@@ -72,21 +72,11 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         if !GRAD {
             return;
         }
-        for j in 0..panel.fours() {
-            let i = panel.four(j);
-            for (p, &([high, low], _)) in settled.iter().enumerate() {
-                let mut results = [high; 4];
-                for k in 0..4 {
-                    results[k] = scaled(s, near.load_output(s, i + k, p), high, low);
-                }
-                panel.store4(s, i, p, results);
-            }
+        let mut with = [(settled[0].0[0], settled[0].0[1]); P];
+        for p in 1..P {
+            with[p] = (settled[p].0[0], settled[p].0[1]);
         }
-        for i in panel.singles() {
-            for (p, &([high, low], _)) in settled.iter().enumerate() {
-                panel.store(s, i, p, scaled(s, near.load_output(s, i, p), high, low));
-            }
-        }
+        write_panel::<E, S, O, _, 1, P>(s, panel, &Scaled::<_, _, P, false> { near, with: &with });
         for (p, ([high, _], entry)) in settled.into_iter().enumerate() {
             self.store_entries(s, (panel, p * E::LANES), entry);
             panel.fill_nan(s, p, high);
@@ -113,17 +103,16 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         self.softmax.panel_shift(s, max)
     }
 
-    /// The sums of columns, and the parts of them that are not the maximum's own. Exponentials are written if there is a
-    /// gradient.
+    /// The sums of columns, and the parts of them that are not the maximum's own. Exponentials are written if they are to be kept.
     #[inline(always)]
-    pub(in crate::kernels) fn panel_sums<S: Wide<E>, const P: usize, const FAR: bool>(
+    pub(in crate::kernels) fn panel_sums<S: Wide<E>, const P: usize, const FAR: bool, const KEPT: bool>(
         &self,
         s: S,
         panel: PanelIo<'_, E, 1>,
         shift: &[Shift<S::V>; P],
     ) -> ([S::W; P], [S::W; P]) {
         let softmax = &self.softmax;
-        let sum = softmax.whole_panel_exp_sum::<S, P, FAR>(s, panel, shift, GRAD);
+        let sum = softmax.whole_panel_exp_sum::<S, P, FAR>(s, panel, shift, KEPT);
         let mut others = [s.wide_zero(); P];
         let zero = s.splat(E::ZERO);
         let mut is_apart = 0;
@@ -141,7 +130,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
                 let end = panel.rows().min(start + E::CHUNK);
                 let chunk = fold_lanes(
                     s,
-                    &Others::<E, S::V, P, GRAD> { exp: &softmax.exp, panel, start, end, shift },
+                    &Others::<E, S::V, P, KEPT> { exp: &softmax.exp, panel, start, end, shift },
                 );
                 for p in 0..P {
                     alone[p] = s.wide_add(alone[p], chunk[p]);

@@ -18,7 +18,7 @@ use self::sums::{Log, LogPartial, LogSum, LogTotal, Stage, ratio};
 use super::rows::{Piped, piped_rows};
 use super::{Softmax, Sweep, first};
 use crate::element::Compute;
-use crate::kernels::{Next, Op, Rows};
+use crate::kernels::{Next, Op, PanelResults, Rows, write_panel};
 use crate::math::exp::{ExpConstants, Shift};
 use crate::math::two_sum;
 use crate::simd::{Outside, PanelIo, Row, RowIo, Simd, Wide};
@@ -75,24 +75,24 @@ impl<E: ExpConstants> LogSoftmax<E> {
         (panel, near): (O, PanelIo<'_, E, 1>),
         log: [Log<S::V>; P],
     ) {
-        for j in 0..panel.fours() {
-            let i = panel.four(j);
-            for (p, log) in log.iter().enumerate() {
-                let mut results = [log.high; 4];
-                for k in 0..4 {
-                    results[k] = self.entry(s, near.load(s, 0, i + k, p), log);
-                }
-                panel.store4(s, i, p, results);
-            }
-        }
-        for i in panel.singles() {
-            for p in 0..P {
-                panel.store(s, i, p, self.entry(s, near.load(s, 0, i, p), &log[p]));
-            }
-        }
+        write_panel::<E, S, O, _, 1, P>(s, panel, &Entries { op: self, near, log: &log });
         for p in 0..P {
             panel.fill_nan(s, p, log[p].high);
         }
+    }
+}
+
+/// The results of the inputs in a panel.
+struct Entries<'a, E: Compute, V, const P: usize> {
+    op: &'a LogSoftmax<E>,
+    near: PanelIo<'a, E, 1>,
+    log: &'a [Log<V>; P],
+}
+
+impl<E: ExpConstants, S: Simd<E>, const P: usize> PanelResults<E, S> for Entries<'_, E, S::V, P> {
+    #[inline(always)]
+    fn result(&self, s: S, i: usize, p: usize) -> S::V {
+        self.op.entry(s, self.near.load(s, 0, i, p), &self.log[p])
     }
 }
 

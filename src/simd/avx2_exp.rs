@@ -5,11 +5,8 @@
 //! they take up was worked out just before, and no exponential on its way is moved to memory. Arithmetic and its order are those of
 //! [`Exp`](crate::math::exp::Exp) and [`LaneSum`](crate::math::sum::LaneSum), so that the bits are the same.
 
-#[macro_use]
-mod stages;
-
 use core::arch::asm;
-use core::arch::x86_64::{__m256, __m256d};
+use core::arch::x86_64::{__m256, __m256d, __m256i};
 use core::mem::offset_of;
 
 use super::{ExpRun, Others, RunColumns, RunRows};
@@ -186,4 +183,5 @@ runs!(ps, f32, __m256, u32, exp_run_f32, exp_columns_run_f32, []);
 runs!(pd, f64, __m256d, u64, exp_run_f64, exp_columns_run_f64, [second = sym SECOND,]);
 
 /// What makes of a 32-bit word's number that of the word after it, in each second word.
-static SECOND: [u64; 4] = [1 << 32; 4];
+// SAFETY: any bits are a vector.
+static SECOND: __m256i = unsafe { core::mem::transmute([1u64 << 32; 4]) };

@@ -1,4 +1,4 @@
-//! The stages of a vector, as macros of assembly: `$t` is `ps` for `f32` and `pd` for `f64`, as instructions name them.
+//! The stages of a run of exponentials, as macros of assembly: `$t` is `ps` for `f32` and `pd` for `f64`, as instructions name them.
 
 /// Lines of assembly, each of some pieces.
 macro_rules! lines {
@@ -129,7 +129,7 @@ macro_rules! rest_columns {
     };
 }
 
-/// The power of two of a number of quarters.
+/// The power of two of a number of quarters; that of an `f64` is doubled by now, so that one bit less is to go.
 macro_rules! power {
     (ps, $power:expr) => {
         lines![
