@@ -118,6 +118,8 @@ pub trait Compute:
     type Wide: WideScalar<Self>;
     /// `array` filled with `self`.
     fn array(self) -> Self::Array;
+    /// `array` filled with four numbers, over and over.
+    fn cycle(four: [Self; 4]) -> Self::Array;
     /// Whether this is no number.
     fn is_nan(self) -> bool;
     /// Exact widening to `f64`.
@@ -324,6 +326,10 @@ impl Compute for f32 {
         [self; 16]
     }
     #[inline(always)]
+    fn cycle([a, b, c, d]: [Self; 4]) -> Self::Array {
+        [a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d]
+    }
+    #[inline(always)]
     fn is_nan(self) -> bool {
         self.is_nan()
     }
@@ -365,6 +371,10 @@ impl Compute for f64 {
     #[inline(always)]
     fn array(self) -> Self::Array {
         [self; 8]
+    }
+    #[inline(always)]
+    fn cycle([a, b, c, d]: [Self; 4]) -> Self::Array {
+        [a, b, c, d, a, b, c, d]
     }
     #[inline(always)]
     fn is_nan(self) -> bool {

@@ -400,12 +400,17 @@ impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
     /// 2^(t + r), less what the table of quarters `lost`.
     #[inline(always)]
     fn joined<S: Simd<E>>(s: S, t: S::V, r: S::V, lost: S::V) -> Exponential<S::V> {
-        let mut i = Self::EXP2.len() - 1;
-        let mut q = s.splat(Self::EXP2[i]);
-        while i > 0 {
-            i -= 1;
-            q = s.mul_add(q, r, s.splat(Self::EXP2[i]));
+        let mut q = s.splat(Self::EXP2[Self::EXP2.len() - 1]);
+        // Spelled out: each loop, inlined some hundred times in a kernel, takes the compiler seconds.
+        macro_rules! horner {
+            ($($i:literal),*) => {$(
+                if const { $i + 1 < Self::EXP2.len() } {
+                    q = s.mul_add(q, r, s.splat(Self::EXP2[$i]));
+                }
+            )*};
         }
+        horner!(6, 5, 4, 3, 2, 1, 0);
+        const { assert!(Self::EXP2.len() <= 8) };
         let rest = if SHORT { s.mul(q, r) } else { s.mul_add(q, r, lost) };
         // At the floor the lowest bits of t are 0, and so is the power.
         let power = s.lookup_scaled(t, E::QUARTERS);

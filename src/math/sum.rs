@@ -89,12 +89,20 @@ impl<V: Copy, const SHORT: bool> LaneSum<V, SHORT> {
     }
 }
 
+/// ln(1 + r) of a pair of numbers, of each its first part.
+#[inline(always)]
+fn both_ln_1p<S: Token>(s: S, r: [<S as Simd<f64>>::V; 2]) -> [<S as Simd<f64>>::V; 2] {
+    let zero = Simd::<f64>::splat(s, 0.0);
+    [ln_1p::<S, false>(s, [r[0], zero])[0], ln_1p::<S, false>(s, [r[1], zero])[0]]
+}
+
 impl<S: Token> Wide<f32> for S {
     type W = [<S as Simd<f64>>::V; 2];
 
     #[inline(always)]
     fn wide_zero(self) -> Self::W {
-        [Simd::<f64>::splat(self, 0.0); 2]
+        let zero = Simd::<f64>::splat(self, 0.0);
+        [zero, zero]
     }
     #[inline(always)]
     fn widen_term(
@@ -152,15 +160,17 @@ impl<S: Token> Wide<f32> for S {
     fn wide_shifted(self, w: Self::W, by: <S as Simd<f32>>::V) -> (<S as Simd<f32>>::V, <S as Simd<f32>>::V) {
         let by = self.to_f64(by);
         let high = self.to_f32(Wide::<f32>::wide_add(self, by, w));
-        let mut low = self.to_f64(high);
-        for i in 0..2 {
-            low[i] = Simd::<f64>::sub(self, w[i], Simd::<f64>::sub(self, low[i], by[i]));
-        }
+        let back = self.to_f64(high);
+        let low = [
+            Simd::<f64>::sub(self, w[0], Simd::<f64>::sub(self, back[0], by[0])),
+            Simd::<f64>::sub(self, w[1], Simd::<f64>::sub(self, back[1], by[1])),
+        ];
         (high, self.to_f32(low))
     }
     #[inline(always)]
     fn wide_splat(self, w: f64) -> Self::W {
-        [Simd::<f64>::splat(self, w); 2]
+        let w = Simd::<f64>::splat(self, w);
+        [w, w]
     }
     #[inline(always)]
     fn wide_from_lanes(self, lanes: &[f64; 16]) -> Self::W {
@@ -178,22 +188,15 @@ impl<S: Token> Wide<f32> for S {
         more: <S as Simd<f32>>::V,
     ) -> (<S as Simd<f32>>::V, <S as Simd<f32>>::V) {
         let (v, more) = (self.to_f64(v), self.to_f64(more));
-        let zero = Simd::<f64>::splat(self, 0.0f64);
-        let mut ln = w;
-        for i in 0..2 {
-            let ratio = Simd::<f64>::add(self, more[i], Simd::<f64>::div(self, w[i], v[i]));
-            ln[i] = ln_1p::<S, false>(self, [ratio, zero])[0];
-        }
-        Wide::<f32>::wide_split(self, ln)
+        let ratio = [
+            Simd::<f64>::add(self, more[0], Simd::<f64>::div(self, w[0], v[0])),
+            Simd::<f64>::add(self, more[1], Simd::<f64>::div(self, w[1], v[1])),
+        ];
+        Wide::<f32>::wide_split(self, both_ln_1p(self, ratio))
     }
     #[inline(always)]
     fn pair_ln_1p(self, w: Self::W, v: <S as Simd<f32>>::V) -> Self::W {
-        let (v, zero) = (self.to_f64(v), Simd::<f64>::splat(self, 0.0f64));
-        let mut ln = w;
-        for i in 0..2 {
-            ln[i] = ln_1p::<S, false>(self, [Simd::<f64>::div(self, w[i], v[i]), zero])[0];
-        }
-        ln
+        both_ln_1p(self, Wide::<f32>::pair_div(self, w, self.to_f64(v)))
     }
     #[inline(always)]
     fn wide_ln_1p_unit(self, w: Self::W) -> (<S as Simd<f32>>::V, <S as Simd<f32>>::V) {
@@ -236,14 +239,18 @@ impl<S: Token> Wide<f32> for S {
     }
     #[inline(always)]
     fn wide_lanes(self, w: Self::W) -> impl AsRef<[f64]> {
-        let (low, high) = (Simd::<f64>::to_array(self, w[0]), Simd::<f64>::to_array(self, w[1]));
-        let mut lanes = [0.0; 16];
-        for i in 0..8 {
-            lanes[i] = low[i];
-            lanes[i + 8] = high[i];
-        }
-        lanes
+        let [a, b, c, d, e, f, g, h] = Simd::<f64>::to_array(self, w[0]);
+        let [i, j, k, l, m, n, o, p] = Simd::<f64>::to_array(self, w[1]);
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
+}
+
+/// The lanes of a sum in two parts.
+#[inline(always)]
+fn double_doubles<S: Simd<f64>>(s: S, [high, low]: [S::V; 2]) -> [DoubleDouble; 8] {
+    let (high, low) = (s.to_array(high), s.to_array(low));
+    let lane = |i: usize| DoubleDouble { hi: high[i], lo: low[i] };
+    [lane(0), lane(1), lane(2), lane(3), lane(4), lane(5), lane(6), lane(7)]
 }
 
 impl<S: Token> Wide<f64> for S {
@@ -251,7 +258,8 @@ impl<S: Token> Wide<f64> for S {
 
     #[inline(always)]
     fn wide_zero(self) -> Self::W {
-        [Simd::<f64>::splat(self, 0.0); 2]
+        let zero = Simd::<f64>::splat(self, 0.0);
+        [zero, zero]
     }
     #[inline(always)]
     fn widen_term(
@@ -391,22 +399,12 @@ impl<S: Token> Wide<f64> for S {
     }
     #[inline(always)]
     fn wide_total(self, w: Self::W) -> DoubleDouble {
-        let lanes = Wide::<f64>::wide_lanes(self, w);
-        let lanes = lanes.as_ref();
-        let mut sums = [DoubleDouble::default(); 4];
-        for i in 0..4 {
-            sums[i] = lanes[i].add(lanes[i + 4]);
-        }
-        sums[0].add(sums[2]).add(sums[1].add(sums[3]))
+        let [a, b, c, d, e, f, g, h] = double_doubles(self, w);
+        a.add(e).add(c.add(g)).add(b.add(f).add(d.add(h)))
     }
     #[inline(always)]
     fn wide_lanes(self, w: Self::W) -> impl AsRef<[DoubleDouble]> {
-        let (high, low) = (Simd::<f64>::to_array(self, w[0]), Simd::<f64>::to_array(self, w[1]));
-        let mut lanes = [DoubleDouble::default(); 8];
-        for i in 0..8 {
-            lanes[i] = DoubleDouble { hi: high[i], lo: low[i] };
-        }
-        lanes
+        double_doubles(self, w)
     }
 }
 

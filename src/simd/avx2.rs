@@ -1,13 +1,16 @@
-//! AVX2 with FMA and F16C: two registers a virtual vector.
+//! AVX2 with FMA and F16C: two registers a virtual vector. Both are spelled out, for each loop over two of them, inlined some
+//! hundred times in a kernel, takes the compiler seconds.
 
 use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
 
 use super::avx2_exp::{exp_columns_run_f32, exp_columns_run_f64, exp_run_f32, exp_run_f64};
 use super::avx2_lanes::{
-    first_lanes_f32, first_lanes_f64, opaque, opaque_pointer, store_first_f32, store_first_f64, transpose_f32,
+    entries_f64, first_lanes_f32, first_lanes_f64, opaque, opaque_pointer, scaled_f32, scaled_f64,
+    split_exponent, store_first_f32, store_first_f64, transpose_f32, widened,
 };
 use super::halves::{narrowed_halves, widened_halves};
-use super::{ExpRun, ROOT, RunColumns, RunRows, Simd, Token, UNIT, WHOLE, f32_entries, f64_entries};
+use super::{ExpRun, RunColumns, RunRows, Simd, Token, f32_entries, f64_entries};
 
 /// Proof that the features of [`dispatch::AVX2`](crate::dispatch) were detected.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +36,8 @@ impl Simd<f32> for Avx2 {
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
-        unsafe { [_mm256_set1_ps(x); 2] }
+        let v = unsafe { _mm256_set1_ps(x) };
+        [v, v]
     }
     #[inline(always)]
     unsafe fn load(self, p: *const f32) -> Self::V {
@@ -134,14 +138,7 @@ impl Simd<f32> for Avx2 {
     #[inline(always)]
     fn lookup_scaled(self, t: Self::V, table: [u32; 4]) -> Self::V {
         let entries = Simd::<f32>::lookup(self, t, Simd::<f32>::table(self, f32_entries(table)));
-        let mut scaled = t;
-        for i in 0..2 {
-            unsafe {
-                let shifted = _mm256_slli_epi32::<21>(_mm256_castps_si256(t[i]));
-                scaled[i] = _mm256_castsi256_ps(_mm256_add_epi32(shifted, _mm256_castps_si256(entries[i])));
-            }
-        }
-        scaled
+        [scaled_f32(t[0], entries[0]), scaled_f32(t[1], entries[1])]
     }
     #[inline(always)]
     unsafe fn exp_run(self, run: &mut ExpRun<Self::V, u32>, rows: &RunRows<f32>, vectors: usize) -> usize {
@@ -203,9 +200,11 @@ impl Simd<f32> for Avx2 {
     }
     #[inline(always)]
     fn to_array(self, v: Self::V) -> [f32; 16] {
-        let mut a = [0.0; 16];
-        unsafe { Simd::<f32>::store(self, a.as_mut_ptr(), v) };
-        a
+        let mut a = MaybeUninit::<[f32; 16]>::uninit();
+        unsafe {
+            Simd::<f32>::store(self, a.as_mut_ptr().cast(), v);
+            a.assume_init()
+        }
     }
 }
 
@@ -219,7 +218,8 @@ impl Simd<f64> for Avx2 {
 
     #[inline(always)]
     fn splat(self, x: f64) -> Self::V {
-        unsafe { [_mm256_set1_pd(x); 2] }
+        let v = unsafe { _mm256_set1_pd(x) };
+        [v, v]
     }
     #[inline(always)]
     unsafe fn load(self, p: *const f64) -> Self::V {
@@ -301,30 +301,12 @@ impl Simd<f64> for Avx2 {
     }
     #[inline(always)]
     fn lookup(self, t: Self::V, table: Self::V) -> Self::V {
-        unsafe {
-            let table = _mm256_castpd_si256(table[0]);
-            let mut entries = t;
-            for i in 0..2 {
-                // An entry is two of eight 32-bit words: twice the index, and one more.
-                let twice = _mm256_castsi256_ps(_mm256_slli_epi64::<1>(_mm256_castpd_si256(t[i])));
-                let words = _mm256_castps_si256(_mm256_moveldup_ps(twice));
-                let words = _mm256_or_si256(words, _mm256_set1_epi64x(1 << 32));
-                entries[i] = _mm256_castsi256_pd(_mm256_permutevar8x32_epi32(table, words));
-            }
-            entries
-        }
+        [entries_f64(t[0], table[0]), entries_f64(t[1], table[0])]
     }
     #[inline(always)]
     fn lookup_scaled(self, t: Self::V, table: [u64; 4]) -> Self::V {
         let entries = Simd::<f64>::lookup(self, t, Simd::<f64>::table(self, f64_entries(table)));
-        let mut scaled = t;
-        for i in 0..2 {
-            unsafe {
-                let shifted = _mm256_slli_epi64::<50>(_mm256_castpd_si256(t[i]));
-                scaled[i] = _mm256_castsi256_pd(_mm256_add_epi64(shifted, _mm256_castpd_si256(entries[i])));
-            }
-        }
-        scaled
+        [scaled_f64(t[0], entries[0]), scaled_f64(t[1], entries[1])]
     }
     #[inline(always)]
     unsafe fn exp_run(self, run: &mut ExpRun<Self::V, u64>, rows: &RunRows<f64>, vectors: usize) -> usize {
@@ -395,9 +377,11 @@ impl Simd<f64> for Avx2 {
     }
     #[inline(always)]
     fn to_array(self, v: Self::V) -> [f64; 8] {
-        let mut a = [0.0; 8];
-        unsafe { Simd::<f64>::store(self, a.as_mut_ptr(), v) };
-        a
+        let mut a = MaybeUninit::<[f64; 8]>::uninit();
+        unsafe {
+            Simd::<f64>::store(self, a.as_mut_ptr().cast(), v);
+            a.assume_init()
+        }
     }
 }
 
@@ -406,14 +390,7 @@ impl Simd<f64> for Avx2 {
 impl Token for Avx2 {
     #[inline(always)]
     fn to_f64(self, v: [__m256; 2]) -> [[__m256d; 2]; 2] {
-        unsafe {
-            let mut wide = [[_mm256_setzero_pd(); 2]; 2];
-            for i in 0..2 {
-                let (low, high) = (_mm256_castps256_ps128(v[i]), _mm256_extractf128_ps::<1>(v[i]));
-                wide[i] = [_mm256_cvtps_pd(low), _mm256_cvtps_pd(high)];
-            }
-            wide
-        }
+        [widened(v[0]), widened(v[1])]
     }
     #[inline(always)]
     fn to_f32(self, v: [[__m256d; 2]; 2]) -> [__m256; 2] {
@@ -426,20 +403,7 @@ impl Token for Avx2 {
     }
     #[inline(always)]
     fn split_exponent(self, u: [__m256d; 2]) -> [[__m256d; 2]; 3] {
-        let mut split = [u; 3];
-        for i in 0..2 {
-            unsafe {
-                let bits = _mm256_castpd_si256(u[i]);
-                let whole = _mm256_set1_epi64x(WHOLE as i64);
-                let exponent =
-                    _mm256_srli_epi64::<52>(_mm256_sub_epi64(bits, _mm256_set1_epi64x(ROOT as i64)));
-                let shifted = _mm256_slli_epi64::<52>(exponent);
-                let k = _mm256_castsi256_pd(_mm256_or_si256(whole, exponent));
-                split[0][i] = _mm256_castsi256_pd(_mm256_sub_epi64(bits, shifted));
-                split[1][i] = _mm256_sub_pd(k, _mm256_castsi256_pd(whole));
-                split[2][i] = _mm256_castsi256_pd(_mm256_sub_epi64(_mm256_set1_epi64x(UNIT as i64), shifted));
-            }
-        }
-        split
+        let (a, b) = (split_exponent(u[0]), split_exponent(u[1]));
+        [[a[0], b[0]], [a[1], b[1]], [a[2], b[2]]]
     }
 }

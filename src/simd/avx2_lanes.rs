@@ -1,7 +1,9 @@
-//! AVX2: the first lanes of a vector, and matrices transposed.
+//! AVX2: the first lanes of a vector, matrices transposed, and what takes more than one instruction for a register.
 
 use core::arch::asm;
 use core::arch::x86_64::*;
+
+use super::{ROOT, UNIT, WHOLE};
 
 /// All bits set in the first `count` of 16 lanes of 32 bits.
 #[inline(always)]
@@ -97,6 +99,64 @@ pub(super) fn transpose_f32([a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
             _mm256_shuffle_ps::<0xee>(ab, cd),
             _mm256_shuffle_ps::<0x44>(ab_high, cd_high),
             _mm256_shuffle_ps::<0xee>(ab_high, cd_high),
+        ]
+    }
+}
+
+/// One register of [`Simd::lookup_scaled`](super::Simd::lookup_scaled), of the entries that were looked up.
+#[inline(always)]
+pub(super) fn scaled_f32(t: __m256, entries: __m256) -> __m256 {
+    // SAFETY: called with a token at hand, so the features were detected.
+    unsafe {
+        let shifted = _mm256_slli_epi32::<21>(_mm256_castps_si256(t));
+        _mm256_castsi256_ps(_mm256_add_epi32(shifted, _mm256_castps_si256(entries)))
+    }
+}
+
+/// The same.
+#[inline(always)]
+pub(super) fn scaled_f64(t: __m256d, entries: __m256d) -> __m256d {
+    // SAFETY: as above.
+    unsafe {
+        let shifted = _mm256_slli_epi64::<50>(_mm256_castpd_si256(t));
+        _mm256_castsi256_pd(_mm256_add_epi64(shifted, _mm256_castpd_si256(entries)))
+    }
+}
+
+/// One register of [`Simd::lookup`](super::Simd::lookup).
+#[inline(always)]
+pub(super) fn entries_f64(t: __m256d, table: __m256d) -> __m256d {
+    // SAFETY: as above.
+    unsafe {
+        // An entry is two of eight 32-bit words: twice the index, and one more.
+        let twice = _mm256_castsi256_ps(_mm256_slli_epi64::<1>(_mm256_castpd_si256(t)));
+        let words = _mm256_castps_si256(_mm256_moveldup_ps(twice));
+        let words = _mm256_or_si256(words, _mm256_set1_epi64x(1 << 32));
+        _mm256_castsi256_pd(_mm256_permutevar8x32_epi32(_mm256_castpd_si256(table), words))
+    }
+}
+
+/// One register as two of twice the width.
+#[inline(always)]
+pub(super) fn widened(v: __m256) -> [__m256d; 2] {
+    // SAFETY: as above.
+    unsafe { [_mm256_cvtps_pd(_mm256_castps256_ps128(v)), _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(v))] }
+}
+
+/// One register of [`Token::split_exponent`](super::Token::split_exponent).
+#[inline(always)]
+pub(super) fn split_exponent(u: __m256d) -> [__m256d; 3] {
+    // SAFETY: as above.
+    unsafe {
+        let bits = _mm256_castpd_si256(u);
+        let whole = _mm256_set1_epi64x(WHOLE as i64);
+        let exponent = _mm256_srli_epi64::<52>(_mm256_sub_epi64(bits, _mm256_set1_epi64x(ROOT as i64)));
+        let shifted = _mm256_slli_epi64::<52>(exponent);
+        let k = _mm256_castsi256_pd(_mm256_or_si256(whole, exponent));
+        [
+            _mm256_castsi256_pd(_mm256_sub_epi64(bits, shifted)),
+            _mm256_sub_pd(k, _mm256_castsi256_pd(whole)),
+            _mm256_castsi256_pd(_mm256_sub_epi64(_mm256_set1_epi64x(UNIT as i64), shifted)),
         ]
     }
 }

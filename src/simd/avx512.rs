@@ -1,6 +1,7 @@
 //! AVX-512: one register a virtual vector.
 
 use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
 
 use super::{ROOT, Simd, Token, UNIT, WHOLE, f32_entries, f64_entries};
 
@@ -186,9 +187,11 @@ impl Simd<f32> for Avx512 {
     }
     #[inline(always)]
     fn to_array(self, v: __m512) -> [f32; 16] {
-        let mut a = [0.0; 16];
-        unsafe { _mm512_storeu_ps(a.as_mut_ptr(), v) };
-        a
+        let mut a = MaybeUninit::<[f32; 16]>::uninit();
+        unsafe {
+            _mm512_storeu_ps(a.as_mut_ptr().cast(), v);
+            a.assume_init()
+        }
     }
 }
 
@@ -323,9 +326,11 @@ impl Simd<f64> for Avx512 {
     }
     #[inline(always)]
     fn to_array(self, v: __m512d) -> [f64; 8] {
-        let mut a = [0.0; 8];
-        unsafe { _mm512_storeu_pd(a.as_mut_ptr(), v) };
-        a
+        let mut a = MaybeUninit::<[f64; 8]>::uninit();
+        unsafe {
+            _mm512_storeu_pd(a.as_mut_ptr().cast(), v);
+            a.assume_init()
+        }
     }
 }
 

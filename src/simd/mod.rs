@@ -155,11 +155,7 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     /// Four entries, over and over, for [`lookup`](Self::lookup).
     #[inline(always)]
     fn table(self, entries: [E; 4]) -> Self::V {
-        let mut lanes = E::ZERO.array();
-        for i in 0..E::LANES {
-            lanes.as_mut()[i] = entries[i % 4];
-        }
-        self.from_array(lanes)
+        self.from_array(E::cycle(entries))
     }
 
     /// The entry of a [`table`](Self::table) that the two lowest bits of each lane choose.

@@ -29,9 +29,7 @@ impl<E: Compute, const K: usize> Tile<E, K> {
     pub fn new() -> Self {
         Self { memory: [[MaybeUninit::uninit(); TILE_ROWS]; K], written: 0 }
     }
-}
 
-impl<E: Compute, const K: usize> Tile<E, K> {
     /// A panel of `P` strips and `rows` rows for each input, to be filled by [`put`](PanelIo::put); the first is the output, too.
     #[inline(always)]
     pub fn panel<const P: usize>(&mut self, rows: usize) -> PanelIo<'_, E, K> {
@@ -229,6 +227,7 @@ impl<'a, E: Compute, const K: usize> SpacedRows<'a, E, K> {
         tile: &'t mut Tile<E, K>,
     ) -> PanelIo<'t, E, K> {
         assert!(group + P <= self.groups() && P <= TILE_WIDTH && self.len <= TILE_ROWS);
+        let step = P * E::LANES;
         for k in 0..K {
             let panel = tile.memory[k].as_mut_ptr().cast::<E>();
             for p in 0..P {
@@ -238,17 +237,14 @@ impl<'a, E: Compute, const K: usize> SpacedRows<'a, E, K> {
                 // `len <= TILE_ROWS` rows of `P` vectors.
                 unsafe {
                     for four in 0..self.len / 4 {
-                        self.read4::<S, P>(
-                            s,
-                            k,
-                            rows.add(4 * four),
-                            panel.add((4 * four * P + p) * E::LANES),
-                        );
+                        let to = panel.add((4 * four * P + p) * E::LANES);
+                        s.read_columns(rows.add(4 * four), self.src_stride[k], to, step);
                     }
                     if !self.len.is_multiple_of(4) && self.len > 4 {
                         // Some columns once more.
                         let start = self.len - 4;
-                        self.read4::<S, P>(s, k, rows.add(start), panel.add((start * P + p) * E::LANES));
+                        let to = panel.add((start * P + p) * E::LANES);
+                        s.read_columns(rows.add(start), self.src_stride[k], to, step);
                     } else if self.len < 4 {
                         for column in 0..self.len {
                             for i in 0..E::LANES {
@@ -264,35 +260,26 @@ impl<'a, E: Compute, const K: usize> SpacedRows<'a, E, K> {
         unsafe { tile.as_written::<P>(self.len) }
     }
 
-    /// Four columns of a group of rows to four rows of a panel.
-    ///
-    /// # Safety
-    /// `rows` is valid for reading 4 elements in `E::LANES` rows, `panel` for writing 4 rows.
-    #[inline(always)]
-    unsafe fn read4<S: Simd<E>, const P: usize>(&self, s: S, k: usize, rows: *const E, panel: *mut E) {
-        // SAFETY: promised by the caller.
-        unsafe {
-            s.read_columns(rows, self.src_stride[k], panel, P * E::LANES);
-        }
-    }
-
     /// Writes the first `len` elements of each row of the output that [`read`](Self::read) with the same `P` and
     /// `group` gave.
     #[inline(always)]
     pub fn write<S: Simd<E>, const P: usize>(&self, s: S, group: usize, tile: &Tile<E, K>, len: usize) {
         assert!(group + P <= self.groups() && P <= TILE_WIDTH && len <= self.len && self.len <= TILE_ROWS);
         let panel = tile.memory.as_ptr().cast::<E>();
+        let step = P * E::LANES;
         for p in 0..P {
             let first = ((group + p) * E::LANES) as isize;
             let rows = self.dst.wrapping_offset(first * self.dst_stride);
             // SAFETY: the panel was written by `read` or the kernel; the group's rows exist.
             unsafe {
                 for four in 0..len / 4 {
-                    self.write4::<S, P>(s, rows.add(4 * four), panel.add((4 * four * P + p) * E::LANES));
+                    let from = panel.add((4 * four * P + p) * E::LANES);
+                    s.write_columns(rows.add(4 * four), self.dst_stride, from, step);
                 }
                 if !len.is_multiple_of(4) && len > 4 {
                     let start = len - 4;
-                    self.write4::<S, P>(s, rows.add(start), panel.add((start * P + p) * E::LANES));
+                    let from = panel.add((start * P + p) * E::LANES);
+                    s.write_columns(rows.add(start), self.dst_stride, from, step);
                 } else if len < 4 {
                     for column in 0..len {
                         for i in 0..E::LANES {
@@ -302,18 +289,6 @@ impl<'a, E: Compute, const K: usize> SpacedRows<'a, E, K> {
                     }
                 }
             }
-        }
-    }
-
-    /// The inverse of [`read4`](Self::read4).
-    ///
-    /// # Safety
-    /// `rows` is valid for writing 4 elements in `E::LANES` rows, `panel` for reading 4 rows.
-    #[inline(always)]
-    unsafe fn write4<S: Simd<E>, const P: usize>(&self, s: S, rows: *mut E, panel: *const E) {
-        // SAFETY: promised by the caller.
-        unsafe {
-            s.write_columns(rows, self.dst_stride, panel, P * E::LANES);
         }
     }
 }

@@ -207,8 +207,8 @@ impl<E: ExpConstants, const SHORT: bool> Op<E, 1> for Softmax<E, SHORT> {
         }
         let shift = self.exp.row_shift(s, &shift);
         let sum = match total.rescale {
-            None => self.exp_sum_pass(s, chunk, None, &shift, None),
-            rescale => self.exp_sum_pass(s, chunk, rescale, &shift, None),
+            None => self.exp_sum_pass(s, chunk, &shift, None),
+            Some(rescale) => self.rescaled_exp_sum_pass(s, chunk, rescale, &shift),
         };
         Partial { max, sum: ScaledSum { exponent, sum }, top }
     }

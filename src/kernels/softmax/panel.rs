@@ -166,8 +166,8 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         shift
     }
 
-    /// The exponentials of the rows `start..end` of a panel (one chunk), added up down each column. If `FAR`, row after row (but not if `SHORT`, which has another order), as
-    /// they lie in a cache that is not the nearest.
+    /// The exponentials of the rows `start..end` of a panel (one chunk), added up down each column. If `FAR`, row after row, as
+    /// they lie in a cache that is not the nearest; but not if `SHORT`, which has another order of sums.
     #[inline(always)]
     pub(super) fn panel_exp_sum<S: Wide<E>, const P: usize, const FAR: bool>(
         &self,
@@ -179,9 +179,9 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
     ) -> [S::W; P] {
         let terms = Exponentials { exp: &self.exp, panel, start, end, shift, keep };
         if end - start <= E::LANES {
-            return fold_lanes(s, &terms);
+            return fold_lanes(s, &OneEach(&terms));
         }
-        if S::EXP_RUNS && P == 1 && !SHORT {
+        if const { S::EXP_RUNS && P == 1 && !SHORT } {
             let sums = self.exp.columns_run(s, &shift[0], (panel, keep), (start, end));
             return fold_lanes(s, &LaneParts(&sums));
         }
@@ -342,12 +342,6 @@ impl<E: ExpConstants, S: Wide<E>, const P: usize, const SHORT: bool> LaneTerms<E
     fn lane(&self, s: S, lane: usize) -> [S::W; P] {
         let mut i = self.start + lane;
         let mut total = [s.wide_zero(); P];
-        if self.end - self.start <= E::LANES {
-            for p in 0..P {
-                total[p] = self.exp.widened(s, self.exp(s, i, p));
-            }
-            return total;
-        }
         let mut sum = [LaneSum::<S::V, SHORT>::new(s); P];
         if SHORT {
             // In fours, as the sum along a row takes its whole vectors.
@@ -371,6 +365,27 @@ impl<E: ExpConstants, S: Wide<E>, const P: usize, const SHORT: bool> LaneTerms<E
         }
         for p in 0..P {
             total[p] = sum[p].widen(s);
+        }
+        total
+    }
+}
+
+/// The same of no more rows than a vector has lanes: one term each.
+struct OneEach<'a, T>(&'a T);
+
+impl<E: ExpConstants, S: Wide<E>, const P: usize, const SHORT: bool> LaneTerms<E, S, P>
+    for OneEach<'_, Exponentials<'_, E, S::V, P, SHORT>>
+{
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.0.end - self.0.start
+    }
+
+    #[inline(always)]
+    fn lane(&self, s: S, lane: usize) -> [S::W; P] {
+        let mut total = [s.wide_zero(); P];
+        for p in 0..P {
+            total[p] = self.0.exp.widened(s, self.0.exp(s, self.0.start + lane, p));
         }
         total
     }

@@ -42,31 +42,62 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         &self,
         s: S,
         row: Row<'_, E>,
-        rescale: Option<[E; 2]>,
         shift: &RowShift<S::V>,
         output: Option<RowIo<'_, E, 1>>,
     ) -> E::Wide {
         if row.len() <= E::LANES {
-            let x = if row.rest() > 0 { row.load_rest(s, E::NEG_INFINITY) } else { row.load(s, 0) };
-            let e = self.exp.row_exp(s, shift, rescaled(s, rescale, x));
-            if let Some(output) = output {
-                if row.rest() > 0 { output.store_rest(s, e.value) } else { output.store(s, 0, e.value) }
-            }
-            return s.wide_total(self.exp.widened(s, e));
+            return self.exp_sum_of_one(s, row, None, shift, output);
         }
         let mut sum = LaneSum::<_, SHORT>::new(s);
-        let mut done = 0;
-        if rescale.is_none() {
-            (done, _) = self.exp.row_run(s, shift, (row, output), None, &mut sum);
+        if const { S::EXP_RUNS && !SHORT } {
+            let (done, _) = self.exp.row_run(s, shift, (row, output), None, &mut sum);
+            self.exp_sum_from::<S, true>(s, row, done, None, shift, output, &mut sum);
+        } else {
+            self.exp_sum_from::<S, false>(s, row, 0, None, shift, output, &mut sum);
         }
-        self.exp_sum_from(s, row, done, rescale, shift, output, &mut sum);
         s.wide_total(sum.widen(s))
     }
 
-    /// The exponentials from vector `i` on of a chunk, added to `sum`; and written, if there is an output.
+    /// The exponentials of a chunk that is brought within reach, added up.
+    #[inline(always)]
+    pub(super) fn rescaled_exp_sum_pass<S: Wide<E>>(
+        &self,
+        s: S,
+        row: Row<'_, E>,
+        rescale: [E; 2],
+        shift: &RowShift<S::V>,
+    ) -> E::Wide {
+        if row.len() <= E::LANES {
+            return self.exp_sum_of_one(s, row, Some(rescale), shift, None);
+        }
+        let mut sum = LaneSum::<_, SHORT>::new(s);
+        self.exp_sum_from::<S, false>(s, row, 0, Some(rescale), shift, None, &mut sum);
+        s.wide_total(sum.widen(s))
+    }
+
+    /// The exponentials of a chunk of one vector or less, added up; and written, if there is an output.
+    #[inline(always)]
+    fn exp_sum_of_one<S: Wide<E>>(
+        &self,
+        s: S,
+        row: Row<'_, E>,
+        rescale: Option<[E; 2]>,
+        shift: &RowShift<S::V>,
+        output: Option<RowIo<'_, E, 1>>,
+    ) -> E::Wide {
+        let x = if row.rest() > 0 { row.load_rest(s, E::NEG_INFINITY) } else { row.load(s, 0) };
+        let e = self.exp.row_exp(s, shift, rescaled(s, rescale, x));
+        if let Some(output) = output {
+            if row.rest() > 0 { output.store_rest(s, e.value) } else { output.store(s, 0, e.value) }
+        }
+        s.wide_total(self.exp.widened(s, e))
+    }
+
+    /// The exponentials from vector `i` on of a chunk, added to `sum`; and written, if there is an output. If `FEW`, there is
+    /// hardly one.
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
-    fn exp_sum_from<S: Wide<E>>(
+    fn exp_sum_from<S: Wide<E>, const FEW: bool>(
         &self,
         s: S,
         row: Row<'_, E>,
@@ -77,7 +108,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         sum: &mut LaneSum<S::V, SHORT>,
     ) {
         // Four at a time, so that the scheduler sees four chains side by side.
-        while i + 4 <= row.vectors() {
+        while !FEW && i + 4 <= row.vectors() {
             let mut x = row.load4(s, i);
             for x in &mut x {
                 *x = rescaled(s, rescale, *x);
@@ -121,7 +152,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         let mut start = 0;
         while start < row.len() {
             let chunk = row.part(start, E::CHUNK);
-            sum = sum.add(self.exp_sum_pass(s, chunk.input(0), None, shift, keeps.then_some(chunk)));
+            sum = sum.add(self.exp_sum_pass(s, chunk.input(0), shift, keeps.then_some(chunk)));
             start += E::CHUNK;
         }
         sum
@@ -254,7 +285,7 @@ fn fused_chunk<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: boo
         // The end of a row of several chunks, which is added up as it is in a pass of its own.
         result_from(p, s, before, 0, with);
         max_from(s, after, 0, max);
-        return softmax.exp_sum_pass(s, x, None, shift, if P::KEEPS { Some(row) } else { None });
+        return softmax.exp_sum_pass(s, x, shift, if P::KEEPS { Some(row) } else { None });
     }
     // Where a row begins matters to its sum alone: the others go by cache lines.
     let [head, before] = before.split_at_line();
@@ -293,7 +324,7 @@ fn fused_chunk<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: boo
         sum.add4(s, terms);
         i += 4;
     }
-    softmax.exp_sum_from(s, x, i, None, shift, P::KEEPS.then_some(row), &mut sum);
+    softmax.exp_sum_from::<S, false>(s, x, i, None, shift, P::KEEPS.then_some(row), &mut sum);
     result_from(p, s, before, i, with);
     max_from(s, after, i, max);
     s.wide_total(sum.widen(s))

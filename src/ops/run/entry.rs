@@ -53,26 +53,25 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K
                         }
                     }
                     let lanes = Lanes { first, step: 1, count: E::LANES };
-                    if O::COPIED_PANELS && S::BY_FOURS {
+                    let is_done = if O::COPIED_PANELS && S::BY_FOURS {
                         let near = tile.panel::<1>(rows.len()).of(lanes);
-                        if !op.copied_panel::<S, RowPanel<'_, E, K>, 1>(s, (rows.panel(group, lanes), near)) {
-                            (part.first, part.count) = (group * E::LANES, E::LANES);
-                            break;
+                        op.copied_panel::<S, RowPanel<'_, E, K>, 1>(s, (rows.panel(group, lanes), near))
+                    } else {
+                        let panel = rows.read::<S, 1>(s, group, &mut tile).of(lanes);
+                        // Part of this loop where all or nearly all rows come here: a call takes a tenth of the time.
+                        let is_done = match O::WIDE_PANELS && S::FOUR_AT_ONCE {
+                            true => s.enter(Panel::<E, K, O, 1> { op, panel }),
+                            false => op.panel::<S, 1>(s, panel),
+                        };
+                        if is_done {
+                            rows.write::<S, 1>(s, group, &tile, result);
                         }
-                        group += 1;
-                        continue;
-                    }
-                    let panel = rows.read::<S, 1>(s, group, &mut tile).of(lanes);
-                    // Part of this loop where all or nearly all rows come here: a call takes a tenth of the time.
-                    let is_done = match O::WIDE_PANELS && S::FOUR_AT_ONCE {
-                        true => s.enter(Panel::<E, K, O, 1> { op, panel }),
-                        false => op.panel::<S, 1>(s, panel),
+                        is_done
                     };
                     if !is_done {
                         (part.first, part.count) = (group * E::LANES, E::LANES);
                         break;
                     }
-                    rows.write::<S, 1>(s, group, &tile, result);
                     group += 1;
                 }
             }
