@@ -210,34 +210,49 @@ pub(crate) fn fold_max<E: Compute, S: Wide<E>>(s: S, max: [S::V; 4]) -> E {
     s.max_lane(s.max(s.max(max[0], max[1]), s.max(max[2], max[3])))
 }
 
-/// The results of a panel, one by one.
-pub(crate) trait PanelResults<E: Compute, S: Simd<E>> {
-    /// Row `i` of strip `p`. Implementations are `#[inline(always)]`.
-    fn result(&self, s: S, i: usize, p: usize) -> S::V;
+/// What the results of a panel are made of, a vector at a time.
+pub(crate) trait PanelResults<E: Compute, S: Simd<E>, const K: usize> {
+    /// Of what each input has in strip `p`. Implementations are `#[inline(always)]`.
+    fn result(&self, s: S, inputs: [S::V; K], p: usize) -> S::V;
 }
 
-/// Writes the results of `P` strips.
+/// Writes the results of `P` strips, of the inputs in the second panel.
 #[inline(always)]
-pub(crate) fn write_panel<E, S, O, R, const K: usize, const P: usize>(s: S, panel: O, results: &R)
-where
+pub(crate) fn write_panel<E, S, O, R, const K: usize, const P: usize>(
+    s: S,
+    (panel, near): (O, PanelIo<'_, E, K>),
+    results: &R,
+) where
     E: Compute,
     S: Simd<E>,
     O: Outside<E, K>,
-    R: PanelResults<E, S>,
+    R: PanelResults<E, S, K>,
 {
     for j in 0..panel.fours() {
         let i = panel.four(j);
         for p in 0..P {
-            let mut four = [results.result(s, i, p); 4];
-            for k in 1..4 {
-                four[k] = results.result(s, i + k, p);
+            let mut fours = [near.load4(s, 0, i, p); K];
+            for k in 1..K {
+                fours[k] = near.load4(s, k, i, p);
+            }
+            let mut four = fours[0];
+            for j in 0..4 {
+                let mut inputs = [fours[0][j]; K];
+                for k in 1..K {
+                    inputs[k] = fours[k][j];
+                }
+                four[j] = results.result(s, inputs, p);
             }
             panel.store4(s, i, p, four);
         }
     }
     for i in panel.singles() {
         for p in 0..P {
-            panel.store(s, i, p, results.result(s, i, p));
+            let mut inputs = [near.load(s, 0, i, p); K];
+            for k in 1..K {
+                inputs[k] = near.load(s, k, i, p);
+            }
+            panel.store(s, i, p, results.result(s, inputs, p));
         }
     }
 }

@@ -41,16 +41,8 @@ pub trait Outside<E: Compute, const K: usize>: Copy {
     /// Writes row `i` of one column of the output.
     fn set(&self, i: usize, column: usize, x: E);
 
-    /// Four rows from `i` on. Where columns are columns nobody asks for them.
-    #[inline(always)]
-    fn load4<S: Simd<E>>(&self, s: S, k: usize, i: usize, p: usize) -> [S::V; 4] {
-        [
-            self.load(s, k, i, p),
-            self.load(s, k, i + 1, p),
-            self.load(s, k, i + 2, p),
-            self.load(s, k, i + 3, p),
-        ]
-    }
+    /// Four rows from `i` on.
+    fn load4<S: Simd<E>>(&self, s: S, k: usize, i: usize, p: usize) -> [S::V; 4];
 
     /// The inverse.
     #[inline(always)]
@@ -223,6 +215,23 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         unsafe { s.load(self.src[k].byte_offset(i as isize * self.src_stride[k]).add(p * E::LANES)) }
     }
 
+    /// Four rows from `i` on of strip `p` of input `k`.
+    #[inline(always)]
+    pub fn load4<S: Simd<E>>(&self, s: S, k: usize, i: usize, p: usize) -> [S::V; 4] {
+        assert!(i + 4 <= self.rows && p < self.width);
+        let stride = self.src_stride[k];
+        // SAFETY: promised when `self` was made.
+        unsafe {
+            let row = self.src[k].byte_offset(i as isize * stride).add(p * E::LANES);
+            [
+                s.load(row),
+                s.load(row.byte_offset(stride)),
+                s.load(row.byte_offset(2 * stride)),
+                s.load(row.byte_offset(3 * stride)),
+            ]
+        }
+    }
+
     /// Writes row `i` of strip `p` of input `k`, in a buffer.
     #[inline(always)]
     pub fn put<S: Simd<E>>(&self, s: S, k: usize, i: usize, p: usize, v: S::V) {
@@ -276,6 +285,12 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         unsafe { s.load(self.output(i, p)) }
     }
 
+    /// The output as an input: what an operation keeps there.
+    #[inline(always)]
+    pub fn kept(&self) -> PanelIo<'a, E, 1> {
+        PanelIo { src: [self.dst.cast_const()], src_stride: [self.dst_stride], ..self.first_input() }
+    }
+
     /// Writes row `i` of strip `p` of the output.
     #[inline(always)]
     pub fn store<S: Simd<E>>(&self, s: S, i: usize, p: usize, v: S::V) {
@@ -322,6 +337,10 @@ impl<E: Compute, const K: usize> Outside<E, K> for PanelIo<'_, E, K> {
     #[inline(always)]
     fn load<S: Simd<E>>(&self, s: S, k: usize, i: usize, p: usize) -> S::V {
         self.load(s, k, i, p)
+    }
+    #[inline(always)]
+    fn load4<S: Simd<E>>(&self, s: S, k: usize, i: usize, p: usize) -> [S::V; 4] {
+        self.load4(s, k, i, p)
     }
     #[inline(always)]
     fn store<S: Simd<E>>(&self, s: S, i: usize, p: usize, v: S::V) {

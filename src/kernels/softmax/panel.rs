@@ -151,7 +151,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         (panel, near): (O, PanelIo<'_, E, 1>),
         with: [(S::V, S::V); P],
     ) {
-        write_panel::<E, S, O, _, 1, P>(s, panel, &Scaled::<_, _, P, SHORT> { near, with: &with });
+        write_panel::<E, S, O, _, 1, P>(s, (panel, near.kept()), &Scaled::<_, P, SHORT>(&with));
         for (p, (high, _)) in with.into_iter().enumerate() {
             panel.fill_nan(s, p, high);
         }
@@ -278,19 +278,16 @@ pub(super) fn inverses<E: Compute, S: Wide<E>>(
     (s.from_array(high), s.from_array(low))
 }
 
-/// Results of the exponentials in a panel, and of what those of each strip are to be multiplied by, in two parts.
-pub(super) struct Scaled<'a, E, V, const P: usize, const SHORT: bool> {
-    pub(super) near: PanelIo<'a, E, 1>,
-    pub(super) with: &'a [(V, V); P],
-}
+/// Results of exponentials, and of what those of each strip are to be multiplied by, in two parts.
+pub(super) struct Scaled<'a, V, const P: usize, const SHORT: bool>(pub(super) &'a [(V, V); P]);
 
-impl<E: ExpConstants, S: Simd<E>, const P: usize, const SHORT: bool> PanelResults<E, S>
-    for Scaled<'_, E, S::V, P, SHORT>
+impl<E: ExpConstants, S: Simd<E>, const P: usize, const SHORT: bool> PanelResults<E, S, 1>
+    for Scaled<'_, S::V, P, SHORT>
 {
     #[inline(always)]
-    fn result(&self, s: S, i: usize, p: usize) -> S::V {
-        let (high, low) = self.with[p];
-        Softmax::<E, SHORT>::times(s, self.near.load_output(s, i, p), high, low)
+    fn result(&self, s: S, [e]: [S::V; 1], p: usize) -> S::V {
+        let (high, low) = self.0[p];
+        Softmax::<E, SHORT>::times(s, e, high, low)
     }
 }
 

@@ -187,6 +187,8 @@ pub(super) fn piped_rows<
         }
         return;
     }
+    // They lie in the nearest cache, and a run leaves nothing idle that the others could use: one after another.
+    let in_turn = const { S::EXP_RUNS && !SHORT } && row.len() <= E::CHUNK / 4 && !are_far;
     let mut max = max_pass(s, row.input(0));
     // The row before, whose results are still to be written, and what they are made with.
     let mut before: Option<(RowIo<'_, E, 1>, [E; 2])> = None;
@@ -198,19 +200,23 @@ pub(super) fn piped_rows<
         let shift = softmax.exp.shift(s, s.splat(max));
         let row_shift = softmax.exp.row_shift(s, &shift);
         let mut found = None;
-        if let (Some(before), true) = (before, is_ordinary && row.len() > E::LANES) {
-            let (sum, next) = fused_pass(p, s, row, &row_shift, before, after.input(0), are_far);
-            max = next;
-            found = Some(sum);
-        } else {
-            if let Some((before, with)) = before {
-                result_pass(p, s, before, with);
+        match before {
+            Some(before) if is_ordinary && row.len() > E::LANES && !in_turn => {
+                let (sum, next) = fused_pass(p, s, row, &row_shift, before, after.input(0), are_far);
+                max = next;
+                found = Some(sum);
             }
-            if is_ordinary {
-                found = Some(softmax.row_sum(s, row, &row_shift, P::KEEPS));
-            }
-            if i < count {
-                max = max_pass(s, after.input(0));
+            _ => {
+                // First what waits for nothing: the results wait for a sum, and its exponentials for a maximum, some hundred cycles.
+                if i < count {
+                    max = max_pass(s, after.input(0));
+                }
+                if let Some((before, with)) = before {
+                    result_pass(p, s, before, with);
+                }
+                if is_ordinary {
+                    found = Some(softmax.row_sum(s, row, &row_shift, P::KEEPS));
+                }
             }
         }
         before = match found {
@@ -245,12 +251,6 @@ fn fused_pass<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: bool
     after: Row<'_, E>,
     are_far: bool,
 ) -> (E::Wide, E) {
-    if S::EXP_RUNS && !SHORT && row.len() <= E::CHUNK / 4 && !are_far {
-        // All of them lie in the nearest cache, and a run leaves nothing idle that the others could use: one after another.
-        result_pass(p, s, before, with);
-        let max = max_pass(s, after);
-        return (p.softmax().row_sum(s, row, shift, P::KEEPS), max);
-    }
     let with = (s.splat(with[0]), s.splat(with[1]));
     let mut max = [s.splat(E::NEG_INFINITY); 4];
     let mut total = E::Wide::default();

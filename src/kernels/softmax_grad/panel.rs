@@ -94,36 +94,44 @@ impl<E: Compute> SoftmaxGrad<E> {
         offset: [S::V; P],
         sums: [(S::V, S::V); P],
     ) {
-        let entries = Entries { op: self, near, offset: &offset, sums: &sums };
-        write_panel::<E, S, O, _, 2, P>(s, panel, &entries);
+        // Asked once for each panel, not for each entry.
+        if self.scale.is_none() {
+            let entries = Entries::<_, _, P, true> { op: self, offset: &offset, sums: &sums };
+            write_panel::<E, S, O, _, 2, P>(s, (panel, near), &entries);
+        } else {
+            let entries = Entries::<_, _, P, false> { op: self, offset: &offset, sums: &sums };
+            write_panel::<E, S, O, _, 2, P>(s, (panel, near), &entries);
+        }
         for (p, (high, _)) in sums.into_iter().enumerate() {
             panel.fill_nan(s, p, high);
         }
     }
 }
 
-/// The results of the inputs in a panel.
-struct Entries<'a, E: Compute, V, const P: usize> {
+/// The results of a panel; at temperature 1, if `PLAIN`.
+struct Entries<'a, E: Compute, V, const P: usize, const PLAIN: bool> {
     op: &'a SoftmaxGrad<E>,
-    near: PanelIo<'a, E, 2>,
     offset: &'a [V; P],
     sums: &'a [(V, V); P],
 }
 
-impl<E: Compute, S: Wide<E>, const P: usize> PanelResults<E, S> for Entries<'_, E, S::V, P> {
+impl<E: Compute, S: Wide<E>, const P: usize, const PLAIN: bool> PanelResults<E, S, 2>
+    for Entries<'_, E, S::V, P, PLAIN>
+{
     #[inline(always)]
-    fn result(&self, s: S, i: usize, p: usize) -> S::V {
-        let (y, d) = (self.near.load(s, 0, i, p), self.near.load(s, 1, i, p));
-        self.op.entry(s, y, d, self.offset[p], self.sums[p])
+    fn result(&self, s: S, [y, d]: [S::V; 2], p: usize) -> S::V {
+        match PLAIN {
+            true => SoftmaxGrad::<E>::plain_entry(s, y, d, self.sums[p]),
+            false => self.op.entry(s, y, d, self.offset[p], self.sums[p]),
+        }
     }
 }
 
 /// An entry's `y` and `d` in the place of the largest and what is beside it, where it is larger.
 #[inline(always)]
 fn larger<E: Compute, S: Simd<E>>(s: S, (y, d): (S::V, S::V), (largest, offset): (&mut S::V, &mut S::V)) {
-    let larger = s.greater(y, *largest);
-    *largest = s.select(larger, y, *largest);
-    *offset = s.select(larger, d, *offset);
+    *offset = s.select(s.greater(y, *largest), d, *offset);
+    *largest = s.max(y, *largest);
 }
 
 /// y · (d - offset) of the rows `start..end` of a panel, y times `factor`.

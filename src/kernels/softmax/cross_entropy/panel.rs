@@ -76,7 +76,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         for p in 1..P {
             with[p] = (settled[p].0[0], settled[p].0[1]);
         }
-        write_panel::<E, S, O, _, 1, P>(s, panel, &Scaled::<_, _, P, false> { near, with: &with });
+        write_panel::<E, S, O, _, 1, P>(s, (panel, near.kept()), &Scaled::<_, P, false>(&with));
         for (p, ([high, _], entry)) in settled.into_iter().enumerate() {
             self.store_entries(s, (panel, p * E::LANES), entry);
             panel.fill_nan(s, p, high);

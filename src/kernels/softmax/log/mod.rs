@@ -75,24 +75,23 @@ impl<E: ExpConstants> LogSoftmax<E> {
         (panel, near): (O, PanelIo<'_, E, 1>),
         log: [Log<S::V>; P],
     ) {
-        write_panel::<E, S, O, _, 1, P>(s, panel, &Entries { op: self, near, log: &log });
+        write_panel::<E, S, O, _, 1, P>(s, (panel, near), &Entries { op: self, log: &log });
         for p in 0..P {
             panel.fill_nan(s, p, log[p].high);
         }
     }
 }
 
-/// The results of the inputs in a panel.
+/// The results of a panel.
 struct Entries<'a, E: Compute, V, const P: usize> {
     op: &'a LogSoftmax<E>,
-    near: PanelIo<'a, E, 1>,
     log: &'a [Log<V>; P],
 }
 
-impl<E: ExpConstants, S: Simd<E>, const P: usize> PanelResults<E, S> for Entries<'_, E, S::V, P> {
+impl<E: ExpConstants, S: Simd<E>, const P: usize> PanelResults<E, S, 1> for Entries<'_, E, S::V, P> {
     #[inline(always)]
-    fn result(&self, s: S, i: usize, p: usize) -> S::V {
-        self.op.entry(s, self.near.load(s, 0, i, p), &self.log[p])
+    fn result(&self, s: S, [x]: [S::V; 1], p: usize) -> S::V {
+        self.op.entry(s, x, &self.log[p])
     }
 }
 
