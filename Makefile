@@ -41,17 +41,17 @@ build: $(VENV)/.built ## Build the release extension into .venv
 demo: $(VENV)/.built-demo ## A network learns to read digits; a picture of what softmax does in it
 	$(BIN)/softlane demo
 
-# The two long compilations side by side, then the Python tests on all cores. Tests that lie together share what they
-# make, so each worker begins with a stretch of them, and takes some of a neighbour's when it is done. Two matrix
-# products on all cores at a time wait for each other for most of it: BLAS has one thread.
+# The two long compilations side by side, and the Rust tests as soon as theirs is done; then the Python tests on all
+# cores. Tests that lie together share what they make, so each worker begins with a stretch of them, and takes some of a
+# neighbour's when it is done. Two matrix products on all cores at a time wait for each other for most of it: BLAS has
+# one thread.
 test: ## Every test: Rust, Python, types, rules, assembly
 	$(MAKE) -j2 $(VENV)/.built-demo,test,lint rust-tests
 	$(MAKE) check
-	cargo test --profile tests
 	OPENBLAS_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 rust-tests:
-	cargo test --profile tests --no-run
+	cargo test --profile tests
 
 # What can be said without running a kernel.
 check: $(VENV)/.built-demo,test,lint
