@@ -82,10 +82,10 @@ class Problem:
         if weight is None:
             return None
         weight = weight.astype(np.float64)
-        wrong = np.flatnonzero(~(weight >= 0.0))
+        wrong = np.flatnonzero(~((weight >= 0.0) & np.isfinite(weight)))
         if wrong.size > 0:
             got = float(weight[wrong[0]])
-            raise ValueError(f"weight must be at least 0, got {got} at index {wrong[0]}")
+            raise ValueError(f"weight must be finite and at least 0, got {got} at index {wrong[0]}")
         return weight
 
     def _checked_labels(self, given: object) -> tuple[_Array, NDArray[np.bool_]]:

@@ -311,7 +311,7 @@ pub(crate) fn fold_lanes<E: Compute, S: Wide<E>, T: LaneTerms<E, S, P>, const P:
     quarters[0]
 }
 
-/// The sums of two lanes. One that has no terms is zero, and adding zero changes no bit.
+/// The sums of two lanes. One that has no terms is zero.
 #[inline(always)]
 fn pair<E: Compute, S: Wide<E>, T: LaneTerms<E, S, P>, const P: usize>(
     s: S,
@@ -327,6 +327,10 @@ fn pair<E: Compute, S: Wide<E>, T: LaneTerms<E, S, P>, const P: usize>(
         let other = terms.lane(s, b);
         for p in 0..P {
             sum[p] = s.wide_add(sum[p], other[p]);
+        }
+    } else {
+        for p in 0..P {
+            sum[p] = s.wide_and_zero(sum[p]);
         }
     }
     sum

@@ -125,7 +125,8 @@ pub fn unit_ln_1p<S: Simd<f64>>(s: S, r: [S::V; 2]) -> [S::V; 2] {
     let quotient = s.mul(r[0], reciprocal);
     // What the quotient lacks, its own rounding and that of the reciprocal among it.
     let left = s.add(s.neg_mul_add(quotient, bottom, r[0]), s.neg_mul_add(quotient, bottom_rest, r[1]));
-    let left = s.mul(left, reciprocal);
+    // Doubled first: half a subnormal number may be none.
+    let left = s.mul(s.add(left, left), reciprocal);
     // The series by two chains that do not wait for each other.
     let square = s.mul(quotient, quotient);
     let fourth = s.mul(square, square);
@@ -138,7 +139,7 @@ pub fn unit_ln_1p<S: Simd<f64>>(s: S, r: [S::V; 2]) -> [S::V; 2] {
     }
     even = s.mul_add(even, fourth, s.splat(UNIT_ARTANH[0]));
     let sum = s.mul_add(odd, square, even);
-    let tail = s.mul_add(s.mul(sum, square), quotient, s.add(left, left));
+    let tail = s.mul_add(s.mul(sum, square), quotient, left);
     let head = s.add(quotient, quotient);
     let high = s.add(head, tail);
     [high, s.sub(tail, s.sub(high, head))]
@@ -175,8 +176,9 @@ fn series<S: Simd<f64>, const LONG: bool>(
         // What is left of the quotient: (top + top_rest) - quotient · (bottom + bottom_rest), over the bottom.
         let left =
             s.add(s.neg_mul_add(quotient, bottom, top), s.neg_mul_add(quotient, bottom_rest, top_rest));
-        let left = s.div(left, bottom);
-        s.mul_add(s.mul(sum, square), quotient, s.add(left, left))
+        // Doubled first: half a subnormal number may be none.
+        let left = s.div(s.add(left, left), bottom);
+        s.mul_add(s.mul(sum, square), quotient, left)
     } else {
         s.mul(s.mul(sum, square), quotient)
     };

@@ -126,6 +126,10 @@ impl<S: Token> Wide<f32> for S {
         [Simd::<f64>::add(self, a[0], b[0]), Simd::<f64>::add(self, a[1], b[1])]
     }
     #[inline(always)]
+    fn wide_and_zero(self, a: Self::W) -> Self::W {
+        a
+    }
+    #[inline(always)]
     fn wide_dot(
         self,
         acc: Self::W,
@@ -278,6 +282,10 @@ impl<S: Token> Wide<f64> for S {
     fn wide_add(self, a: Self::W, b: Self::W) -> Self::W {
         let [sum, error] = two_sum::<f64, S>(self, a[0], b[0]);
         two_sum::<f64, S>(self, sum, Simd::<f64>::add(self, error, Simd::<f64>::add(self, a[1], b[1])))
+    }
+    #[inline(always)]
+    fn wide_and_zero(self, a: Self::W) -> Self::W {
+        Wide::<f64>::wide_add(self, a, Wide::<f64>::wide_zero(self))
     }
     #[inline(always)]
     fn wide_dot(

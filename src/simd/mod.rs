@@ -365,6 +365,8 @@ pub trait Wide<E: Compute>: Simd<E> + Enter<E> {
     /// `a + b`.
     fn widen_sum(self, a: Self::V, b: Self::V) -> Self::W;
     fn wide_add(self, a: Self::W, b: Self::W) -> Self::W;
+    /// `a + 0`: for a sum in two parts not always the same two, as those of [`wide_dot`](Self::wide_dot) overlap.
+    fn wide_and_zero(self, a: Self::W) -> Self::W;
     /// `acc + a · (b - c)`, the difference and the product in twice the precision.
     fn wide_dot(self, acc: Self::W, a: Self::V, b: Self::V, c: Self::V) -> Self::W;
     /// [`WideScalar::scale`] in each lane.

@@ -7,6 +7,7 @@ instruction set, threads, batch, neighbours, axis, layout, or where it is writte
 import functools
 import itertools
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -381,3 +382,28 @@ def test_a_last_chunk_of_less_than_a_vector(seed: int, length: int, row: int) ->
     x[:, :4096] -= 20
     alone = np.stack([softlane.softmax(one) for one in x])
     assert same_bits(softlane.softmax(x, num_threads=1), alone)
+
+
+def cancelling(classes: int) -> dict[str, Callable[[slice], Array]]:
+    """Return sums in float64 whose terms cancel, so that bits of their second parts are seen."""
+    rng = np.random.default_rng(classes)
+    x = rng.standard_normal((400, classes))
+    y = softlane.softmax(x)
+    d = rng.standard_normal(x.shape)
+    d[:, -1] = (y * d)[:, :-1].sum(-1) / y[:, :-1].sum(-1)
+    return {
+        "softmax_vjp": lambda i: softlane.softmax_vjp(y[i], d[i]),
+        "softmax_jvp": lambda i: softlane.softmax_jvp(y[i], d[i]),
+        "columns": lambda i: softlane.softmax_vjp(y[i].T, d[i].T, axis=0).T,
+        "log_softmax_vjp": lambda i: softlane.log_softmax_vjp(np.log(y[i]), d[i]),
+        "softmax_hvp": lambda i: softlane.softmax_hvp(y[i], d[i], x[i]),
+        "kl_divergence": lambda i: softlane.kl_divergence(x[i], y[i], reduction="none"),
+        "cross_entropy": lambda i: softlane.cross_entropy(x[i], y[i], reduction="none"),
+    }
+
+
+@pytest.mark.parametrize("classes", range(2, 10))
+def test_few_classes_among_other_rows(classes: int) -> None:
+    for name, function in cancelling(classes).items():
+        alone = np.concatenate([function(slice(i, i + 1)) for i in range(400)])
+        assert same_bits(function(slice(None)), alone), name

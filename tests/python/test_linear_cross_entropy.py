@@ -308,6 +308,7 @@ X, W, _, LABELS = problem((2, 3), 5, 4, "float32")
         ({"bias": np.zeros((1, 5))}, ValueError, ("bias", "(1, 5)", "(5,)")),
         ({"weight": np.ones(3)}, ValueError, ("weight", "(3,)", "(5,)")),
         ({"weight": [1, 1, -2, 1, 1]}, ValueError, ("weight", "-2.0", "index 2")),
+        ({"weight": [1, 1, 1, 1, np.inf]}, ValueError, ("weight", "finite", "inf", "index 4")),
         ({"weight": [1, 1, 1, 1, NAN]}, ValueError, ("weight", "nan", "index 4")),
         ({"weight": np.ones(5, complex)}, TypeError, ("weight", "complex128")),
         ({"labels": np.zeros((2, 3), bool)}, TypeError, ("labels", "bool")),

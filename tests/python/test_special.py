@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import golden
+import softlane
 from cases import BY_NAME, FUNCTIONS, Function, Layout, assert_equal, axes, layouts, same_bits
 from reference import Array, finfo
 
@@ -257,3 +258,47 @@ def test_nan_stays_in_its_row(
             rows = result.T if axis == 0 else result
             assert np.isnan(rows[2]).all()
             assert same_bits(np.delete(rows, 2, 0), np.delete(clean, 2, 0))
+
+
+# Logits, a temperature, and the exact log_softmax: the quotient is out of reach of the type.
+COLD = [
+    (np.zeros(2, "f4"), 1e-300, [-np.log(2)] * 2),
+    (np.array([1e10, 0], "f4"), 1e-29, [0, -INF]),
+    (np.full(2, 1e15, "f4"), 1e-24, [-np.log(2)] * 2),
+    (np.full(2, 60000, "f2"), 1e-35, [-np.log(2)] * 2),
+    (np.array([1e-45, 0], "f4"), 1e-45, [-np.log1p(np.exp(-1.4013)), -np.log1p(np.exp(1.4013))]),
+    (np.full(2, 1e20), 1e-300, [-np.log(2)] * 2),
+    (np.array([1e300, -1e300]), 1e-300, [0, -INF]),
+    (np.array([3e-310, 0]), 1e-310, [-np.log1p(np.exp(-3.0)), -np.log1p(np.exp(3.0))]),
+]
+
+
+@pytest.mark.parametrize(("x", "temperature", "exact"), COLD)
+@pytest.mark.parametrize("count", [1, 40])
+def test_quotients_beyond_the_type(
+    x: Array, temperature: float, exact: list[float], count: int
+) -> None:
+    for result in (
+        softlane.log_softmax(np.tile(x, (count, 1)), temperature=temperature),
+        softlane.log_softmax(np.tile(x, (count, 1)).T, axis=0, temperature=temperature).T,
+    ):
+        np.testing.assert_allclose(result, np.tile(exact, (count, 1)), rtol=2.0**-9)
+
+
+@pytest.mark.parametrize("temperature", [1e-140, 1e-44, 1e-20])
+def test_nothing_over_a_small_temperature_is_nothing(temperature: float) -> None:
+    y, d = np.full((20, 2), 0.5, "f4"), np.ones((20, 2), "f4")
+    for rows in (y, y[:1]):
+        assert (softlane.softmax_vjp(rows, d[: len(rows)], temperature=temperature) == 0).all()
+
+
+# What is added to the maximum, in units of the smallest number: not lost, and not doubled.
+@pytest.mark.parametrize("v", [-744.0373648002507, -736.5484607718862, -740.0, -743.0, -745.0])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_subnormal_logarithms(v: float, count: int) -> None:
+    x = np.array([0.0] + [v] * count)
+    exact = count * np.exp(np.longdouble(v)) / np.longdouble(2.0**-1074)
+    for rows in (x, np.tile(x, (20, 1))):
+        logs = (softlane.logsumexp(rows, axis=-1), -softlane.log_softmax(rows)[..., 0])
+        for result in (*logs, softlane.cross_entropy(rows, np.zeros(rows.shape[:-1], int))):
+            assert (np.abs(np.longdouble(result) / 2.0**-1074 - exact) <= 1).all()

@@ -92,7 +92,9 @@ impl<E: Compute> SoftmaxGrad<E> {
         let centred = s.sub(s.sub(difference, sums.0), sums.1);
         let divided = s.mul_add(centred, s.splat(high), s.mul(centred, s.splat(low)));
         let product = s.mul(s.mul(y, s.splat(enlarged)), divided);
-        s.mul(s.mul(product, s.splat(last[0])), s.splat(last[1]))
+        let scaled = s.mul(s.mul(product, s.splat(last[0])), s.splat(last[1]));
+        // They may be infinite.
+        s.select(s.equals(product, s.splat(E::ZERO)), product, scaled)
     }
 
     /// The same at temperature 1.

@@ -32,8 +32,9 @@ use crate::simd::{Outside, PanelIo, Row, RowIo, Simd, Wide};
 #[derive(Clone, Copy, Debug)]
 pub struct LogSoftmax<E> {
     log_sum: LogSum<E>,
-    /// What x and m are multiplied by first, against overflow: a power of two.
-    prescale: E,
+    /// What x and m are multiplied by, and then their difference, against overflow: powers of two, one of which is 1.
+    before: E,
+    after: E,
     /// The reciprocal of what the temperature is then, in two parts; `None` for 1.
     inverse: Option<[E; 2]>,
 }
@@ -43,12 +44,16 @@ impl<E: ExpConstants> LogSoftmax<E> {
     pub fn new(temperature: f64) -> Self {
         let log_sum: LogSum<E> = LogSum::new(temperature);
         // Half of what the exponentials take, so that x - m does not overflow before it is divided.
-        let prescale = E::from_f64(log_sum.softmax.exp.prescale().to_f64() * 0.5);
-        let scaled = temperature * prescale.to_f64();
+        let prescale = log_sum.softmax.exp.prescale().to_f64() * 0.5;
+        let scaled = temperature * prescale;
         let inverse = (1.0 / scaled).clamp(1.0 / E::SLOPE_LIMIT, E::SLOPE_LIMIT);
         let high = E::from_f64(inverse);
-        let low = E::from_f64((inverse - high.to_f64()) + (-inverse).mul_add(scaled, 1.0) / scaled);
-        Self { log_sum, prescale, inverse: (temperature != 1.0).then_some([high, low]) }
+        let rest = (-inverse).mul_add(scaled, 1.0) / scaled;
+        let rest = if rest.abs() < inverse * 1e-15 { rest } else { 0.0 };
+        let low = E::from_f64((inverse - high.to_f64()) + rest);
+        let before = prescale.min(1.0);
+        let (before, after) = (E::from_f64(before), E::from_f64(prescale / before));
+        Self { log_sum, before, after, inverse: (temperature != 1.0).then_some([high, low]) }
     }
 
     /// One vector of the result.
@@ -57,8 +62,9 @@ impl<E: ExpConstants> LogSoftmax<E> {
         let Some([high, low]) = self.inverse else {
             return s.sub(s.sub(x, log.max), log.high);
         };
-        let prescale = s.splat(self.prescale);
-        let difference = s.sub(s.mul(x, prescale), s.mul(log.max, prescale));
+        let before = s.splat(self.before);
+        let difference = s.sub(s.mul(x, before), s.mul(log.max, before));
+        let difference = s.mul(difference, s.splat(self.after));
         // Minus infinity times the second part would be NaN where that is zero.
         let finite = s.max(difference, s.splat(E::LOWEST));
         let rest = s.mul_add(finite, s.splat(low), s.sub(s.splat(E::ZERO), log.high));
