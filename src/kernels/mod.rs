@@ -231,28 +231,19 @@ pub(crate) fn write_panel<E, S, O, R, const K: usize, const P: usize>(
     for j in 0..panel.fours() {
         let i = panel.four(j);
         for p in 0..P {
-            let mut fours = [near.load4(s, 0, i, p); K];
-            for k in 1..K {
-                fours[k] = near.load4(s, k, i, p);
-            }
-            let mut four = fours[0];
-            for j in 0..4 {
-                let mut inputs = [fours[0][j]; K];
-                for k in 1..K {
-                    inputs[k] = fours[k][j];
-                }
-                four[j] = results.result(s, inputs, p);
-            }
-            panel.store4(s, i, p, four);
+            let [a, b, c, d] = near.inputs4(s, i, p);
+            let results = [
+                results.result(s, a, p),
+                results.result(s, b, p),
+                results.result(s, c, p),
+                results.result(s, d, p),
+            ];
+            panel.store4(s, i, p, results);
         }
     }
     for i in panel.singles() {
         for p in 0..P {
-            let mut inputs = [near.load(s, 0, i, p); K];
-            for k in 1..K {
-                inputs[k] = near.load(s, k, i, p);
-            }
-            panel.store(s, i, p, results.result(s, inputs, p));
+            panel.store(s, i, p, results.result(s, near.inputs(s, i, p), p));
         }
     }
 }

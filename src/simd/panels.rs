@@ -232,6 +232,30 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         }
     }
 
+    /// Row `i` of strip `p` of all inputs.
+    #[inline(always)]
+    pub fn inputs<S: Simd<E>>(&self, s: S, i: usize, p: usize) -> [S::V; K] {
+        let mut row = [self.load(s, 0, i, p); K];
+        for k in 1..K {
+            row[k] = self.load(s, k, i, p);
+        }
+        row
+    }
+
+    /// Four rows from `i` on likewise.
+    #[inline(always)]
+    pub fn inputs4<S: Simd<E>>(&self, s: S, i: usize, p: usize) -> [[S::V; K]; 4] {
+        let first = self.load4(s, 0, i, p);
+        let mut rows = [[first[0]; K], [first[1]; K], [first[2]; K], [first[3]; K]];
+        for k in 1..K {
+            let input = self.load4(s, k, i, p);
+            for q in 0..4 {
+                rows[q][k] = input[q];
+            }
+        }
+        rows
+    }
+
     /// Writes row `i` of strip `p` of input `k`, in a buffer.
     #[inline(always)]
     pub fn put<S: Simd<E>>(&self, s: S, k: usize, i: usize, p: usize, v: S::V) {

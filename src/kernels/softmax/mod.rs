@@ -17,7 +17,7 @@ mod panel;
 mod rows;
 
 pub(in crate::kernels) use self::cross_entropy::Parts;
-pub use self::cross_entropy::{CrossEntropy, Found, LossPartial, LossTotal, Scale, Targets};
+pub use self::cross_entropy::{CrossEntropy, Found, LossPartial, LossTotal, Scale, Targets, enlarge};
 pub use self::log::{LogSoftmax, LogSumExp, Seen, Share, Whole, exceeds, seen, share};
 
 use self::rows::{Piped, piped_rows};
@@ -207,8 +207,8 @@ impl<E: ExpConstants, const SHORT: bool> Op<E, 1> for Softmax<E, SHORT> {
         }
         let shift = self.exp.row_shift(s, &shift);
         let sum = match total.rescale {
-            None => self.exp_sum_pass(s, chunk, &shift, None),
-            Some(rescale) => self.rescaled_exp_sum_pass(s, chunk, rescale, &shift),
+            None => self.exp_sum_pass(s, chunk, None, &shift, None),
+            rescale => self.exp_sum_pass(s, chunk, rescale, &shift, None),
         };
         Partial { max, sum: ScaledSum { exponent, sum }, top }
     }

@@ -36,42 +36,26 @@ pub(super) trait Piped<E: ExpConstants, const SHORT: bool>: Op<E, 1> {
 }
 
 impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
-    /// The exponentials of a chunk, added up; and written, if there is an output.
+    /// The exponentials of a chunk, which is first brought within reach if need be, added up; and written, if there is an output.
     #[inline(always)]
     pub(super) fn exp_sum_pass<S: Wide<E>>(
         &self,
         s: S,
         row: Row<'_, E>,
+        rescale: Option<[E; 2]>,
         shift: &RowShift<S::V>,
         output: Option<RowIo<'_, E, 1>>,
     ) -> E::Wide {
         if row.len() <= E::LANES {
-            return self.exp_sum_of_one(s, row, None, shift, output);
+            return self.exp_sum_of_one(s, row, rescale, shift, output);
         }
         let mut sum = LaneSum::<_, SHORT>::new(s);
-        if const { S::EXP_RUNS && !SHORT } {
+        if const { S::EXP_RUNS && !SHORT } && rescale.is_none() {
             let (done, _) = self.exp.row_run(s, shift, (row, output), None, &mut sum);
             self.exp_sum_from::<S, true>(s, row, done, None, shift, output, &mut sum);
         } else {
-            self.exp_sum_from::<S, false>(s, row, 0, None, shift, output, &mut sum);
+            self.exp_sum_from::<S, false>(s, row, 0, rescale, shift, output, &mut sum);
         }
-        s.wide_total(sum.widen(s))
-    }
-
-    /// The exponentials of a chunk that is brought within reach, added up.
-    #[inline(always)]
-    pub(super) fn rescaled_exp_sum_pass<S: Wide<E>>(
-        &self,
-        s: S,
-        row: Row<'_, E>,
-        rescale: [E; 2],
-        shift: &RowShift<S::V>,
-    ) -> E::Wide {
-        if row.len() <= E::LANES {
-            return self.exp_sum_of_one(s, row, Some(rescale), shift, None);
-        }
-        let mut sum = LaneSum::<_, SHORT>::new(s);
-        self.exp_sum_from::<S, false>(s, row, 0, Some(rescale), shift, None, &mut sum);
         s.wide_total(sum.widen(s))
     }
 
@@ -152,7 +136,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         let mut start = 0;
         while start < row.len() {
             let chunk = row.part(start, E::CHUNK);
-            sum = sum.add(self.exp_sum_pass(s, chunk.input(0), shift, keeps.then_some(chunk)));
+            sum = sum.add(self.exp_sum_pass(s, chunk.input(0), None, shift, keeps.then_some(chunk)));
             start += E::CHUNK;
         }
         sum
@@ -285,7 +269,7 @@ fn fused_chunk<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: boo
         // The end of a row of several chunks, which is added up as it is in a pass of its own.
         result_from(p, s, before, 0, with);
         max_from(s, after, 0, max);
-        return softmax.exp_sum_pass(s, x, shift, if P::KEEPS { Some(row) } else { None });
+        return softmax.exp_sum_pass(s, x, None, shift, if P::KEEPS { Some(row) } else { None });
     }
     // Where a row begins matters to its sum alone: the others go by cache lines.
     let [head, before] = before.split_at_line();

@@ -28,10 +28,27 @@ struct Scale<E> {
     high: E,
     low: E,
     /// Powers of two. Those that enlarge come first, where subnormal numbers take them without rounding: for what y is
-    /// multiplied by, up to [`CENTRED_POWER`], and for y. Those that reduce come last.
+    /// multiplied by, up to [`CENTRED_POWER`], and for y. Those that reduce come last, except for a quarter, at temperatures
+    /// above two, with which no difference overflows.
     centred: E,
     y: E,
     last: [E; 2],
+}
+
+impl<E: Compute> Scale<E> {
+    /// [`SoftmaxGrad::entry`] at this scale.
+    #[inline(always)]
+    fn entry<S: Wide<E>>(&self, s: S, y: S::V, d: S::V, offset: S::V, sums: (S::V, S::V)) -> S::V {
+        let factor = s.splat(self.centred);
+        // Each for itself: numbers may be too far apart for a difference, before they are reduced.
+        let difference = s.sub(s.mul(d, factor), s.mul(offset, factor));
+        let centred = s.sub(s.sub(difference, sums.0), sums.1);
+        let divided = s.mul_add(centred, s.splat(self.high), s.mul(centred, s.splat(self.low)));
+        let product = s.mul(s.mul(y, s.splat(self.y)), divided);
+        let scaled = s.mul(s.mul(product, s.splat(self.last[0])), s.splat(self.last[1]));
+        // At the smallest temperatures the last powers are infinite.
+        s.select(s.equals(product, s.splat(E::ZERO)), product, scaled)
+    }
 }
 
 /// The exponent up to which a small temperature enlarges the cotangent, and not y: far from overflow.
@@ -57,7 +74,7 @@ impl<E: Compute> SoftmaxGrad<E> {
         let residue = (-inverse).mul_add(mantissa, 1.0) / mantissa;
         let high = E::from_f64(inverse);
         let low = E::from_f64((inverse - high.to_f64()) + residue);
-        let centred = power.clamp(0.0, CENTRED_POWER);
+        let centred = power.clamp(-2.0, CENTRED_POWER);
         let y = (power - centred).clamp(0.0, E::LARGEST_POWER);
         let rest = power - centred - y;
         let half = (rest / 2.0).trunc();
@@ -85,16 +102,10 @@ impl<E: Compute> SoftmaxGrad<E> {
     /// offset; at others the dot product, enlarged as [`Scale::centred`] says.
     #[inline(always)]
     fn entry<S: Wide<E>>(&self, s: S, y: S::V, d: S::V, offset: S::V, sums: (S::V, S::V)) -> S::V {
-        let Some(Scale { high, low, centred, y: enlarged, last }) = self.scale else {
-            return Self::plain_entry(s, y, d, sums);
-        };
-        let difference = s.mul(s.sub(d, offset), s.splat(centred));
-        let centred = s.sub(s.sub(difference, sums.0), sums.1);
-        let divided = s.mul_add(centred, s.splat(high), s.mul(centred, s.splat(low)));
-        let product = s.mul(s.mul(y, s.splat(enlarged)), divided);
-        let scaled = s.mul(s.mul(product, s.splat(last[0])), s.splat(last[1]));
-        // They may be infinite.
-        s.select(s.equals(product, s.splat(E::ZERO)), product, scaled)
+        match &self.scale {
+            None => Self::plain_entry(s, y, d, sums),
+            Some(scale) => scale.entry(s, y, d, offset, sums),
+        }
     }
 
     /// The same at temperature 1.

@@ -1,7 +1,7 @@
 //! The gradient of softmax down the columns of a panel.
 #![forbid(unsafe_code)]
 
-use super::{SoftmaxGrad, enlarged};
+use super::{Scale, SoftmaxGrad, enlarged};
 use crate::element::Compute;
 use crate::kernels::{LaneTerms, LaneTotals, PANEL_PREFETCH, PanelResults, fold_lanes, write_panel};
 use crate::math::exp::power_of_two;
@@ -95,12 +95,12 @@ impl<E: Compute> SoftmaxGrad<E> {
         sums: [(S::V, S::V); P],
     ) {
         // Asked once for each panel, not for each entry.
-        if self.scale.is_none() {
-            let entries = Entries::<_, _, P, true> { op: self, offset: &offset, sums: &sums };
-            write_panel::<E, S, O, _, 2, P>(s, (panel, near), &entries);
-        } else {
-            let entries = Entries::<_, _, P, false> { op: self, offset: &offset, sums: &sums };
-            write_panel::<E, S, O, _, 2, P>(s, (panel, near), &entries);
+        match &self.scale {
+            None => write_panel::<E, S, O, _, 2, P>(s, (panel, near), &PlainEntries { sums: &sums }),
+            Some(scale) => {
+                let entries = ScaledEntries { scale, offset: &offset, sums: &sums };
+                write_panel::<E, S, O, _, 2, P>(s, (panel, near), &entries);
+            }
         }
         for (p, (high, _)) in sums.into_iter().enumerate() {
             panel.fill_nan(s, p, high);
@@ -108,22 +108,29 @@ impl<E: Compute> SoftmaxGrad<E> {
     }
 }
 
-/// The results of a panel; at temperature 1, if `PLAIN`.
-struct Entries<'a, E: Compute, V, const P: usize, const PLAIN: bool> {
-    op: &'a SoftmaxGrad<E>,
+/// The results of a panel at temperature 1.
+struct PlainEntries<'a, V, const P: usize> {
+    sums: &'a [(V, V); P],
+}
+
+impl<E: Compute, S: Wide<E>, const P: usize> PanelResults<E, S, 2> for PlainEntries<'_, S::V, P> {
+    #[inline(always)]
+    fn result(&self, s: S, [y, d]: [S::V; 2], p: usize) -> S::V {
+        SoftmaxGrad::<E>::plain_entry(s, y, d, self.sums[p])
+    }
+}
+
+/// The same at others.
+struct ScaledEntries<'a, E, V, const P: usize> {
+    scale: &'a Scale<E>,
     offset: &'a [V; P],
     sums: &'a [(V, V); P],
 }
 
-impl<E: Compute, S: Wide<E>, const P: usize, const PLAIN: bool> PanelResults<E, S, 2>
-    for Entries<'_, E, S::V, P, PLAIN>
-{
+impl<E: Compute, S: Wide<E>, const P: usize> PanelResults<E, S, 2> for ScaledEntries<'_, E, S::V, P> {
     #[inline(always)]
     fn result(&self, s: S, [y, d]: [S::V; 2], p: usize) -> S::V {
-        match PLAIN {
-            true => SoftmaxGrad::<E>::plain_entry(s, y, d, self.sums[p]),
-            false => self.op.entry(s, y, d, self.offset[p], self.sums[p]),
-        }
+        self.scale.entry(s, y, d, self.offset[p], self.sums[p])
     }
 }
 
