@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::layout::{Dim, Offsets, Placement, Plan, extent, overlaps_itself};
 use crate::simd::{PanelIo, Row, RowIo, SpacedRows};
 
+mod apart;
 mod convert;
 mod scalar;
 

@@ -3,9 +3,11 @@
 
 use std::borrow::Cow;
 use std::ffi::{c_int, c_long};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use numpy::npyffi::{self, NPY_ORDER, NPY_TYPES, PY_ARRAY_API};
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::element::DType;
@@ -61,8 +63,20 @@ pub(super) fn dtype(descr: &Bound<'_, PyArrayDescr>) -> Option<DType> {
 
 /// Whether a dtype is the bfloat16 of `ml_dtypes`, which is known by its name alone, so that nothing is imported.
 fn is_bfloat16(descr: &Bound<'_, PyArrayDescr>) -> bool {
-    let name = || descr.getattr("name").is_ok_and(|name| name.eq("bfloat16").unwrap_or(false));
-    descr.num() >= NPY_TYPES::NPY_USERDEF as c_int && descr.itemsize() == 2 && name()
+    // NumPy gives a number to a type for as long as the process lives. A name takes it a microsecond to make up.
+    static KNOWN: AtomicI32 = AtomicI32::new(NPY_TYPES::NPY_NOTYPE as i32);
+    let number = descr.num();
+    if number < NPY_TYPES::NPY_USERDEF as c_int || descr.itemsize() != 2 {
+        return false;
+    }
+    if number == KNOWN.load(Ordering::Relaxed) {
+        return true;
+    }
+    let is_named_so = descr.getattr("name").is_ok_and(|name| name.eq("bfloat16").unwrap_or(false));
+    if is_named_so {
+        KNOWN.store(number, Ordering::Relaxed);
+    }
+    is_named_so
 }
 
 /// The type of a result: an element type, and the dtype where NumPy has no number of its own for it.
@@ -249,11 +263,19 @@ pub(super) fn as_array<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, P
     }
 }
 
-/// Raises NumPy's ValueError if an array is read-only.
+/// Raises a ValueError, as NumPy does, if an array is read-only.
 pub(super) fn check_writeable(array: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
     let py = array.py();
     // SAFETY: a live array and a name that ends in zero.
     let failed =
         unsafe { PY_ARRAY_API.PyArray_FailUnlessWriteable(py, array.as_array_ptr(), c"out".as_ptr()) };
-    if failed == 0 { Ok(()) } else { Err(PyErr::fetch(py)) }
+    if failed == 0 {
+        return Ok(());
+    }
+    let error = PyErr::fetch(py);
+    Err(match error.is_instance_of::<PyValueError>(py) {
+        true => PyValueError::new_err("out is read-only, expected an array that can be written"),
+        // A warning that was made an error.
+        false => error,
+    })
 }

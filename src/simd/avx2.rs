@@ -1,15 +1,14 @@
-//! AVX2 with FMA and F16C: two registers a virtual vector. Both are spelled out, for each loop over two of them, inlined some
-//! hundred times in a kernel, takes the compiler seconds.
+//! AVX2 with FMA and F16C: two registers a virtual vector. Arithmetic spells out both, for each loop over two of them, inlined some
+//! hundred times in a kernel, takes the compiler seconds; matrices are transposed in few places, by halves.
 
 use core::arch::x86_64::*;
-use core::mem::MaybeUninit;
 
 use super::avx2_exp::{exp_columns_run_f32, exp_columns_run_f64, exp_run_f32, exp_run_f64};
 use super::avx2_lanes::{
     entries_f64, first_lanes_f32, first_lanes_f64, opaque, opaque_pointer, scaled_f32, scaled_f64,
     split_exponent, store_first_f32, store_first_f64, transpose_f32, widened,
 };
-use super::halves::{narrowed_halves, widened_halves};
+use super::halves::{narrowed_bf16s, narrowed_halves, widened_halves};
 use super::{ExpRun, RunColumns, RunRows, Simd, Token, f32_entries, f64_entries};
 
 /// Proof that the features of [`dispatch::AVX2`](crate::dispatch) were detected.
@@ -74,6 +73,10 @@ impl Simd<f32> for Avx2 {
     #[inline(always)]
     unsafe fn store_halves(self, p: *mut u16, v: Self::V) {
         unsafe { narrowed_halves(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut u16, v: Self::V) {
+        unsafe { narrowed_bf16s(p, v) }
     }
     #[inline(always)]
     fn prefetch<const WRITE: bool>(self, p: *const f32) {
@@ -196,14 +199,6 @@ impl Simd<f32> for Avx2 {
             let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
             let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
-        }
-    }
-    #[inline(always)]
-    fn to_array(self, v: Self::V) -> [f32; 16] {
-        let mut a = MaybeUninit::<[f32; 16]>::uninit();
-        unsafe {
-            Simd::<f32>::store(self, a.as_mut_ptr().cast(), v);
-            a.assume_init()
         }
     }
 }
@@ -373,14 +368,6 @@ impl Simd<f64> for Avx2 {
             let four = _mm256_add_pd(v[0], v[1]);
             let two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd::<1>(four));
             _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
-        }
-    }
-    #[inline(always)]
-    fn to_array(self, v: Self::V) -> [f64; 8] {
-        let mut a = MaybeUninit::<[f64; 8]>::uninit();
-        unsafe {
-            Simd::<f64>::store(self, a.as_mut_ptr().cast(), v);
-            a.assume_init()
         }
     }
 }

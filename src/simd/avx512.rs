@@ -1,7 +1,6 @@
 //! AVX-512: one register a virtual vector.
 
 use core::arch::x86_64::*;
-use core::mem::MaybeUninit;
 
 use super::{ROOT, Simd, Token, UNIT, WHOLE, f32_entries, f64_entries};
 
@@ -89,6 +88,21 @@ impl Simd<f32> for Avx512 {
                 v = _mm512_mask_mov_ps(v, is_nan, nan);
             }
             _mm256_storeu_si256(p.cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v));
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut u16, v: Self::V) {
+        unsafe {
+            let bits = _mm512_castps_si512(v);
+            let last = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let up = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
+            let mut half = _mm512_srli_epi32::<16>(_mm512_add_epi32(up, last));
+            let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+            if is_nan != 0 {
+                let sign = _mm512_slli_epi32::<15>(_mm512_srli_epi32::<31>(bits));
+                half = _mm512_mask_or_epi32(half, is_nan, sign, _mm512_set1_epi32(0x7fc0));
+            }
+            _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(half));
         }
     }
     #[inline(always)]
@@ -184,14 +198,6 @@ impl Simd<f32> for Avx512 {
     #[inline(always)]
     fn max_lane(self, v: __m512) -> f32 {
         unsafe { _mm512_reduce_max_ps(v) }
-    }
-    #[inline(always)]
-    fn to_array(self, v: __m512) -> [f32; 16] {
-        let mut a = MaybeUninit::<[f32; 16]>::uninit();
-        unsafe {
-            _mm512_storeu_ps(a.as_mut_ptr().cast(), v);
-            a.assume_init()
-        }
     }
 }
 
@@ -322,14 +328,6 @@ impl Simd<f64> for Avx512 {
             let four = _mm256_add_pd(_mm512_castpd512_pd256(v), _mm512_extractf64x4_pd::<1>(v));
             let two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd::<1>(four));
             _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
-        }
-    }
-    #[inline(always)]
-    fn to_array(self, v: __m512d) -> [f64; 8] {
-        let mut a = MaybeUninit::<[f64; 8]>::uninit();
-        unsafe {
-            _mm512_storeu_pd(a.as_mut_ptr().cast(), v);
-            a.assume_init()
         }
     }
 }

@@ -94,3 +94,44 @@ pub(super) unsafe fn narrowed_halves(p: *mut u16, v: [__m256; 2]) {
         _mm_storeu_si128(p.cast::<__m128i>().add(1), high);
     }
 }
+
+/// Sixteen numbers, rounded to `bf16`.
+///
+/// # Safety
+/// AVX2 was detected, and `p` is valid for writing sixteen elements.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) unsafe fn narrowed_bf16s(p: *mut u16, v: [__m256; 2]) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let mut halves = [rounded_bf16(v[0]), rounded_bf16(v[1])];
+        // Rare, so that it costs no more than one question for both.
+        if _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(v[0], v[1])) != 0 {
+            for (half, x) in halves.iter_mut().zip(v) {
+                let sign = _mm256_srli_epi32::<31>(_mm256_castps_si256(x));
+                let nan = _mm256_or_si256(_mm256_slli_epi32::<15>(sign), _mm256_set1_epi32(0x7fc0));
+                let is_nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+                *half = _mm256_blendv_epi8(*half, nan, is_nan);
+            }
+        }
+        // Within 128 bits: the quarters of both, in turns.
+        let packed = _mm256_packus_epi32(halves[0], halves[1]);
+        _mm256_storeu_si256(p.cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));
+    }
+}
+
+/// The upper 16 bits of each lane, rounded: of infinity as of numbers.
+///
+/// # Safety
+/// AVX2 was detected.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn rounded_bf16(x: __m256) -> __m256i {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let bits = _mm256_castps_si256(x);
+        let last = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let up = _mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff));
+        _mm256_srli_epi32::<16>(_mm256_add_epi32(up, last))
+    }
+}

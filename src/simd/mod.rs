@@ -47,6 +47,8 @@ pub use portable::Portable;
 pub use rows::{Row, RowIo};
 pub use tiles::{RowPanel, SHORTER_TILE_ROWS, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile};
 
+use core::mem::MaybeUninit;
+
 use crate::element::Compute;
 
 /// Vector operations on `E::LANES` lanes. Implemented by the token of each instruction set.
@@ -112,7 +114,20 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
         let lanes = self.to_array(v);
         for i in 0..E::LANES {
             // SAFETY: promised by the caller.
-            unsafe { p.add(i).write_unaligned(half_of(lanes.as_ref()[i])) };
+            unsafe { p.add(i).write_unaligned(narrowed_f16(short(lanes.as_ref()[i]))) };
+        }
+    }
+
+    /// `E::LANES` numbers of type `bf16`, by their bits, each rounded once.
+    ///
+    /// # Safety
+    /// As above.
+    #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut u16, v: Self::V) {
+        let lanes = self.to_array(v);
+        for i in 0..E::LANES {
+            // SAFETY: promised by the caller.
+            unsafe { p.add(i).write_unaligned(narrowed_bf16(short(lanes.as_ref()[i]))) };
         }
     }
 
@@ -227,7 +242,15 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
         lanes[0]
     }
 
-    fn to_array(self, v: Self::V) -> E::Array;
+    #[inline(always)]
+    fn to_array(self, v: Self::V) -> E::Array {
+        let mut a = MaybeUninit::<E::Array>::uninit();
+        // SAFETY: the array has E::LANES elements, and all are written.
+        unsafe {
+            self.store(a.as_mut_ptr().cast(), v);
+            a.assume_init()
+        }
+    }
 
     #[inline(always)]
     fn from_array(self, a: E::Array) -> Self::V {
@@ -307,10 +330,10 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     }
 }
 
-/// Rounded to `f16`, once.
+/// As an `f32` that is rounded to a type of 16 bits as if it were x.
 #[inline(always)]
-fn half_of<E: Compute>(x: E) -> u16 {
-    narrowed_f16(if size_of::<E>() == 4 { x.to_f32() } else { to_odd(x.to_f64()) })
+fn short<E: Compute>(x: E) -> f32 {
+    if size_of::<E>() == 4 { x.to_f32() } else { to_odd(x.to_f64()) }
 }
 
 /// A table of bit patterns as floats.

@@ -6,6 +6,7 @@ use core::mem::MaybeUninit;
 use half::{bf16, f16};
 
 use super::Memory;
+use super::apart::Apart;
 use crate::element::{Compute, DType};
 use crate::simd::{Kernel, Simd, Wide, narrowed_bf16, narrowed_f16, to_odd, widened_bf16, widened_f16};
 
@@ -21,6 +22,8 @@ pub(crate) struct Block {
 trait Stored: Copy {
     /// Whether whole vectors are converted by [`Simd::load_halves`] and [`Simd::store_halves`].
     const IS_F16: bool = false;
+    /// Whether whole vectors are rounded by [`Simd::store_bf16`]. To widen them the compiler does well.
+    const IS_BF16: bool = false;
     fn widen(self) -> f64;
     /// As `widen`, where `f32` is wide enough for the type.
     #[inline(always)]
@@ -31,7 +34,6 @@ trait Stored: Copy {
 
 /// What may be written, too.
 trait Written: Stored {
-    fn swap(self) -> Self;
     fn narrow(x: f64) -> Self;
     /// As `narrow`, from `f32`.
     #[inline(always)]
@@ -58,8 +60,6 @@ macro_rules! stored_float {
         }
         impl Written for $t {
             #[inline(always)]
-            fn swap(self) -> Self { Self::from_bits(self.to_bits().swap_bytes()) }
-            #[inline(always)]
             fn narrow(x: f64) -> Self { x as $t }
         }
     )*};
@@ -70,6 +70,7 @@ macro_rules! stored_half {
     ($t:ty, $is_f16:literal, $widened:ident, $narrowed:ident) => {
         impl Stored for $t {
             const IS_F16: bool = $is_f16;
+            const IS_BF16: bool = !$is_f16;
             #[inline(always)]
             fn widen(self) -> f64 {
                 self.widen_f32().into()
@@ -80,10 +81,6 @@ macro_rules! stored_half {
             }
         }
         impl Written for $t {
-            #[inline(always)]
-            fn swap(self) -> Self {
-                Self::from_bits(self.to_bits().swap_bytes())
-            }
             #[inline(always)]
             fn narrow(x: f64) -> Self {
                 Self::narrow_f32(to_odd(x))
@@ -165,35 +162,40 @@ impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
         let (base, to) = (memory.block(block), buffer.as_mut_ptr());
         let item = memory.dtype.size() as isize;
         let (stride, is_dense) = (block.columns.1, block.columns.1 == item && !memory.swapped);
+        let apart = Apart { item, stride, swapped: memory.swapped };
+        // What needs no conversion goes straight into the buffer.
         let is_plain = memory.dtype == E::DTYPE && !negate;
         let mut piece = [const { MaybeUninit::<u64>::uninit() }; PIECE];
         for i in 0..rows {
             if is_dense {
                 block.prefetch::<E, S, false>(s, base, i);
-            } else if is_plain {
-                let from = base.wrapping_offset(i as isize * block.rows.1).cast_const();
-                let to = to.wrapping_add(i * step).cast();
-                // SAFETY: `block` checked the span, and the assertion that of the buffer.
-                unsafe { collect(from, stride, item, memory.swapped, to, columns) };
-                continue;
             }
             let mut j = 0;
             while j < columns {
                 let mut from =
                     base.wrapping_offset(i as isize * block.rows.1 + j as isize * stride).cast_const();
-                let count = if is_dense { columns } else { PIECE.min(columns - j) };
-                if !is_dense {
-                    // SAFETY: `block` checked the span.
-                    unsafe { collect(from, stride, item, memory.swapped, piece.as_mut_ptr().cast(), count) };
-                    from = piece.as_ptr().cast();
-                }
                 let to = to.wrapping_add(i * step + j);
-                each_dtype!(memory.dtype, T => {
-                    if size_of::<E>() == 8 || is_short(memory.dtype) {
-                        // SAFETY: `block` checked the span, and the assertion that of the buffer.
-                        unsafe { read::<T, E, S>(s, from, to, count, negate) };
+                let mut count = columns - j;
+                if !is_dense {
+                    let place = if is_plain { to.cast() } else { piece.as_mut_ptr().cast() };
+                    count = if is_plain { count } else { PIECE.min(count) };
+                    // SAFETY: `block` checked the span, and the assertion that of the buffer.
+                    unsafe {
+                        match size_of::<E>() {
+                            4 => apart.collect::<false>(from, place, count),
+                            _ => apart.collect::<true>(from, place, count),
+                        }
                     }
-                });
+                    from = place;
+                }
+                if is_dense || !is_plain {
+                    each_dtype!(memory.dtype, T => {
+                        if size_of::<E>() == 8 || is_short(memory.dtype) {
+                            // SAFETY: as above.
+                            unsafe { read::<T, E, S>(s, from, to, count, negate) };
+                        }
+                    });
+                }
                 j += count;
             }
         }
@@ -202,51 +204,6 @@ impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
 
 /// Elements that are brought together before they are converted, where they lie apart or in another byte order.
 const PIECE: usize = 64;
-
-/// Elements of 1, 2, 4 or 8 bytes, side by side from `to` on, which is aligned for them.
-///
-/// # Safety
-/// `count` elements from `from` on, `stride` bytes apart, are readable, and so many places from `to` on writable.
-#[inline(always)]
-unsafe fn collect(from: *const u8, stride: isize, item: isize, swapped: bool, to: *mut u8, count: usize) {
-    macro_rules! each {
-        ($t:ty, $swap:expr) => {{
-            let to = to.cast::<$t>();
-            if stride == 0 && count > 0 {
-                // SAFETY: as below.
-                unsafe {
-                    let x = from.cast::<$t>().read_unaligned();
-                    let x = if $swap { x.swap_bytes() } else { x };
-                    for j in 0..count {
-                        *to.add(j) = x;
-                    }
-                }
-                return;
-            }
-            if stride == 2 * item && !swapped {
-                let from = from.cast::<$t>();
-                for j in 0..count {
-                    // SAFETY: as below.
-                    unsafe { *to.add(j) = from.wrapping_add(2 * j).read_unaligned() };
-                }
-                return;
-            }
-            for j in 0..count {
-                // SAFETY: promised by the caller.
-                unsafe {
-                    let x = from.wrapping_offset(j as isize * stride).cast::<$t>().read_unaligned();
-                    *to.add(j) = if $swap { x.swap_bytes() } else { x };
-                }
-            }
-        }};
-    }
-    match item {
-        1 => each!(u8, false),
-        2 => each!(u16, swapped),
-        4 => each!(u32, swapped),
-        _ => each!(u64, swapped),
-    }
-}
 
 /// # Safety
 /// `count` elements from `from` on are readable, and all places in the buffer writable.
@@ -321,56 +278,61 @@ fn write<T: Written, E: Compute, S: Simd<E>>(
 ) {
     let (item, stride) = (size_of::<T>() as isize, block.columns.1);
     let is_dense = stride == item && !memory.swapped;
+    let apart = Apart { item, stride, swapped: memory.swapped };
     let is_plain = memory.dtype == E::DTYPE;
     let mut piece = [const { MaybeUninit::<u64>::uninit() }; PIECE];
     for i in 0..block.rows.0 {
         if is_dense {
             block.prefetch::<E, S, true>(s, base, i);
-        } else if is_plain {
-            let place = base.wrapping_offset(i as isize * block.rows.1);
-            let from = from.wrapping_add(i * step).cast::<T>();
-            for j in 0..block.columns.0 {
-                // SAFETY: `run` checked both spans; T is E.
-                unsafe {
-                    let x = *from.add(j);
-                    let x = if memory.swapped { x.swap() } else { x };
-                    place.wrapping_offset(j as isize * stride).cast::<T>().write_unaligned(x);
-                }
-            }
-            continue;
         }
         let mut j = 0;
         while j < block.columns.0 {
-            let count = if is_dense { block.columns.0 } else { PIECE.min(block.columns.0 - j) };
+            let mut count = block.columns.0 - j;
             let place = base.wrapping_offset(i as isize * block.rows.1 + j as isize * stride);
             let from = from.wrapping_add(i * step + j);
-            let to = if is_dense { place } else { piece.as_mut_ptr().cast() }.cast::<T>();
-            let mut k = 0;
-            // SAFETY: `run` checked both spans.
-            unsafe {
-                while T::IS_F16 && k + E::LANES <= count {
-                    s.store_halves(to.add(k).cast(), s.load(from.add(k)));
-                    k += E::LANES;
-                }
-                while k < count {
-                    let x = *from.add(k);
-                    let x =
-                        if size_of::<E>() == 4 { T::narrow_f32(x.to_f32()) } else { T::narrow(x.to_f64()) };
-                    to.add(k).write_unaligned(x);
-                    k += 1;
-                }
+            let mut done = from.cast();
+            if is_dense || !is_plain {
+                count = if is_dense { count } else { PIECE.min(count) };
+                let to = if is_dense { place } else { piece.as_mut_ptr().cast() };
+                // SAFETY: `run` checked both spans.
+                unsafe { round::<T, E, S>(s, from, to.cast(), count) };
+                done = to.cast_const();
             }
             if !is_dense {
-                for k in 0..count {
-                    // SAFETY: as above.
-                    unsafe {
-                        let x = *to.add(k);
-                        let x = if memory.swapped { x.swap() } else { x };
-                        place.wrapping_offset(k as isize * stride).cast::<T>().write_unaligned(x);
+                // SAFETY: as above.
+                unsafe {
+                    match size_of::<T>() {
+                        8 => apart.spread::<true>(done, place, count),
+                        _ => apart.spread::<false>(done, place, count),
                     }
                 }
             }
             j += count;
+        }
+    }
+}
+
+/// # Safety
+/// `count` elements from `from` on are readable, and so many places from `to` on writable.
+#[inline(always)]
+unsafe fn round<T: Written, E: Compute, S: Simd<E>>(s: S, from: *const E, to: *mut T, count: usize) {
+    let mut j = 0;
+    // SAFETY: promised by the caller.
+    unsafe {
+        while (T::IS_F16 || T::IS_BF16 && size_of::<E>() == 4) && j + E::LANES <= count {
+            let (v, place) = (s.load(from.add(j)), to.add(j).cast());
+            if T::IS_F16 {
+                s.store_halves(place, v)
+            } else {
+                s.store_bf16(place, v)
+            }
+            j += E::LANES;
+        }
+        while j < count {
+            let x = *from.add(j);
+            let x = if size_of::<E>() == 4 { T::narrow_f32(x.to_f32()) } else { T::narrow(x.to_f64()) };
+            to.add(j).write_unaligned(x);
+            j += 1;
         }
     }
 }

@@ -323,7 +323,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
 
 #[cfg(test)]
 mod tests {
-    use half::f16;
+    use half::{bf16, f16};
 
     use super::*;
     use crate::dispatch::Isa;
@@ -346,6 +346,14 @@ mod tests {
             for (x, half) in numbers.iter().zip(&halves) {
                 let nan = f16::from_bits(0x7e00 | (x.to_bits() >> 16) as u16 & 0x8000);
                 let want = if x.is_nan() { nan } else { f16::from_f32_const(*x) };
+                assert_eq!(half.to_bits(), want.to_bits(), "{x:e} {}", isa.name());
+            }
+            let mut halves = vec![bf16::ZERO; numbers.len()];
+            let memory = ViewMut::new(&mut halves, &shape).unwrap().as_view().memory();
+            f32::dispatch(isa, Write { memory, block: row(numbers.len()), buffer: &numbers, step: 0 });
+            for (x, half) in numbers.iter().zip(&halves) {
+                let nan = bf16::from_bits(0x7fc0 | (x.to_bits() >> 16) as u16 & 0x8000);
+                let want = if x.is_nan() { nan } else { bf16::from_f32_const(*x) };
                 assert_eq!(half.to_bits(), want.to_bits(), "{x:e} {}", isa.name());
             }
             let (mut back, shape) = (vec![0.0_f32; all.len()], [all.len()]);
