@@ -53,14 +53,16 @@ impl<'a, const GRAD: bool> SoftTargets<'a, GRAD> {
     #[inline(always)]
     fn settle(&self, lane: usize, max: f64, sums: &Parts<f64>, weighed: &Weighed) -> [f64; 2] {
         let log = DoubleDouble::widened(sums.high).add(DoubleDouble::widened(sums.low));
-        let Scale { cotangent, weight: extra, smooth } = self.rows.scale(lane);
+        let Scale { cotangent, weight: extra, smooth, .. } = self.rows.scale(lane);
         let mut all = weighed.sum.add(DoubleDouble::widened(extra));
         let spread = product(all, log);
         let mut loss = weighed.distance.add(spread).add(weighed.entropy).hi;
         if extra != 0.0 {
             loss += extra * (max - self.rows.logit(lane));
         }
-        if weighed.is_infinite {
+        // A sum of terms above zero that overflowed has a second part that is NaN.
+        let has_overflowed = loss.is_nan() && all.hi.is_finite();
+        if weighed.is_infinite || has_overflowed {
             loss = f64::INFINITY;
         }
         let lse = max + log.hi;

@@ -37,9 +37,15 @@ impl WeightedLogSumExp {
 /// Weights from here on are scaled down, for their products with scaled exponentials would overflow.
 const LARGE: f64 = f64::from_bits((1023 + 900) << 52);
 
-/// What they are multiplied by: 2^-128; and minus its logarithm in two parts.
+/// What they are multiplied by: 2^-128.
 const DOWN: f64 = f64::from_bits((1023 - 128) << 52);
-const UP: [f64; 2] = [128.0 * core::f64::consts::LN_2, 128.0 * 2.319_046_813_846_299_6e-17];
+
+/// A sum that is smaller beside the exponential of the maximum has no reciprocal, and is multiplied by 2^512.
+const SMALL: f64 = f64::from_bits((1023 - 512) << 52);
+const UP: f64 = f64::from_bits((1023 + 512) << 52);
+
+/// The logarithm of 2 in two parts.
+const LN_2: [f64; 2] = [core::f64::consts::LN_2, 2.319_046_813_846_299_6e-17];
 
 /// What is known of a row; also what a sweep finds in a chunk.
 #[derive(Clone, Copy, Debug)]
@@ -159,9 +165,11 @@ impl Op<f64, 2> for WeightedLogSumExp {
         } else {
             let is_negative = total.sum.hi < 0.0;
             let flip = if is_negative { -1.0 } else { 1.0 };
-            let sum = DoubleDouble { hi: flip * total.sum.hi, lo: flip * total.sum.lo };
             // The exponential of 0 is this power of two exactly.
             let top = s.to_array(self.exp.shift(s, s.splat(0.0)).top)[0];
+            let is_small = total.sum.hi.abs() < top * SMALL;
+            let factor = if is_small { flip * UP } else { flip };
+            let sum = DoubleDouble { hi: factor * total.sum.hi, lo: factor * total.sum.lo };
             let (zero, difference) = (s.splat(0.0), sum.add(DoubleDouble { hi: -top, lo: 0.0 }));
             let (high, low) = if difference.hi >= 0.0 {
                 s.wide_ln_1p(s.wide_splat(difference), s.splat(top), zero)
@@ -174,9 +182,12 @@ impl Op<f64, 2> for WeightedLogSumExp {
             };
             let (high, low) = (s.to_array(high)[0], s.to_array(low)[0]);
             let (mut result, mut error) = two_sum(total.max, high);
-            if total.is_large {
-                let (up, rest) = two_sum(result, UP[0]);
-                (result, error) = (up, error + (rest + UP[1]));
+            // What sums were multiplied by.
+            for (is_so, power) in [(total.is_large, 128.0), (is_small, -512.0)] {
+                if is_so {
+                    let (sum, rest) = two_sum(result, power * LN_2[0]);
+                    (result, error) = (sum, error + (rest + power * LN_2[1]));
+                }
             }
             (result + (error + low), flip)
         };

@@ -88,9 +88,9 @@ impl Call<'_> {
             Reduction::Mean => {
                 let counts = rows.classes.is_empty() || rows.classes.iter().any(|&class| class != IGNORED);
                 let total = sum(isa, losses);
-                let mean = total.hi / rows.divisor;
+                let mean = total.hi / rows.divisor.hi;
                 match counts {
-                    true if mean.is_finite() => mean + total.lo / rows.divisor,
+                    true if mean.is_finite() => mean + total.lo / rows.divisor.hi,
                     true => mean,
                     false => 0.0,
                 }

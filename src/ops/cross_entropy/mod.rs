@@ -5,19 +5,20 @@
 mod after;
 mod divergence;
 mod rows;
+mod scale;
 
 pub use self::divergence::{kl_divergence, kl_divergence_value_and_grad};
 use self::rows::{Places, Rows, in_order, is_float, sum};
+use self::scale::{reduce_again, within_reach};
 use super::chunks::{Machine, position};
 use super::losses::{Cotangent, Reduction, same_shape};
 use super::run::{fill, run};
 use super::{Input, Options};
 use crate::dispatch::Dispatch;
-use crate::element::DType;
+use crate::element::{DType, DoubleDouble, WideScalar};
 use crate::error::Error;
-use crate::kernels::one_or_each;
 use crate::kernels::soft_targets::SoftTargets;
-use crate::kernels::softmax::{CrossEntropy, ExpConstants, Found, Scale, Targets};
+use crate::kernels::softmax::{CrossEntropy, ExpConstants, Found, Scale, Targets, enlarge};
 use crate::layout::{Axes, Plan};
 use crate::parallel::Watch;
 use crate::view::{IGNORED, View, ViewMut};
@@ -180,7 +181,11 @@ impl Call<'_> {
 
         let smoothing = self.labelling.label_smoothing;
         let even = places.even(smoothing, is_soft);
-        let scale = self.scale(&places, &rows, &cotangents, &even);
+        let mut scale = self.scale(&places, &rows, &cotangents, &even);
+        let reduce = match self.gradients.is_some() && !is_soft {
+            true => enlarge::<E>(&mut scale, places.plan.len, self.labelling.z_loss),
+            false => Vec::new(),
+        };
         let found = Found::new(count, self.labelling.z_loss != 0.0);
         // Kernels find the classes themselves, if they have rows in one piece and in their order.
         let is_plain = !is_soft && places.are_plain() && places.plan.len <= E::CHUNK;
@@ -206,6 +211,7 @@ impl Call<'_> {
         }
         if let Some((gradients, _)) = &self.gradients {
             self.complete::<E>(gradients, isa, &places, &rows, (!is_plain).then_some(&found));
+            reduce_again(gradients, &places, &reduce);
         }
         let losses = match is_plain {
             true if self.labelling.z_loss == 0.0 => rows.weighted_losses(found, &scale),
@@ -235,7 +241,7 @@ impl Call<'_> {
         }
         let watch = Watch::new(self.options.keep_going);
         let machine = Machine { isa: self.options.checked_isa()?, threads: 1, watch: &watch };
-        let weights = match weight {
+        let mut weights = match weight {
             None => Vec::new(),
             Some(weight) => {
                 same_shape("weight", weight, &[class_count])?;
@@ -248,7 +254,7 @@ impl Call<'_> {
             let argument = if self.is_relative { "targets" } else { "labels" };
             same_shape(argument, self.labels, self.logits.shape())?;
             machine.check(argument, "probabilities, finite and at least 0", self.labels, f64::MAX)?;
-            return Ok(Rows { classes: Vec::new(), weights, divisor: count as f64 });
+            return Ok(Rows { classes: Vec::new(), weights, divisor: DoubleDouble::widened(count as f64) });
         }
         if self.labels.dtype() == DType::Bool {
             return Err(Error::LabelType("bool"));
@@ -259,9 +265,12 @@ impl Call<'_> {
             Error::Label { got, classes: class_count, position }
         })?;
         let counted = classes.iter().filter(|&&class| class != IGNORED);
+        if reduction == Reduction::Mean && z_loss == 0.0 {
+            within_reach(&mut weights);
+        }
         let divisor = match weights.is_empty() {
-            true => counted.count() as f64,
-            false => sum(machine.isa, &counted.map(|&class| weights[class]).collect::<Vec<_>>()).hi,
+            true => DoubleDouble::widened(counted.count() as f64),
+            false => sum(machine.isa, &counted.map(|&class| weights[class]).collect::<Vec<_>>()),
         };
         Ok(Rows { classes, weights, divisor })
     }
@@ -295,33 +304,6 @@ impl Call<'_> {
             });
         });
         targets
-    }
-
-    /// What each lane's gradient is multiplied by; one for all, where that is so.
-    fn scale(&self, places: &Places<'_>, rows: &Rows, cotangents: &[f64], even: &[f64]) -> Vec<Scale> {
-        let sharp = 1.0 - self.labelling.label_smoothing;
-        let divisor = match self.labelling.reduction {
-            Reduction::Mean if rows.divisor == 0.0 => f64::NAN,
-            Reduction::Mean => rows.divisor,
-            _ => 1.0,
-        };
-        let of = |lane: usize| {
-            let at = places.plan.lane(lane);
-            let cotangent = one_or_each(cotangents, Places::row(&at)) / divisor;
-            let weight = match Places::class(&at, rows) {
-                Some(class) if !rows.weights.is_empty() => rows.weights[class],
-                Some(_) => 1.0,
-                None => 0.0,
-            };
-            Scale { cotangent, weight: weight * sharp, smooth: weight * one_or_each(even, lane) }
-        };
-        let is_uniform = rows.weights.is_empty() && cotangents.len() == 1 && even.len() == 1;
-        let counts = |&lane: &usize| Places::class(&places.plan.lane(lane), rows).is_some();
-        let first = (0..places.plan.count).find(counts);
-        match (is_uniform, first.unwrap_or(0)) {
-            (true, lane) => vec![of(lane)],
-            (false, _) => (0..places.plan.count).map(of).collect(),
-        }
     }
 
     /// Runs the kernel of distributions.

@@ -16,7 +16,7 @@ pub(super) struct Rows {
     /// One for each class, or none.
     pub(super) weights: Vec<f64>,
     /// What a mean divides by.
-    pub(super) divisor: f64,
+    pub(super) divisor: DoubleDouble,
 }
 
 impl Rows {

@@ -13,9 +13,11 @@
 
 mod found;
 mod panel;
+mod scale;
 mod settle;
 
 pub use self::found::Found;
+pub use self::scale::{Scale, enlarge};
 use super::log::APART;
 use super::rows::{Piped, piped_rows};
 use super::{Partial, Softmax, Sweep, Total, first, rescaled, scaled};
@@ -23,17 +25,6 @@ use crate::element::{Compute, WideScalar};
 use crate::kernels::{Next, Op, Rows, one_or_each, row_by_sweeps};
 use crate::math::exp::{ExpConstants, RowShift, Shift};
 use crate::simd::{Outside, PanelIo, Row, RowIo, Simd, Wide};
-
-/// What the gradient of a row is multiplied by.
-#[derive(Clone, Copy, Debug)]
-pub struct Scale {
-    /// The cotangent of the row's loss, less the weight.
-    pub cotangent: f64,
-    /// The weight of the row's class.
-    pub weight: f64,
-    /// What of a target that is spread over the classes falls to that class.
-    pub smooth: f64,
-}
 
 /// The operation. Without the gradient it reduces, and its output is not used.
 #[derive(Clone, Copy, Debug)]
