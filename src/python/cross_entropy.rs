@@ -204,6 +204,11 @@ type Objects<'a, 'py> = (
     Option<&'a Bound<'py, PyAny>>,
 );
 
+#[cold]
+fn not_one_axis(got: &str) -> PyErr {
+    PyTypeError::new_err(format!("axis must be one integer, the axis of the classes, got {got}"))
+}
+
 impl<'py> Call<'py> {
     fn new(
         py: Python<'py>,
@@ -211,8 +216,10 @@ impl<'py> Call<'py> {
         axis: Axis,
         numbers: Numbers,
     ) -> PyResult<Self> {
-        let Axis::One(index) = axis else {
-            return Err(PyTypeError::new_err("axis must be one integer: the axis of the classes"));
+        let index = match axis {
+            Axis::One(index) => index,
+            Axis::All => return Err(not_one_axis("None")),
+            Axis::Many(_) => return Err(not_one_axis("a tuple")),
         };
         let (logits, labels) = (inputs::array("logits", logits)?, inputs::array(numbers.labels(), labels)?);
         let weight = weight.map(|weight| inputs::array("weight", weight)).transpose()?;

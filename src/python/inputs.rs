@@ -58,8 +58,8 @@ fn converted<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py,
     if let Ok(array) = object.cast::<PyUntypedArray>() {
         if is_masked(array)? {
             return Err(PyTypeError::new_err(format!(
-                "{name} is a numpy.ma.MaskedArray, whose mask would be ignored; pass {name}.data with \
-                 where=~{name}.mask"
+                "{name} is a numpy.ma.MaskedArray, whose mask would be ignored; pass {name}.data, with \
+                 where=~{name}.mask where the function takes it"
             )));
         }
         return Ok(array.clone());

@@ -18,7 +18,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_predict, train_test_split
+from sklearn.model_selection import GridSearchCV, cross_val_predict, train_test_split
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -192,13 +192,22 @@ def test_errors(digits: Split, overconfident: Any) -> None:
         TemperatureScaling(overconfident).predict(test)
     with pytest.raises(ValueError, match=r"y has the class .*77.*, expected one of \[0, 1, 2"):
         TemperatureScaling(overconfident).fit(held_out[:2], [3, 77])
-    with pytest.raises(ValueError, match=r"labels has shape \(.*\), expected"):
+    with pytest.raises(ValueError, match=r"y has shape \(.*\), expected"):
         TemperatureScaling(overconfident).fit(held_out, y_held_out[1:])
     for classes in (3, 10):  # three classes have three pairs
         chosen, y_chosen = train[y_train < classes], y_train[y_train < classes]
         pairs = SVC(decision_function_shape="ovo").fit(chosen, y_chosen)
-        with pytest.raises(ValueError, match=r"scores of shape \(.*\), one a pair of classes, exp"):
-            TemperatureScaling(pairs).fit(chosen, y_chosen)
+        piped = make_pipeline(StandardScaler(), SVC(decision_function_shape="ovo"))
+        searched = GridSearchCV(SVC(decision_function_shape="ovo"), {"C": [1.0]}, cv=2)
+        for classifier in (
+            pairs,
+            piped.fit(chosen, y_chosen),
+            searched.fit(chosen, y_chosen),
+            FrozenEstimator(piped),
+        ):
+            wanted = r"scores of shape \(.*\), one a pair of classes, exp"
+            with pytest.raises(ValueError, match=wanted):
+                TemperatureScaling(classifier).fit(chosen, y_chosen)
 
 
 def test_scores_of_a_wrong_shape() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import calibration_twin as twin
 import softlane
-from softlane.calibration import fit_temperature, negative_log_likelihood
+from softlane.calibration import brier_score, fit_temperature, negative_log_likelihood
 from softlane.calibration._rows import Rows
 from softlane.calibration._temperature import fitted
 
@@ -259,3 +259,16 @@ def test_gaps_whose_ratio_is_out_of_range() -> None:
 def test_logits_whose_squares_are_in_range(size: float) -> None:
     found = fit_temperature([[size, 0.0], [0.0, size]], [0, 0], weight=[2.0, 1.0])
     assert found == pytest.approx(size / np.log(2), rel=1e-9)
+
+
+@pytest.mark.parametrize("size", [1e307, 1e-307])
+def test_only_ratios_of_weights_count(size: float) -> None:
+    rng = np.random.default_rng(3)
+    logits, labels = rng.normal(size=(5, 3)) * 4, np.array([0, 1, 2, 0, 1])
+    weight = np.array([1.0, 2.0, 1.0, 3.0, 1.0])
+    assert fit_temperature(logits, labels, weight=weight * size) == pytest.approx(
+        fit_temperature(logits, labels, weight=weight), rel=1e-9
+    )
+    for measure in (negative_log_likelihood, brier_score):
+        wanted = measure(logits, labels, weight=weight)
+        assert measure(logits, labels, weight=weight * size) == pytest.approx(wanted, rel=1e-14)

@@ -126,6 +126,23 @@ def test_no_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "No mistakes.\n" in capsys.readouterr().out
 
 
+def test_rows_are_named_as_the_file_has_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(40, 4)), rng.integers(0, 4, 40)
+    bad = {"label": (logits, labels.copy()), "nan": (logits.copy(), labels)}
+    bad["excluded"] = (logits.copy(), labels)
+    bad["label"][1][27] = 9
+    bad["nan"][0][27, 1] = np.nan
+    bad["excluded"][0][27, labels[27]] = -np.inf
+    for name, words in [("label", "got 9 at (27,)"), ("nan", "row 27"), ("excluded", "row 27 ")]:
+        np.save(tmp_path / "x.npy", bad[name][0])
+        np.save(tmp_path / "t.npy", bad[name][1])
+        assert report(tmp_path, "x.npy", "t.npy") == 2
+        assert words in capsys.readouterr().err
+
+
 def test_probabilities_instead_of_logits(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

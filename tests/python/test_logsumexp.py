@@ -216,6 +216,19 @@ def test_weights_near_the_largest_number(b: list[float]) -> None:
     holds_weighted(np.zeros(3), np.array([1e308, 1e308, 1e308]), axis=-1)
 
 
+def test_sums_far_below_the_largest_exponential() -> None:
+    for x, b, sign, exact in [
+        ([0.0], [1e-310], 1, -713.8013788281541651),
+        ([0.0], [-5e-324], -1, -744.44007192138126231),
+        ([0.0, 1000.0], [1.0, 1e-310], 1, 286.1986211718458349),
+        ([0.0, 1e-310], [1.0, -1.0], -1, -713.8013788281541651),
+        ([0.0, -715.0], [1e-310, -1.0], 1, -714.16035612535148798),
+    ]:
+        result, found = logsumexp(x, b=b, return_sign=True)
+        assert found == sign
+        assert result == pytest.approx(exact, rel=3e-16)
+
+
 def test_cancelling_sums(dtype: np.dtype[Any]) -> None:
     # The difference of two neighbours, and of numbers a few of their ULP apart.
     x = golden.values((200, 2), dtype, spread=3.0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -302,3 +303,29 @@ def test_subnormal_logarithms(v: float, count: int) -> None:
         logs = (softlane.logsumexp(rows, axis=-1), -softlane.log_softmax(rows)[..., 0])
         for result in (*logs, softlane.cross_entropy(rows, np.zeros(rows.shape[:-1], int))):
             assert (np.abs(np.longdouble(result) / 2.0**-1074 - exact) <= 1).all()
+
+
+@pytest.mark.parametrize("temperature", [1.5, 2.0, 3.0, 100.0, 1e30])
+@pytest.mark.parametrize("count", [1, 40])
+def test_cotangents_too_far_apart_for_a_difference(temperature: float, count: int) -> None:
+    y, dy = [0.5, 0.25, 0.25], [3e38, -3e38, 1e38]
+    arrays = [np.tile(np.array(row, np.float32), (count, 1)) for row in (y, dy)]
+    mean = sum(Fraction(p) * Fraction(float(d)) for p, d in zip(y, arrays[1][0], strict=True))
+    terms = [
+        Fraction(p) * (Fraction(float(d)) - mean) for p, d in zip(y, arrays[1][0], strict=True)
+    ]
+    exact = np.array([float(term / Fraction(temperature)) for term in terms])
+    found = softlane.softmax_vjp(*arrays, temperature=temperature)
+    largest = np.spacing(np.abs(exact).max().astype(np.float32))
+    assert np.abs(found - exact).max() <= 4 * largest
+
+
+@pytest.mark.parametrize("function", [softlane.kl_divergence, softlane.cross_entropy])
+@pytest.mark.parametrize("count", [1, 9])
+def test_divergences_beyond_the_largest_number(function: Function, count: int) -> None:
+    x, targets = np.array([0.0, -1.7e308, -1.7e308]), np.array([0.0, 1.0, 1.0])
+    losses = function(np.tile(x, (count, 1)), np.tile(targets, (count, 1)), reduction="none")
+    np.testing.assert_array_equal(losses, np.inf)
+    targets[2] = np.inf
+    with pytest.raises(ValueError, match=r"targets|labels"):
+        function(np.tile(x, (count, 1)), np.tile(targets, (count, 1)))

@@ -48,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
+            _refuse_unsound(rows)
             temperature = fit_temperature(fitting.logits, fitting.labels)
             _show_figures(len(fitting.labels), held_out, temperature)
         except (TypeError, ValueError, IndexError) as error:
@@ -75,6 +76,18 @@ def _read(logits_name: str, labels_name: str) -> Rows:
         # Of a .csv, or of who saved them so. What is far beyond all classes stays so.
         labels = np.clip(labels.astype(np.float64), -MOST_CLASSES, MOST_CLASSES).astype(np.int64)
     return Rows(logits, labels, np.arange(len(labels)))
+
+
+def _refuse_unsound(rows: Rows) -> None:
+    """Raise for what cannot be reported on, before the rows are shuffled: with the file's row."""
+    negative_log_likelihood(rows.logits, rows.labels)
+    at_label = rows.logits[np.arange(len(rows.labels)), rows.labels]
+    excluded = np.flatnonzero(at_label == -np.inf)
+    if excluded.size > 0:
+        row = excluded[0]
+        raise ValueError(
+            f"row {row} has the label {rows.labels[row]}, which its logit of -inf excludes"
+        )
 
 
 def _split(rows: Rows, holdout: float, seed: int) -> tuple[Rows, Rows]:

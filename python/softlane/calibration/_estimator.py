@@ -114,6 +114,9 @@ class TemperatureScaling(Classifier):
         check_classification_targets(labels)
         classes = np.asarray(classifier.classes_)
         logits = self._logits(X)
+        if labels.shape != logits.shape[:1]:
+            wanted = f"{logits.shape[:1]}, one class a row of X"
+            raise ValueError(f"y has shape {labels.shape}, expected {wanted}")
         known = np.isin(labels, classes)
         if not known.all():
             unknown = labels[~known][0]
@@ -218,7 +221,7 @@ class TemperatureScaling(Classifier):
             logits = np.asarray(classifier.decision_function(X))
             if logits.ndim == 1 and classes == 2:
                 logits = np.stack((np.zeros_like(logits), logits), axis=1)
-            elif getattr(classifier, "decision_function_shape", None) == "ovo":
+            elif getattr(_innermost(classifier), "decision_function_shape", None) == "ovo":
                 # Of three classes there are three pairs: their number would not tell.
                 raise ValueError(
                     f"estimator gives scores of shape {logits.shape}, one a pair of classes, "
@@ -251,3 +254,14 @@ class TemperatureScaling(Classifier):
         if hasattr(self.estimator, "__sklearn_tags__"):
             tags.input_tags = get_tags(self.estimator).input_tags
         return tags
+
+
+def _innermost(classifier: Any) -> Any:
+    """Return the classifier whose scores these are: the last step, or the best that was found."""
+    while True:
+        if hasattr(classifier, "best_estimator_"):
+            classifier = classifier.best_estimator_
+        elif hasattr(classifier, "steps"):
+            classifier = classifier.steps[-1][1]
+        else:
+            return classifier

@@ -18,6 +18,8 @@ Real: TypeAlias = SupportsFloat | SupportsIndex
 
 # So many logits, and two more arrays of their size, stay in the cache of one core.
 _BLOCK_ENTRIES = 1 << 16
+# The binary exponent from which on weights are brought nearer to 1.
+_FAR = 500
 # What rounding leaves of a sum of 1 in float16, float32 and float64, and some.
 _SUM_TOLERANCE = {2: 1e-2, 4: 1e-4, 8: 1e-6}
 
@@ -147,9 +149,15 @@ class Mean:
     """The weighted mean of a value a row, taken in by blocks."""
 
     def __init__(self, rows: Rows) -> None:
-        self._weight = rows.weight
-        self._mass = rows.mass
+        self._weight, self._mass = rows.weight, rows.mass
         self._sums: list[float] = []
+        if self._weight is None:
+            return
+        # Only their ratios count: products with huge weights would overflow, tiny ones lose digits.
+        exponent = math.frexp(float(self._weight.max()))[1]
+        if abs(exponent) > _FAR:
+            self._weight = np.ldexp(self._weight, -exponent)
+            self._mass = float(self._weight.sum())
 
     def add(self, part: slice, values: Array) -> None:
         """Take in the values of some rows."""
