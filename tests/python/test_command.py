@@ -32,7 +32,7 @@ def without(*names: str, arguments: list[str]) -> subprocess.CompletedProcess[st
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return processes.run("-m", "softlane._cli", *arguments)
+    return processes.run("-m", "softlane", *arguments)
 
 
 def test_info() -> None:
@@ -95,7 +95,7 @@ def test_a_closed_pipe_is_no_error() -> None:
     os.close(reader)
     with os.fdopen(writer, "wb") as pipe:
         done = subprocess.run(
-            [sys.executable, "-m", "softlane._cli", "info"],
+            [sys.executable, "-m", "softlane", "info"],
             stdout=pipe,
             stderr=subprocess.PIPE,
             text=True,
@@ -108,7 +108,7 @@ def test_a_closed_pipe_is_no_error() -> None:
 def test_output_that_cannot_show_a_name(tmp_path: Path) -> None:
     np.save(tmp_path / "é.npy", np.zeros((2, 4)))
     done = processes.run(
-        "-m", "softlane._cli", "apply", str(tmp_path / "é.npy"), PYTHONIOENCODING="ascii"
+        "-m", "softlane", "apply", str(tmp_path / "é.npy"), PYTHONIOENCODING="ascii"
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "?.softmax.npy: float64 (2, 4)" in done.stdout
@@ -117,7 +117,7 @@ def test_output_that_cannot_show_a_name(tmp_path: Path) -> None:
 
 def test_output_that_is_closed() -> None:
     code = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-    done = processes.run("-c", code, "-m", "softlane._cli", "info")
+    done = processes.run("-c", code, "-m", "softlane", "info")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -261,7 +261,7 @@ def sparse(path: Path, shape: tuple[int, ...], dtype: str = "f4") -> None:
 def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Run the command on a file of many blocks; at work when the fixture returns."""
     sparse(tmp_path / "x.npy", (200_000, 250))
-    command = [sys.executable, "-m", "softlane._cli", "apply", str(tmp_path / "x.npy")]
+    command = [sys.executable, "-m", "softlane", "apply", str(tmp_path / "x.npy")]
     with subprocess.Popen(
         [*command, "--block-bytes", "1000"],
         stdout=subprocess.PIPE,

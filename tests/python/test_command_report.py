@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(folder / "labels.npy", labels)
     np.savez(folder / "both.npz", logits=logits, labels=labels)
     np.savetxt(folder / "logits.csv", logits, delimiter=",")
-    np.savetxt(folder / "labels.csv", labels, fmt="%d")
+    np.savetxt(folder / "labels.csv", labels, fmt="%d", encoding="utf-8-sig")  # as Excel does
     np.save(folder / "cube.npy", np.zeros((2, 3, 4)))
     np.save(folder / "half.npy", np.full(len(labels), 0.5))
     np.save(folder / "far.npy", np.full(len(labels), 10))

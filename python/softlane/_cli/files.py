@@ -130,7 +130,9 @@ def read(name: str, key: str | None = None) -> NDArray[Any]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", UserWarning)  # that there are no data
-                table: NDArray[np.float64] = np.loadtxt(path, delimiter=",", ndmin=1)
+                table: NDArray[np.float64] = np.loadtxt(
+                    path, delimiter=",", ndmin=1, encoding="utf-8-sig"
+                )
         except (ValueError, UserWarning) as error:
             raise CommandError(f"{path} cannot be read as numbers: {error}") from error
         return table

@@ -44,7 +44,8 @@ def fit_temperature(
         And where no temperature is best: every label has the largest logit of its row, so that T
         should be 0; the labels have no larger logits than the other classes on average, so that
         it should be infinite; the logits of each row are equal, so that it does not matter; the
-        label of a row is excluded, so that nothing helps.
+        label of a row is excluded, so that nothing helps; the squares of the logits are beyond the
+        range of the type.
     IndexError
         For a label that is no class: the first of them is named.
     TypeError

@@ -1,4 +1,4 @@
-"""``python -m softlane._cli``, where the script is not on the path."""
+"""``python -m softlane``: the command, where the script is not on the path."""
 
 import sys
 
