@@ -154,9 +154,9 @@ pub struct Shift<V> {
     /// The exponential of the maximum.
     pub top: V,
     /// Rounds to quarters and adds the exponent's bias less the row's exponent.
-    round: V,
+    pub round: V,
     /// At and below this the result is exactly zero.
-    floor: V,
+    pub floor: V,
 }
 
 /// A [`Shift`] that all lanes share.

@@ -407,3 +407,32 @@ def test_few_classes_among_other_rows(classes: int) -> None:
     for name, function in cancelling(classes).items():
         alone = np.concatenate([function(slice(i, i + 1)) for i in range(400)])
         assert same_bits(function(slice(None)), alone), name
+
+
+@pytest.mark.parametrize("classes", [17, 192, 200, 256, 333, 512, 700, 1000, 1024, 1025])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_all_kinds_of_rows_among_each_other(dtype: Any, classes: int) -> None:
+    x = golden.values((53, classes), np.dtype(dtype), spread=4.0, seed=classes)
+    x[3, 5], x[7, 2], x[11], x[19, 1:] = np.nan, np.inf, -np.inf, -np.inf
+    x[20:24] -= 20
+    x[20:24, 9] = 1  # the others come to little
+    x[24, :4] = 30  # ties
+    x[29] *= 1e30  # far from the ordinary way
+    x[31] = 2.5
+    labels = np.arange(53) % classes
+    given = x.copy()
+    functions: dict[str, Callable[[slice], Any]] = {
+        "softmax": lambda i: softlane.softmax(x[i]),
+        "log_softmax": lambda i: softlane.log_softmax(x[i]),
+        "in place": lambda i: softlane.log_softmax(given[i], out=given[i]),
+        "gradient": lambda i: softlane.cross_entropy_value_and_grad(
+            x[i], labels[i], reduction="none"
+        )[1],
+        "loss": lambda i: softlane.cross_entropy_value_and_grad(
+            x[i], labels[i], reduction="none", z_loss=0.1
+        )[0],
+    }
+    for name, function in functions.items():
+        alone = np.concatenate([function(slice(i, i + 1)) for i in range(53)])
+        given[:] = x
+        assert same_bits(function(slice(None)), alone), name

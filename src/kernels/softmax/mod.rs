@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod cross_entropy;
+mod group;
 mod log;
 mod panel;
 mod rows;

@@ -1,6 +1,7 @@
 //! softmax and log_softmax along rows in memory: the passes, and the loop that runs three of them at once.
 #![forbid(unsafe_code)]
 
+use super::group::{Group, grouped_rows};
 use super::{Softmax, rescaled};
 use crate::element::WideScalar;
 use crate::kernels::{Op, Rows, fold_max, max_from, max_pass, row_apart};
@@ -12,6 +13,10 @@ use crate::simd::{Row, RowIo, Simd, Wide};
 pub(super) trait Piped<E: ExpConstants, const SHORT: bool>: Op<E, 1> {
     /// Whether results are made of the exponentials, which are kept in the output, or of the inputs.
     const KEEPS: bool;
+
+    /// Rows of up to so many vectors are [grouped](grouped_rows), where they lie in the nearest cache: what they need besides their
+    /// passes is so much work.
+    const GROUPED: usize = 0;
 
     fn softmax(&self) -> &Softmax<E, SHORT>;
 
@@ -25,6 +30,11 @@ pub(super) trait Piped<E: ExpConstants, const SHORT: bool>: Op<E, 1> {
         shift: &Shift<S::V>,
         sum: E::Wide,
     ) -> Option<[E; 2]>;
+
+    /// The same of rows, one a lane, if [there are such](Self::GROUPED); NaN where a row is NaN throughout.
+    fn settled_group<S: Wide<E>, R: Rows<E, 1>>(&self, _: S, _: &Group<'_, E, R>) -> [S::V; 2] {
+        unreachable!("rows of this operation are not grouped")
+    }
 
     /// Whether results are made as a [run](Beside) makes them.
     fn runs(&self) -> bool {
@@ -125,7 +135,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
 
     /// The sum of the exponentials of a row; they are written, if they are kept.
     #[inline(always)]
-    fn row_sum<S: Wide<E>>(
+    pub(super) fn row_sum<S: Wide<E>>(
         &self,
         s: S,
         row: RowIo<'_, E, 1>,
@@ -173,6 +183,9 @@ pub(super) fn piped_rows<
     }
     // They lie in the nearest cache, and a run leaves nothing idle that the others could use: one after another.
     let in_turn = const { S::EXP_RUNS && !SHORT } && row.len() <= E::CHUNK / 4 && !are_far;
+    if P::GROUPED > 0 && in_turn && row.len() > E::LANES && row.len() <= P::GROUPED * E::LANES {
+        return grouped_rows(p, s, rows);
+    }
     let mut max = max_pass(s, row.input(0));
     // The row before, whose results are still to be written, and what they are made with.
     let mut before: Option<(RowIo<'_, E, 1>, [E; 2])> = None;
@@ -322,7 +335,7 @@ fn sources<'a, E: ExpConstants, P: Piped<E, SHORT>, const SHORT: bool>(row: RowI
 
 /// The results of a row.
 #[inline(always)]
-fn result_pass<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: bool>(
+pub(super) fn result_pass<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: bool>(
     p: &P,
     s: S,
     row: RowIo<'_, E, 1>,

@@ -18,13 +18,15 @@ mod settle;
 
 pub use self::found::Found;
 pub use self::scale::{Scale, enlarge};
+use self::settle::Sums;
+use super::group::Group;
 use super::log::APART;
 use super::rows::{Piped, piped_rows};
 use super::{Partial, Softmax, Sweep, Total, first, rescaled, scaled};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{Next, Op, Rows, one_or_each, row_by_sweeps};
 use crate::math::exp::{ExpConstants, RowShift, Shift};
-use crate::simd::{Outside, PanelIo, Row, RowIo, Simd, Wide};
+use crate::simd::{Lanes, Outside, PanelIo, Row, RowIo, Simd, Wide};
 
 /// The operation. Without the gradient it reduces, and its output is not used.
 #[derive(Clone, Copy, Debug)]
@@ -150,7 +152,18 @@ fn others_of<E: Compute>(sum: E::Wide, top: E) -> Option<E::Wide> {
     (!(least > others.split().0)).then_some(others)
 }
 
-/// The terms of a row but the largest, as they are rounded.
+/// The terms of a row but the largest, of exponentials that were kept.
+#[inline(always)]
+fn others_apart<E: ExpConstants, S: Wide<E>>(s: S, row: RowIo<'_, E, 1>, top: S::V) -> E::Wide {
+    let (mut others, mut start) = (E::Wide::default(), 0);
+    while start < row.len() {
+        others = others.add(others_pass(s, row.part(start, E::CHUNK).output(), top));
+        start += E::CHUNK;
+    }
+    others
+}
+
+/// The terms of a chunk but the largest, as they are rounded.
 #[inline(always)]
 fn others_pass<E: ExpConstants, S: Wide<E>>(s: S, exponentials: Row<'_, E>, top: S::V) -> E::Wide {
     let mut sum = s.wide_zero();
@@ -202,6 +215,7 @@ pub struct LossPartial<E: Compute> {
 
 impl<E: ExpConstants, const GRAD: bool> Piped<E, false> for CrossEntropy<'_, E, GRAD> {
     const KEEPS: bool = true;
+    const GROUPED: usize = if size_of::<E>() == 4 { 32 } else { 0 };
 
     #[inline(always)]
     fn softmax(&self) -> &Softmax<E> {
@@ -219,18 +233,41 @@ impl<E: ExpConstants, const GRAD: bool> Piped<E, false> for CrossEntropy<'_, E, 
     ) -> Option<[E; 2]> {
         let others = match others_of::<E>(sum, first(s, shift.top)) {
             Some(others) => others,
-            None => {
-                let (mut others, mut start) = (E::Wide::default(), 0);
-                while start < row.len() {
-                    let chunk = row.part(start, E::CHUNK).output();
-                    others = others.add(others_pass(s, chunk, shift.top));
-                    start += E::CHUNK;
-                }
-                others
-            }
+            None => others_apart(s, row, shift.top),
         };
         let scale = self.settle(s, lane, (max, None), shift, sum, others);
         (!scale[0].is_nan()).then_some(scale)
+    }
+
+    #[inline(always)]
+    fn settled_group<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, group: &Group<'_, E, R>) -> [S::V; 2] {
+        let max = s.from_array(group.max);
+        let shift = self.softmax.exp.shift(s, max);
+        let top = s.to_array(shift.top);
+        let (mut others, mut logit) = ([E::Wide::default(); 16], E::ZERO.array());
+        for k in 0..group.count {
+            logit.as_mut()[k] = self.logit(group.rows.lane(group.first + k));
+            if group.ordinary >> k & 1 == 0 {
+                continue;
+            }
+            others[k] = match others_of::<E>(group.sums[k], top.as_ref()[k]) {
+                Some(others) => others,
+                None => others_apart(s, group.rows.get(group.first + k), s.splat(top.as_ref()[k])),
+            };
+        }
+        let logit = s.from_array(logit);
+        let e = if GRAD { self.exponentials(s, &shift, logit) } else { logit };
+        let (sum, others) = (s.wide_from_lanes(&group.sums), s.wide_from_lanes(&others));
+        let lanes = Lanes { first: group.rows.lane(group.first), step: 1, count: group.count };
+        let (scale, entry) =
+            self.settle_lanes(s, lanes, Sums { max, top: shift.top, sum, others }, (logit, e));
+        let entry = s.wide_lanes(entry);
+        for k in 0..group.count {
+            if group.ordinary >> k & 1 == 1 {
+                self.found.set_target(lanes.first + k, -entry.as_ref()[k].rounded());
+            }
+        }
+        scale
     }
 
     #[inline(always)]

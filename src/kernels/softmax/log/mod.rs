@@ -15,9 +15,10 @@ pub use self::seen::{Seen, Share, Whole, exceeds, seen, share};
 
 pub(super) use self::sums::APART;
 use self::sums::{Log, LogPartial, LogSum, LogTotal, Stage, ratio};
+use super::group::Group;
 use super::rows::{Piped, piped_rows};
 use super::{Softmax, Sweep, first};
-use crate::element::Compute;
+use crate::element::{Compute, WideScalar};
 use crate::kernels::{Next, Op, PanelResults, Rows, write_panel};
 use crate::math::exp::{ExpConstants, Shift};
 use crate::math::two_sum;
@@ -103,6 +104,7 @@ impl<E: ExpConstants, S: Simd<E>, const P: usize> PanelResults<E, S, 1> for Entr
 
 impl<E: ExpConstants> Piped<E, false> for LogSoftmax<E> {
     const KEEPS: bool = false;
+    const GROUPED: usize = if size_of::<E>() == 4 { 64 } else { 0 };
 
     #[inline(always)]
     fn softmax(&self) -> &Softmax<E> {
@@ -134,6 +136,28 @@ impl<E: ExpConstants> Piped<E, false> for LogSoftmax<E> {
         }
         let high = first(s, self.log_sum.log_beside(s, &total, shift).high);
         (!high.is_nan()).then_some([max, high])
+    }
+
+    /// The maxima and the logarithms.
+    #[inline(always)]
+    fn settled_group<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, group: &Group<'_, E, R>) -> [S::V; 2] {
+        let (max, zero) = (s.from_array(group.max), s.splat(E::ZERO));
+        let top = self.log_sum.softmax.exp.shift(s, max).top;
+        let others = s.wide_add(s.wide_from_lanes(&group.sums), s.widen_sum(s.sub(zero, top), zero));
+        let (mut sums, mut more) = ([E::Wide::default(); 16], E::ZERO.array());
+        sums[..E::LANES].copy_from_slice(&s.wide_lanes(others).as_ref()[..E::LANES]);
+        let tops = s.to_array(top);
+        for k in 0..group.count {
+            let is_apart = sums[k].to_f64() / tops.as_ref()[k].to_f64() < APART;
+            if is_apart && group.ordinary >> k & 1 == 1 {
+                let row = group.rows.get(group.first + k).input(0);
+                let mut total = self.begin(row.len());
+                total.sums.max = group.max.as_ref()[k];
+                let (others, ties, _) = self.log_sum.others_pass(s, &total.sums, row);
+                (sums[k], more.as_mut()[k]) = (others, E::from_f64(ties - 1.0));
+            }
+        }
+        [max, s.wide_ln_1p(s.wide_from_lanes(&sums), top, s.from_array(more)).0]
     }
 
     #[inline(always)]
