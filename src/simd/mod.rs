@@ -35,6 +35,8 @@ mod portable_exp;
 mod rows;
 mod tiles;
 
+use core::mem::MaybeUninit;
+
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
@@ -46,8 +48,6 @@ pub use panels::{Lanes, Outside, PanelIo};
 pub use portable::Portable;
 pub use rows::{Row, RowIo};
 pub use tiles::{RowPanel, SHORTER_TILE_ROWS, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile};
-
-use core::mem::MaybeUninit;
 
 use crate::element::Compute;
 
