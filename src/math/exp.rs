@@ -189,7 +189,7 @@ impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
         let mut scaled_temperature = temperature;
         if !(1.0 / E::SLOPE_LIMIT..=E::SLOPE_LIMIT).contains(&slope) {
             // Extreme temperatures: move the power of two into x, which is exact.
-            let exponent = -libm_exponent(temperature);
+            let exponent = -exponent(temperature);
             power = exponent.clamp(-E::POWER_LIMIT, E::POWER_LIMIT);
             scaled_temperature = scale_by(temperature, power);
             slope = (LOG2_E / scaled_temperature).clamp(1.0 / E::SLOPE_LIMIT, E::SLOPE_LIMIT);
@@ -419,14 +419,14 @@ impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
 }
 
 /// The binary exponent of a positive finite number.
-fn libm_exponent(x: f64) -> i32 {
+pub fn exponent(x: f64) -> i32 {
     let normal = if x < f64::MIN_POSITIVE { x * 18_014_398_509_481_984.0 } else { x };
     let exponent = ((normal.to_bits() >> 52) & 0x7ff) as i32 - 1023;
     if x < f64::MIN_POSITIVE { exponent - 54 } else { exponent }
 }
 
 /// `x · 2^power` in two steps, for powers beyond the exponent range of one factor.
-fn scale_by(x: f64, power: i32) -> f64 {
+pub fn scale_by(x: f64, power: i32) -> f64 {
     let half = power / 2;
     x * power_of_two(half.into()) * power_of_two((power - half).into())
 }

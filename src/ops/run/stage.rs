@@ -327,7 +327,21 @@ mod tests {
 
     use super::*;
     use crate::dispatch::Isa;
+    use crate::element::Element;
     use crate::view::{View, ViewMut};
+
+    /// A row of halves.
+    fn row(count: usize) -> Block {
+        Block { offset: 0, rows: (1, 0), columns: (count, 2) }
+    }
+
+    /// Numbers as they are written to memory of halves.
+    fn written<T: Element>(isa: Isa, numbers: &[f32], zero: T) -> Vec<T> {
+        let (mut halves, shape) = (vec![zero; numbers.len()], [numbers.len()]);
+        let memory = ViewMut::new(&mut halves, &shape).unwrap().as_view().memory();
+        f32::dispatch(isa, Write { memory, block: row(numbers.len()), buffer: numbers, step: 0 });
+        halves
+    }
 
     #[test]
     fn halves_are_converted_alike_on_every_isa() {
@@ -337,21 +351,13 @@ mod tests {
             .flat_map(|high| lows.map(|low| f32::from_bits(u32::from(high) << 16 | low)))
             .collect();
         let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
-        let row = |count| Block { offset: 0, rows: (1, 0), columns: (count, 2) };
         for isa in Isa::available() {
-            let mut halves = vec![f16::ZERO; numbers.len()];
-            let shape = [numbers.len()];
-            let memory = ViewMut::new(&mut halves, &shape).unwrap().as_view().memory();
-            f32::dispatch(isa, Write { memory, block: row(numbers.len()), buffer: &numbers, step: 0 });
-            for (x, half) in numbers.iter().zip(&halves) {
+            for (x, half) in numbers.iter().zip(written(isa, &numbers, f16::ZERO)) {
                 let nan = f16::from_bits(0x7e00 | (x.to_bits() >> 16) as u16 & 0x8000);
                 let want = if x.is_nan() { nan } else { f16::from_f32_const(*x) };
                 assert_eq!(half.to_bits(), want.to_bits(), "{x:e} {}", isa.name());
             }
-            let mut halves = vec![bf16::ZERO; numbers.len()];
-            let memory = ViewMut::new(&mut halves, &shape).unwrap().as_view().memory();
-            f32::dispatch(isa, Write { memory, block: row(numbers.len()), buffer: &numbers, step: 0 });
-            for (x, half) in numbers.iter().zip(&halves) {
+            for (x, half) in numbers.iter().zip(written(isa, &numbers, bf16::ZERO)) {
                 let nan = bf16::from_bits(0x7fc0 | (x.to_bits() >> 16) as u16 & 0x8000);
                 let want = if x.is_nan() { nan } else { bf16::from_f32_const(*x) };
                 assert_eq!(half.to_bits(), want.to_bits(), "{x:e} {}", isa.name());

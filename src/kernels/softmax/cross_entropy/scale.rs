@@ -1,8 +1,8 @@
 //! What gradients are multiplied by.
 #![forbid(unsafe_code)]
 
-use crate::element::Compute;
-use crate::math::exp::power_of_two;
+use crate::element::{Compute, DoubleDouble, WideScalar};
+use crate::math::exp::{exponent, power_of_two, scale_by};
 
 /// What the gradient of a row is multiplied by.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,14 @@ pub struct Scale {
     pub weight: f64,
     /// What of a target that is spread over the classes falls to that class.
     pub smooth: f64,
+}
+
+impl Scale {
+    /// The cotangent and what its rounding left.
+    #[inline(always)]
+    pub(super) fn wide_cotangent<E: Compute>(&self) -> E::Wide {
+        E::Wide::from_double_double(DoubleDouble { hi: self.cotangent, lo: self.rest })
+    }
 }
 
 /// Multiplies small scales, of rows of `len` classes, by powers of two: those of which exponentials, which are up to 2^64 large, would
@@ -32,16 +40,10 @@ pub fn enlarge<E: Compute>(scale: &mut [Scale], len: usize, z_loss: f64) -> Vec<
             return 1.0;
         }
         // No factor is above 1 then, and the cotangent far from overflow.
-        let power = -exponent(size(scale)).max(exponent(scale.cotangent) - 1000.0) - 1.0;
-        for part in [&mut scale.cotangent, &mut scale.rest] {
-            *part = *part * power_of_two((power / 2.0).floor()) * power_of_two((power / 2.0).ceil());
-        }
-        power_of_two(-power)
+        let power = -2 - exponent(size(scale)).max(exponent(scale.cotangent.abs()) - 1000);
+        scale.cotangent = scale_by(scale.cotangent, power);
+        scale.rest = scale_by(scale.rest, power);
+        power_of_two(f64::from(-power))
     };
     scale.iter_mut().map(one).collect()
-}
-
-/// The binary exponent of a number that is not zero, at most.
-fn exponent(x: f64) -> f64 {
-    x.abs().log2().ceil()
 }

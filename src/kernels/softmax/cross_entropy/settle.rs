@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::super::{first, rescaled};
-use super::{CrossEntropy, Scale, Targets};
-use crate::element::{Compute, DoubleDouble, WideScalar, two_sum};
+use super::{CrossEntropy, Targets};
+use crate::element::{Compute, DoubleDouble, WideScalar};
 use crate::math::exp::{ExpConstants, Shift};
 use crate::simd::{Lanes, Outside, PanelIo, Wide};
 
@@ -62,16 +62,20 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
     /// The cotangents of rows, one a lane, and their products with the weights.
     #[inline(always)]
     fn factors<S: Wide<E>>(&self, s: S, lanes: Lanes) -> [S::W; 2] {
+        let (cotangent, weight);
         if let [scale] = self.scale {
-            let [cotangent, product] = factors::<E>(scale);
-            return [s.wide_splat(cotangent), s.wide_splat(product)];
+            (cotangent, weight) =
+                (s.wide_splat(scale.wide_cotangent::<E>()), s.wide_splat(wide::<E>(scale.weight)));
+        } else {
+            let (mut cotangents, mut weights) = ([E::Wide::default(); 16], [E::Wide::default(); 16]);
+            for lane in 0..E::LANES {
+                let Some(number) = lanes.get(lane) else { break };
+                let scale = &self.scale[number];
+                (cotangents[lane], weights[lane]) = (scale.wide_cotangent::<E>(), wide::<E>(scale.weight));
+            }
+            (cotangent, weight) = (s.wide_from_lanes(&cotangents), s.wide_from_lanes(&weights));
         }
-        let mut factors = [[E::Wide::default(); 16]; 2];
-        for lane in 0..E::LANES {
-            let Some(number) = lanes.get(lane) else { break };
-            [factors[0][lane], factors[1][lane]] = self::factors::<E>(&self.scale[number]);
-        }
-        [s.wide_from_lanes(&factors[0]), s.wide_from_lanes(&factors[1])]
+        [cotangent, s.pair_mul(cotangent, weight)]
     }
 
     /// Writes the losses and the logarithms of the sums.
@@ -181,20 +185,6 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
 #[inline(always)]
 fn wide<E: Compute>(x: f64) -> E::Wide {
     E::Wide::from_double_double(DoubleDouble::widened(x))
-}
-
-/// A row's cotangent, and its product with the weight: for `f64` in twice its precision.
-#[inline(always)]
-fn factors<E: Compute>(&Scale { cotangent, rest, weight, .. }: &Scale) -> [E::Wide; 2] {
-    let product = cotangent * weight;
-    if size_of::<E>() == 4 {
-        return [wide::<E>(cotangent), wide::<E>(product)];
-    }
-    let left = cotangent.mul_add(weight, -product) + rest * weight;
-    // Infinite products leave nothing.
-    let (hi, lo) = if left.is_finite() { two_sum(product, left) } else { (product, 0.0) };
-    let cotangent = DoubleDouble { hi: cotangent, lo: rest };
-    [E::Wide::from_double_double(cotangent), E::Wide::from_double_double(DoubleDouble { hi, lo })]
 }
 
 /// The classes of rows, one a lane; what is padding has none.
