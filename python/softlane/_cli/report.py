@@ -20,6 +20,7 @@ from softlane.calibration import (
     fit_temperature,
     negative_log_likelihood,
 )
+from softlane.calibration._rows import Rows as CheckedRows
 
 MISTAKES = 8
 MOST_CLASSES = 2.0**53  # the integers that float64 has all of
@@ -80,11 +81,10 @@ def _read(logits_name: str, labels_name: str) -> Rows:
 
 def _refuse_unsound(rows: Rows) -> None:
     """Raise for what cannot be reported on, before the rows are shuffled: with the file's row."""
-    negative_log_likelihood(rows.logits, rows.labels)
-    at_label = rows.logits[np.arange(len(rows.labels)), rows.labels]
-    excluded = np.flatnonzero(at_label == -np.inf)
-    if excluded.size > 0:
-        row = excluded[0]
+    unshuffled = CheckedRows(rows.logits, rows.labels)
+    unshuffled.refuse_unsound()
+    row = unshuffled.first_excluded()
+    if row is not None:
         raise ValueError(
             f"row {row} has the label {rows.labels[row]}, which its logit of -inf excludes"
         )

@@ -61,20 +61,8 @@ class Gaps:
 
     def _begin(self, part: slice, block: Array) -> Array:
         """Take the largest logits; return the gaps of the labels."""
-        top = block.max(axis=1)
-        self.rows.check(part, np.where(np.isfinite(top), 0.0, math.nan))
+        top = self.rows.largest(part, block)
         self._top[part] = top
         at_label = block[np.arange(len(block)), self.rows.labels[part]]
         gaps: Array = np.subtract(top, at_label, dtype=np.float64)
         return gaps
-
-    def first_excluded(self) -> int | None:
-        """Return the first row that counts and whose label is excluded, if there is one."""
-        rows = self.rows
-        for part, block in rows.blocks():
-            excluded = block[np.arange(len(block)), rows.labels[part]] == -math.inf
-            if rows.weight is not None:
-                excluded &= rows.weight[part] > 0.0
-            if excluded.any():
-                return int(part.start + excluded.argmax())
-        return None

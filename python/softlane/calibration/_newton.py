@@ -82,7 +82,7 @@ class Newton:
         """Return the mean gap and the mean variance; see that they are numbers."""
         mean, variance = self.gaps.moments(beta)
         self.target = self.gaps.of_labels
-        row = self.gaps.first_excluded() if math.isinf(self.target) else None
+        row = self.gaps.rows.first_excluded() if math.isinf(self.target) else None
         if row is not None:
             raise UndeterminedError(
                 f"no temperature is best: row {row} has the label {self.gaps.rows.labels[row]}, "

@@ -44,6 +44,7 @@ class Rows:
         _core.softmax(self.logits[0])  # refuses a dtype that is not supported
         self.labels = self._checked_labels(labels)
         self.weight = None if weight is None else self._checked_weight(weight)
+        self._weigh()
         if not surely_logits:
             self._warn_of_probabilities()
 
@@ -53,7 +54,19 @@ class Rows:
         part.logits, part.labels = self.logits[::stride], self.labels[::stride]
         part.weight = None if self.weight is None else self.weight[::stride]
         part.count = len(part.labels)
+        part._weigh()
         return part
+
+    def _weigh(self) -> None:
+        """Prepare the weights of a mean, of which only the ratios count: the largest near 1."""
+        self.ratios, self.mass = self.weight, float(self.count)
+        if self.weight is None:
+            return
+        # Products with huge weights would overflow, tiny ones lose digits.
+        exponent = math.frexp(float(self.weight.max()))[1]
+        if abs(exponent) > _FAR:
+            self.ratios = np.ldexp(self.weight, -exponent)
+        self.mass = float(self.ratios.sum())
 
     def _checked_labels(self, given: ArrayLike) -> Array:
         labels = _core._array("labels", given)
@@ -110,11 +123,6 @@ class Rows:
         """How many rows a block has."""
         return max(1, _BLOCK_ENTRIES // int(self.classes))
 
-    @property
-    def mass(self) -> float:
-        """The sum of the weights."""
-        return float(self.count if self.weight is None else self.weight.sum())
-
     def memory(self, dtype: np.dtype[Any] | None = None) -> Array:
         """Return memory for a block; of the dtype that is computed in, by default."""
         return np.empty((min(self.block_rows, self.count), self.classes), dtype or self.dtype)
@@ -133,6 +141,27 @@ class Rows:
             self.check(rows, p[:, 0])
             yield rows, p
 
+    def refuse_unsound(self) -> None:
+        """Raise where no distribution follows from the logits of a row."""
+        for rows, block in self.blocks():
+            self.largest(rows, block)
+
+    def largest(self, rows: slice, block: Array) -> Array:
+        """Return the largest logit of each row of a block; raise where it is not finite."""
+        top: Array = block.max(axis=1)
+        self.check(rows, np.where(np.isfinite(top), 0.0, math.nan))
+        return top
+
+    def first_excluded(self) -> int | None:
+        """Return the first row that counts and whose label is excluded, if there is one."""
+        for rows, block in self.blocks():
+            excluded = block[np.arange(len(block)), self.labels[rows]] == -math.inf
+            if self.weight is not None:
+                excluded &= self.weight[rows] > 0.0
+            if excluded.any():
+                return int(rows.start + excluded.argmax())
+        return None
+
     def check(self, rows: slice, values: Array) -> None:
         """Raise where a value of a row is NaN: no distribution follows from its logits."""
         wrong = np.flatnonzero(np.isnan(values))
@@ -149,15 +178,8 @@ class Mean:
     """The weighted mean of a value a row, taken in by blocks."""
 
     def __init__(self, rows: Rows) -> None:
-        self._weight, self._mass = rows.weight, rows.mass
+        self._weight, self._mass = rows.ratios, rows.mass
         self._sums: list[float] = []
-        if self._weight is None:
-            return
-        # Only their ratios count: products with huge weights would overflow, tiny ones lose digits.
-        exponent = math.frexp(float(self._weight.max()))[1]
-        if abs(exponent) > _FAR:
-            self._weight = np.ldexp(self._weight, -exponent)
-            self._mass = float(self._weight.sum())
 
     def add(self, part: slice, values: Array) -> None:
         """Take in the values of some rows."""
