@@ -64,9 +64,8 @@ class Rows:
             return
         # Products with huge weights would overflow, tiny ones lose digits.
         exponent = math.frexp(float(self.weight.max()))[1]
-        if abs(exponent) > _FAR:
-            self.ratios = np.ldexp(self.weight, -exponent)
-        self.mass = float(self.ratios.sum())
+        near: Floats = self.weight if abs(exponent) <= _FAR else np.ldexp(self.weight, -exponent)
+        self.ratios, self.mass = near, float(near.sum())
 
     def _checked_labels(self, given: ArrayLike) -> Array:
         labels = _core._array("labels", given)
