@@ -178,7 +178,7 @@ pub trait Dispatch: ExpConstants {
     /// If this machine lacks it.
     fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
 
-    /// Whether rows of up to [`TILE_ROWS`](crate::simd::TILE_ROWS) are best transposed on `isa`, and not of up to
+    /// Whether rows of up to [`LONGEST_TILE`](crate::kernels::Op::LONGEST_TILE) are best transposed on `isa`, and not of up to
     /// [`SHORTER_TILE_ROWS`](crate::simd::SHORTER_TILE_ROWS): where exponentials have [loops of their own](Simd::EXP_RUNS) and
     /// transposing is [fast](Simd::BY_FOURS).
     fn has_long_tiles(isa: Isa) -> bool;

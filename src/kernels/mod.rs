@@ -17,7 +17,7 @@ pub mod sum;
 pub mod weighted;
 
 use crate::element::Compute;
-use crate::simd::{Kernel, Outside, PanelIo, Row, RowIo, Simd, Wide};
+use crate::simd::{Kernel, Outside, PanelIo, Row, RowIo, SHORTER_TILE_ROWS, Simd, Wide};
 
 /// What follows when a sweep over a row is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +51,11 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     const REDUCES: bool = false;
     /// Whether two strips of a panel side by side are worth their code.
     const WIDE_PANELS: bool = true;
-    /// Whether panels go by [runs of exponentials](Simd::exp_columns_run), where there are any: they are then faster for
-    /// longer rows than without.
-    const RUNS: bool = false;
+    /// Rows of up to so many elements are transposed in registers where transposing is [fast](Simd::BY_FOURS) and registers are few.
+    const LONGEST_TILE: usize = SHORTER_TILE_ROWS;
+    /// Rows of up to so many vectors go by [runs over several of them](Simd::exp_rows_run), where there are any, if they lie in near
+    /// caches.
+    const GROUPED: usize = 0;
     /// What an element of the result is that a mask leaves out, in any row.
     const MASKED: E = E::ZERO;
     /// Whether each element of the result depends on one element alone: a row may then begin and end anywhere, and no

@@ -3,13 +3,15 @@
 
 use core::arch::x86_64::*;
 
-use super::avx2_exp::{exp_columns_run_f32, exp_columns_run_f64, exp_run_f32, exp_run_f64};
+use super::avx2_exp::{
+    exp_columns_run_f32, exp_columns_run_f64, exp_rows_run_f32, exp_rows_run_f64, exp_run_f32, exp_run_f64,
+};
 use super::avx2_lanes::{
     entries_f64, first_lanes_f32, first_lanes_f64, opaque, opaque_pointer, scaled_f32, scaled_f64,
     split_exponent, store_first_f32, store_first_f64, transpose_f32, widened,
 };
 use super::halves::{narrowed_bf16s, narrowed_halves, widened_halves};
-use super::{ExpRun, RunColumns, RunRows, Simd, Token, f32_entries, f64_entries};
+use super::{ExpRun, RunColumns, RunRow, RunRows, Simd, Token, f32_entries, f64_entries};
 
 /// Proof that the features of [`dispatch::AVX2`](crate::dispatch) were detected.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +148,16 @@ impl Simd<f32> for Avx2 {
     #[inline(always)]
     unsafe fn exp_run(self, run: &mut ExpRun<Self::V, u32>, rows: &RunRows<f32>, vectors: usize) -> usize {
         unsafe { exp_run_f32(run, rows, vectors) }
+    }
+    #[inline(always)]
+    unsafe fn exp_rows_run(
+        self,
+        run: &ExpRun<Self::V, u32>,
+        rows: &mut [RunRow<f32>],
+        vectors: usize,
+        keeps: bool,
+    ) {
+        unsafe { exp_rows_run_f32(run, rows, vectors, keeps) }
     }
     #[inline(always)]
     unsafe fn exp_columns_run(
@@ -306,6 +318,16 @@ impl Simd<f64> for Avx2 {
     #[inline(always)]
     unsafe fn exp_run(self, run: &mut ExpRun<Self::V, u64>, rows: &RunRows<f64>, vectors: usize) -> usize {
         unsafe { exp_run_f64(run, rows, vectors) }
+    }
+    #[inline(always)]
+    unsafe fn exp_rows_run(
+        self,
+        run: &ExpRun<Self::V, u64>,
+        rows: &mut [RunRow<f64>],
+        vectors: usize,
+        keeps: bool,
+    ) {
+        unsafe { exp_rows_run_f64(run, rows, vectors, keeps) }
     }
     #[inline(always)]
     unsafe fn exp_columns_run(

@@ -9,7 +9,7 @@ use core::arch::asm;
 use core::arch::x86_64::{__m256, __m256d, __m256i};
 use core::mem::offset_of;
 
-use super::{ExpRun, Others, RunColumns, RunRows};
+use super::{ExpRun, Others, RunColumns, RunRow, RunRows};
 
 /// The assembly, with the registers it has: named ones for addresses and counts, and all of the vectors.
 macro_rules! registers {
@@ -31,30 +31,74 @@ macro_rules! registers {
 macro_rules! along {
     ($t:ident, $kept:expr, [$low:expr, $high:expr, $onward:expr], $constant:tt $($name:ident),*) => {
         registers!(
-            "vmovaps ymm0, [{run} + 832]", "vmovaps ymm1, [{run} + 864]",
-            "vmovaps ymm2, [{run} + 896]", "vmovaps ymm3, [{run} + 928]",
+            sums_begin!(),
             "vmovaps ymm4, [{run} + 128]", "vmovaps ymm5, [{run}]",
-            low!(reduced, $t), high!(reduced, $t), "add {src}, 64",
-            low!(polynomial, $t), low!(rest, $t), high!(polynomial, $t), high!(rest, $t),
-            low!(reduced, $t), high!(reduced, $t), "add {src}, 64",
+            low!(reduced, $t, floor!()), high!(reduced, $t, floor!()), "add {src}, 64",
+            low!(polynomial, $t), low!(rest, $t, table!()), high!(polynomial, $t), high!(rest, $t, table!()),
+            low!(reduced, $t, floor!()), high!(reduced, $t, floor!()), "add {src}, 64",
             "sub {vectors}, 2",
             "jz 3f",
             "2:",
-            $low, low!(exponential, $t, $kept), low!(sum, $t), low!(polynomial, $t), low!(errors, $t), low!(rest, $t),
-            low!(reduced, $t),
-            $high, high!(exponential, $t, $kept), high!(sum, $t), high!(polynomial, $t), high!(errors, $t), high!(rest, $t),
-            high!(reduced, $t),
+            $low, low!(exponential, $t, $kept), low!(sum, $t), low!(polynomial, $t), low!(errors, $t), low!(rest, $t, table!()),
+            low!(reduced, $t, floor!()),
+            $high, high!(exponential, $t, $kept), high!(sum, $t), high!(polynomial, $t), high!(errors, $t), high!(rest, $t, table!()),
+            high!(reduced, $t, floor!()),
             $onward, "add {src}, 64", "add {dst}, 64",
             "dec {vectors}",
             "jnz 2b",
             "3:",
-            $low, low!(exponential, $t, $kept), low!(sum, $t), low!(polynomial, $t), low!(errors, $t), low!(rest, $t),
-            $high, high!(exponential, $t, $kept), high!(sum, $t), high!(polynomial, $t), high!(errors, $t), high!(rest, $t),
+            $low, low!(exponential, $t, $kept), low!(sum, $t), low!(polynomial, $t), low!(errors, $t), low!(rest, $t, table!()),
+            $high, high!(exponential, $t, $kept), high!(sum, $t), high!(polynomial, $t), high!(errors, $t), high!(rest, $t, table!()),
             $onward, "add {dst}, 64",
             $low, low!(exponential, $t, $kept), low!(sum, $t), low!(errors, $t),
             $high, high!(exponential, $t, $kept), high!(sum, $t), high!(errors, $t),
             "vmovaps [{run} + 832], ymm0", "vmovaps [{run} + 864], ymm1",
             "vmovaps [{run} + 896], ymm2", "vmovaps [{run} + 928], ymm3";
+            $constant $($name),*
+        )
+    };
+}
+
+/// A run along rows one after another: where one ends, the first stages are with the next already. `left` of a row are the vectors whose
+/// third stage is to come; three before its end its last vector enters the first, two before it the next row, and so on.
+macro_rules! along_rows {
+    ($t:ident, $kept:expr, $constant:tt $($name:ident),*) => {
+        registers!(
+            sums_begin!(),
+            "vmovaps ymm5, [{run}]",
+            "mov {src}, [{row} + 128]", "mov {dst}, [{row} + 136]",
+            round_of!($t),
+            low!(reduced, $t, floor_of!($t)), high!(reduced, $t, floor_of!($t)), "add {src}, 64",
+            low!(polynomial, $t), low!(rest, $t, table_of!()), high!(polynomial, $t), high!(rest, $t, table_of!()),
+            low!(reduced, $t, floor_of!($t)), high!(reduced, $t, floor_of!($t)), "add {src}, 64",
+            "mov {left}, {vectors}",
+            "2:",
+            low!(exponential, $t, $kept), low!(sum, $t), low!(polynomial, $t), low!(errors, $t), low!(rest, $t, table_of!()),
+            low!(reduced, $t, floor_of!($t)),
+            high!(exponential, $t, $kept), high!(sum, $t), high!(polynomial, $t), high!(errors, $t), high!(rest, $t, table_of!()),
+            high!(reduced, $t, floor_of!($t)),
+            "add {src}, 64", "add {dst}, 64",
+            "dec {left}",
+            "cmp {left}, 4",
+            "jae 2b",
+            "cmp {left}, 2",
+            "je 4f",
+            "ja 3f",
+            "test {left}, {left}",
+            "jz 5f",
+            "mov {next}, {first}", "mov {dst}, [{row} + 152]",
+            "jmp 2b",
+            "3:",
+            "mov {src}, [{row} + 144]",
+            "jmp 2b",
+            "4:",
+            "add {first}, {size}", "mov {src}, [{first} + 128]", round_of!($t),
+            "jmp 2b",
+            "5:",
+            sums_end!("row"), sums_begin!(),
+            "mov {row}, {first}", "mov {dst}, [{row} + 136]", "mov {left}, {vectors}",
+            "cmp {row}, {end}",
+            "jb 2b";
             $constant $($name),*
         )
     };
@@ -99,7 +143,7 @@ macro_rules! down {
 
 /// The functions of a type.
 macro_rules! runs {
-    ($t:ident, $float:ty, $vector:ty, $bits:ty, $along:ident, $down:ident, $constant:tt) => {
+    ($t:ident, $float:ty, $vector:ty, $bits:ty, $along:ident, $rows:ident, $down:ident, [$($constant:tt)*]) => {
         /// [`Simd::exp_run`](super::Simd::exp_run).
         ///
         /// # Safety
@@ -119,9 +163,9 @@ macro_rules! runs {
             unsafe {
                 match others {
                     None if kept.is_some() => {
-                        along!($t, kept!(), ["", "", ""], $constant run, src, dst, vectors)
+                        along!($t, kept!(), ["", "", ""], [$($constant)*] run, src, dst, vectors)
                     }
-                    None => along!($t, not_kept!(), ["", "", ""], $constant run, src, dst, vectors),
+                    None => along!($t, not_kept!(), ["", "", ""], [$($constant)*] run, src, dst, vectors),
                     Some(Others { from, to, after }) => {
                         macro_rules! beside {
                             ($kept:expr, $result:expr) => {
@@ -129,7 +173,7 @@ macro_rules! runs {
                                     $t,
                                     $kept,
                                     [low!(others, $t, $result), high!(others, $t, $result), onward!()],
-                                    $constant run, src, dst, vectors, from, to, after
+                                    [$($constant)*] run, src, dst, vectors, from, to, after
                                 )
                             };
                         }
@@ -142,6 +186,42 @@ macro_rules! runs {
                 }
             }
             vectors
+        }
+
+        /// [`Simd::exp_rows_run`](super::Simd::exp_rows_run).
+        ///
+        /// # Safety
+        /// AVX2 and FMA were detected, and what is promised there.
+        #[inline(never)]
+        pub(super) unsafe fn $rows(
+            run: &ExpRun<[$vector; 2], $bits>,
+            rows: &mut [RunRow<$float>],
+            vectors: usize,
+            keeps: bool,
+        ) {
+            let row = rows.as_mut_ptr();
+            let (first, next, end) = (row, row, row.wrapping_add(rows.len() - 1));
+            let run = core::ptr::from_ref(run);
+            let (src, dst, left) = (0usize, 0usize, 0usize);
+            // SAFETY: as above.
+            unsafe {
+                macro_rules! rows {
+                    ($kept:expr) => {
+                        along_rows!($t, $kept, [
+                            round = const offset_of!(RunRow<$float>, round),
+                            floor = const offset_of!(RunRow<$float>, floor),
+                            lost = const offset_of!(RunRow<$float>, lost),
+                            size = const size_of::<RunRow<$float>>(),
+                            $($constant)*
+                        ] run, row, first, next, end, src, dst, left, vectors)
+                    };
+                }
+                if keeps {
+                    rows!(kept!());
+                } else {
+                    rows!(not_kept!());
+                }
+            }
         }
 
         /// [`Simd::exp_columns_run`](super::Simd::exp_columns_run).
@@ -160,15 +240,19 @@ macro_rules! runs {
             // SAFETY: as above; the sums of sixteen lanes take 2048 bytes.
             unsafe {
                 if kept.is_some() {
-                    down!($t, kept!(), $constant run, src, src_step, dst, dst_step, rows, sums, lane);
+                    down!($t, kept!(), [$($constant)*] run, src, src_step, dst, dst_step, rows, sums, lane);
                 } else {
-                    down!($t, not_kept!(), $constant run, src, src_step, dst, dst_step, rows, sums, lane);
+                    down!($t, not_kept!(), [$($constant)*] run, src, src_step, dst, dst_step, rows, sums, lane);
                 }
             }
         }
 
         // The places that the assembly takes things from.
         const _: () = {
+            type Row = RunRow<$float>;
+            assert!(offset_of!(Row, sum) == 0 && offset_of!(Row, errors) == 64);
+            assert!(offset_of!(Row, src) == 128 && offset_of!(Row, dst) == 136);
+            assert!(offset_of!(Row, last_src) == 144 && offset_of!(Row, last_dst) == 152);
             type Run = ExpRun<[$vector; 2], $bits>;
             assert!(offset_of!(Run, high) == 0 && offset_of!(Run, low) == 64);
             assert!(offset_of!(Run, round) == 128 && offset_of!(Run, floor) == 192);
@@ -179,8 +263,8 @@ macro_rules! runs {
         };
     };
 }
-runs!(ps, f32, __m256, u32, exp_run_f32, exp_columns_run_f32, []);
-runs!(pd, f64, __m256d, u64, exp_run_f64, exp_columns_run_f64, [second = sym SECOND,]);
+runs!(ps, f32, __m256, u32, exp_run_f32, exp_rows_run_f32, exp_columns_run_f32, []);
+runs!(pd, f64, __m256d, u64, exp_run_f64, exp_rows_run_f64, exp_columns_run_f64, [second = sym SECOND,]);
 
 /// What makes of a 32-bit word's number that of the word after it, in each second word.
 // SAFETY: any bits are a vector.

@@ -20,12 +20,12 @@ macro_rules! high {
     };
 }
 
-/// The first stage: x reduced. Along a row ymm4 is what rounds, and ymm5 the constant.
+/// The first stage: x reduced. Along a row ymm4 is what rounds, and ymm5 the constant; `$floor` loads the floor.
 macro_rules! reduced {
-    ($t:ident, $left:expr, $quarters:expr, $rest:expr, $power:expr, $sum:expr, $errors:expr, $at:expr) => {
+    ($t:ident, $left:expr, $quarters:expr, $rest:expr, $power:expr, $sum:expr, $errors:expr, $at:expr, $floor:expr) => {
         concat!(
             lines![
-                "vmovaps ymm6, [{run} + 192]";
+                $floor;
                 "vmax", stringify!($t), " ymm6, ymm6, [{src} + ", $at, "]";
                 "vmovaps ", $quarters, ", ymm4";
                 "vfmadd231", stringify!($t), " ", $quarters, ", ymm6, ymm5";
@@ -94,22 +94,22 @@ macro_rules! polynomial {
     };
 }
 
-/// What the table of quarters lost.
+/// What the table of quarters lost, the table being at `$table`.
 macro_rules! lost {
-    (ps, $quarters:expr, $rest:expr) => {
-        lines!["vmovaps ", $rest, ", [{run} + 768]"; "vpermilps ", $rest, ", ", $rest, ", ", $quarters]
+    (ps, $quarters:expr, $rest:expr, $table:expr) => {
+        lines!["vbroadcastf128 ", $rest, ", ", $table; "vpermilps ", $rest, ", ", $rest, ", ", $quarters]
     };
-    (pd, $quarters:expr, $rest:expr) => {
-        lines!["vpermps ", $rest, ", ", $quarters, ", [{run} + 768]"]
+    (pd, $quarters:expr, $rest:expr, $table:expr) => {
+        lines!["vpermps ", $rest, ", ", $quarters, ", ", $table]
     };
 }
 
 /// The last step, and what the table lost; the number of quarters goes along to where the power comes of it.
 macro_rules! rest {
-    ($t:ident, $left:expr, $quarters:expr, $rest:expr, $power:expr, $sum:expr, $errors:expr, $at:expr) => {
+    ($t:ident, $left:expr, $quarters:expr, $rest:expr, $power:expr, $sum:expr, $errors:expr, $at:expr, $table:expr) => {
         concat!(
             lines!["vmovaps ", $power, ", ", $quarters],
-            lost!($t, $quarters, $rest),
+            lost!($t, $quarters, $rest, $table),
             lines!["vfmadd231", stringify!($t), " ", $rest, ", ymm7, ", $left]
         )
     };
@@ -120,7 +120,7 @@ macro_rules! rest_columns {
     ($t:ident, $left:expr, $quarters:expr, $rest:expr, $power:expr, $round:expr, $floor:expr, $at:expr) => {
         concat!(
             lines!["vmovaps ", $power, ", ", $quarters],
-            lost!($t, $quarters, $rest),
+            lost!($t, $quarters, $rest, "[{run} + 768]"),
             lines![
                 "vadd", stringify!($t), " ", $rest, ", ", $rest, ", [{run} + 1152 + ", $at, "]";
                 "vfmadd231", stringify!($t), " ", $rest, ", ymm7, ", $left;
@@ -260,5 +260,60 @@ macro_rules! not_kept {
 macro_rules! onward {
     () => {
         lines!["add {from}, 64"; "add {to}, 64"; "add {after}, 64"]
+    };
+}
+
+/// Where a run along one row has the floor, and what the table of quarters lost.
+macro_rules! floor {
+    () => {
+        "vmovaps ymm6, [{run} + 192]"
+    };
+}
+macro_rules! table {
+    () => {
+        "[{run} + 768]"
+    };
+}
+
+/// Where one along several rows has what rounds, by the row of the first stage, the floor, and that table, by the row of the second.
+macro_rules! round_of {
+    ($t:ident) => {
+        lines!["vbroadcast", single!($t), " ymm4, [{first} + {round}]"]
+    };
+}
+macro_rules! floor_of {
+    ($t:ident) => {
+        concat!("vbroadcast", single!($t), " ymm6, [{first} + {floor}]")
+    };
+}
+macro_rules! table_of {
+    () => {
+        "[{next} + {lost}]"
+    };
+}
+macro_rules! single {
+    (ps) => {
+        "ss"
+    };
+    (pd) => {
+        "sd"
+    };
+}
+
+/// The sums of a run along rows, as they begin, and to where they belong.
+macro_rules! sums_begin {
+    () => {
+        lines![
+            "vmovaps ymm0, [{run} + 832]"; "vmovaps ymm1, [{run} + 864]";
+            "vmovaps ymm2, [{run} + 896]"; "vmovaps ymm3, [{run} + 928]";
+        ]
+    };
+}
+macro_rules! sums_end {
+    ($row:expr) => {
+        lines![
+            "vmovups [{", $row, "}], ymm0"; "vmovups [{", $row, "} + 32], ymm1";
+            "vmovups [{", $row, "} + 64], ymm2"; "vmovups [{", $row, "} + 96], ymm3";
+        ]
     };
 }

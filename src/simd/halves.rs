@@ -4,6 +4,8 @@
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::*;
 
+use crate::element::Compute;
+
 /// The bits of infinity.
 const INFINITY: u32 = 0x7f80_0000;
 
@@ -16,6 +18,12 @@ pub(crate) fn to_odd(x: f64) -> f32 {
     let is_odd = bits & 1 == 1 || back == x || back.is_nan();
     let beyond = back.abs() > x.abs();
     f32::from_bits(if is_odd { bits } else { bits.wrapping_add(1).wrapping_sub(2 * u32::from(beyond)) })
+}
+
+/// As an `f32` that is rounded to a type of 16 bits as if it were x.
+#[inline(always)]
+pub(super) fn short<E: Compute>(x: E) -> f32 {
+    if size_of::<E>() == 4 { x.to_f32() } else { to_odd(x.to_f64()) }
 }
 
 /// An `f16`, widened.

@@ -32,6 +32,7 @@ mod halves;
 mod panels;
 mod portable;
 mod portable_exp;
+mod row_runs;
 mod rows;
 mod tiles;
 
@@ -42,12 +43,16 @@ pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
 use exp_run::Others;
-pub use exp_run::{ExpRun, RunColumns, RunRows};
+pub use exp_run::{ExpRun, RunColumns, RunRow, RunRows};
+#[cfg(target_arch = "x86_64")]
+use exp_run::{f32_entries, f64_entries};
+use halves::short;
 pub(crate) use halves::{narrowed_bf16, narrowed_f16, to_odd, widened_bf16, widened_f16};
 pub use panels::{Lanes, Outside, PanelIo};
 pub use portable::Portable;
+pub use row_runs::RowRuns;
 pub use rows::{Row, RowIo};
-pub use tiles::{RowPanel, SHORTER_TILE_ROWS, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile};
+pub use tiles::{GROUPED_TILE_ROWS, RowPanel, SHORTER_TILE_ROWS, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile};
 
 use crate::element::Compute;
 
@@ -197,6 +202,24 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
         0
     }
 
+    /// The exponentials of rows of so many `vectors`, four at least, one row after another, written if they are kept, and added up, which
+    /// begins as `run` says; but the last of `rows` only ends them. Where [there is a loop](Self::EXP_RUNS) for it.
+    ///
+    /// # Safety
+    /// Rows are valid for so many vectors but the last, which is valid elsewhere; that which ends them is valid for reading two.
+    /// Where exponentials are kept is the input or disjoint from it.
+    #[inline(always)]
+    unsafe fn exp_rows_run(
+        self,
+        run: &ExpRun<Self::V, E::Bits>,
+        rows: &mut [RunRow<E>],
+        vectors: usize,
+        keeps: bool,
+    ) {
+        // SAFETY: promised by the caller.
+        unsafe { exp_run::row_by_row(self, run, rows, vectors, keeps) }
+    }
+
     /// The exponentials of columns, written if they are kept, and a sum for each lane, row `i` being part of that of
     /// lane `i` modulo `E::LANES`, which begin as `run` says, and what these lost; where [there is a loop](Self::EXP_RUNS) for it.
     ///
@@ -328,26 +351,6 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
             self.store_columns(p, stride, v);
         }
     }
-}
-
-/// As an `f32` that is rounded to a type of 16 bits as if it were x.
-#[inline(always)]
-fn short<E: Compute>(x: E) -> f32 {
-    if size_of::<E>() == 4 { x.to_f32() } else { to_odd(x.to_f64()) }
-}
-
-/// A table of bit patterns as floats.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn f32_entries(t: [u32; 4]) -> [f32; 4] {
-    [f32::from_bits(t[0]), f32::from_bits(t[1]), f32::from_bits(t[2]), f32::from_bits(t[3])]
-}
-
-/// As above.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn f64_entries(t: [u64; 4]) -> [f64; 4] {
-    [f64::from_bits(t[0]), f64::from_bits(t[1]), f64::from_bits(t[2]), f64::from_bits(t[3])]
 }
 
 /// The bits of √½, 1 and 2^52, of [`Token::split_exponent`]: what lies between √½ and √2 has the exponent 0.

@@ -51,6 +51,12 @@ impl<'a, E: Compute> Row<'a, E> {
         self.len % E::LANES
     }
 
+    /// All but these.
+    #[inline(always)]
+    pub fn whole(&self) -> Self {
+        self.part(0, self.vectors * E::LANES)
+    }
+
     /// The `i`th whole vector.
     #[inline(always)]
     pub fn load<S: Simd<E>>(&self, s: S, i: usize) -> S::V {
@@ -205,6 +211,18 @@ impl<'a, E: Compute, const K: usize> RowIo<'a, E, K> {
     #[inline(always)]
     pub fn rest(&self) -> usize {
         self.len % E::LANES
+    }
+
+    /// All but these.
+    #[inline(always)]
+    pub fn whole(&self) -> Self {
+        self.part(0, self.vectors * E::LANES)
+    }
+
+    /// Where the first input and the output begin.
+    #[inline(always)]
+    pub(super) fn pointers(&self) -> (*const E, *mut E) {
+        (self.src[0], self.dst)
     }
 
     /// Input `k`.

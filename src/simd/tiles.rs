@@ -12,6 +12,9 @@ pub const TILE_ROWS: usize = 192;
 /// The longest that go by tiles where longer ones are faster row by row.
 pub const SHORTER_TILE_ROWS: usize = 128;
 
+/// The longest where longer ones are faster [several at a time](Simd::exp_rows_run).
+pub const GROUPED_TILE_ROWS: usize = 127;
+
 /// Strips of a full tile.
 pub const TILE_WIDTH: usize = 2;
 

@@ -2,11 +2,12 @@
 //! at once, one row a lane.
 #![forbid(unsafe_code)]
 
-use super::rows::{Piped, result_pass};
+use super::rows::{Piped, result_from};
 use crate::element::Compute;
-use crate::kernels::{Rows, max_pass, row_apart};
-use crate::math::exp::{ExpConstants, Shift};
-use crate::simd::{Kernel, Wide};
+use crate::kernels::{Rows, fold_max, max_from, row_apart};
+use crate::math::exp::ExpConstants;
+use crate::math::sum::LaneSum;
+use crate::simd::{Kernel, RowIo, RowRuns, Simd, Wide};
 
 /// Elements of the rows of a group.
 const GROUP: usize = 4096;
@@ -20,6 +21,26 @@ pub(super) struct Group<'a, E: Compute, R> {
     pub(super) ordinary: u32,
     pub(super) max: E::Array,
     pub(super) sums: [E::Wide; 16],
+    /// The ordinary ones, one after another.
+    runs: &'a RowRuns<'a, E>,
+}
+
+impl<E: Compute, R: Rows<E, 1>> Group<'_, E, R> {
+    /// The row of a lane, whose exponentials are all written, if they are kept.
+    #[inline(always)]
+    pub(super) fn row<S: Simd<E>>(&self, s: S, lane: usize) -> RowIo<'_, E, 1> {
+        let row = self.rows.get(self.first + lane);
+        if row.rest() > 0 {
+            row.store_rest(s, self.runs.rest(s, self.place(lane)));
+        }
+        row
+    }
+
+    /// Among the ordinary rows.
+    #[inline(always)]
+    fn place(&self, lane: usize) -> usize {
+        (self.ordinary & ((1 << lane) - 1)).count_ones() as usize
+    }
 }
 
 /// [`Piped::settled_group`] as a function of its own.
@@ -39,7 +60,7 @@ impl<E: ExpConstants, P: Piped<E, SHORT>, R: Rows<E, 1>, const SHORT: bool> Kern
     }
 }
 
-/// Rows of more than one vector and of one chunk at most.
+/// Rows of more than [three vectors](RowRuns) and of one chunk at most.
 #[inline(always)]
 pub(super) fn grouped_rows<
     E: ExpConstants,
@@ -68,38 +89,55 @@ fn group<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, R: Rows<E, 1>, const S
     rows: &R,
     (first, count): (usize, usize),
 ) {
-    let softmax = p.softmax();
-    let (mut max, mut ordinary) = (E::ZERO.array(), 0);
-    for k in 0..count {
-        let largest = max_pass(s, rows.get(first + k).input(0));
-        if softmax.exp.is_ordinary(largest) {
-            max.as_mut()[k] = largest;
-            ordinary |= 1 << k;
-        }
-    }
-    let shift = softmax.exp.shift(s, s.from_array(max));
-    let (round, floor, growth) = (s.to_array(shift.round), s.to_array(shift.floor), s.to_array(shift.growth));
-    let mut sums = [E::Wide::default(); 16];
-    for k in 0..count {
-        if ordinary >> k & 1 == 1 {
-            let (round, floor) = (s.splat(round.as_ref()[k]), s.splat(floor.as_ref()[k]));
-            let growth = s.splat(growth.as_ref()[k]);
-            let shift = softmax.exp.row_shift(s, &Shift { round, floor, growth, ..shift });
-            sums[k] = softmax.row_sum(s, rows.get(first + k), &shift, P::KEEPS);
-        }
-    }
-    let group = Group { rows, first, count, ordinary, max, sums };
-    let [high, low] = s.enter(Settle::<E, P, R, SHORT> { p, group: &group });
+    let exp = &p.softmax().exp;
+    let mut runs = RowRuns::new(rows.get(first).len());
+    let (mut max, mut ordinary, mut lanes, mut found) = (E::ZERO.array(), 0, [0; 16], 0);
     for k in 0..count {
         let row = rows.get(first + k);
-        if ordinary >> k & 1 == 0 {
-            row_apart(p, s, row, rows.lane(first + k));
+        let x = row.input(0);
+        let mut largest = [s.splat(E::NEG_INFINITY); 4];
+        if x.rest() > 0 {
+            largest[1] = x.load_rest(s, E::NEG_INFINITY);
+        }
+        let rest = largest[1];
+        max_from(s, x.whole(), 0, &mut largest);
+        let largest = fold_max(s, largest);
+        if exp.is_ordinary(largest) {
+            runs.push(s, row, rest);
+            max.as_mut()[k] = largest;
+            ordinary |= 1 << k;
+            lanes[found] = k;
+            found += 1;
+        }
+    }
+    let lanes = &lanes[..found];
+    exp.rows_run(s, &exp.shift(s, s.from_array(max)), (&mut runs, lanes), P::KEEPS);
+    let mut sums = [E::Wide::default(); 16];
+    for (k, &lane) in lanes.iter().enumerate() {
+        let sum = LaneSum::<S::V, SHORT>::from_parts(runs.sums(s, k));
+        sums[lane] = s.wide_total(sum.widen(s));
+    }
+    let group = Group { rows, first, count, ordinary, max, sums, runs: &runs };
+    let [high, low] = s.enter(Settle::<E, P, R, SHORT> { p, group: &group });
+    for (k, &lane) in lanes.iter().enumerate() {
+        let row = rows.get(first + lane);
+        let with = [high.as_ref()[lane], low.as_ref()[lane]];
+        if with[0].is_nan() || with[1].is_nan() {
+            row.fill(E::NAN);
             continue;
         }
-        let with = [high.as_ref()[k], low.as_ref()[k]];
-        match with[0].to_f64().is_nan() || with[1].to_f64().is_nan() {
-            true => row.fill(E::NAN),
-            false => result_pass(p, s, row, with),
+        let with = (s.splat(with[0]), s.splat(with[1]));
+        result_from(p, s, row.whole(), 0, with);
+        if row.rest() > 0 {
+            row.store_rest(s, p.result(s, runs.rest(s, k), with));
+        }
+    }
+    if found == count {
+        return;
+    }
+    for k in 0..count {
+        if ordinary >> k & 1 == 0 {
+            row_apart(p, s, rows.get(first + k), rows.lane(first + k));
         }
     }
 }

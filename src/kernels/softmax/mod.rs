@@ -21,13 +21,16 @@ pub(in crate::kernels) use self::cross_entropy::Parts;
 pub use self::cross_entropy::{CrossEntropy, Found, LossPartial, LossTotal, Scale, Targets, enlarge};
 pub use self::log::{LogSoftmax, LogSumExp, Seen, Share, Whole, exceeds, seen, share};
 
+use self::group::Group;
 use self::rows::{Piped, piped_rows};
 use super::{Next, Op, Rows, max_pass};
 use crate::element::{Compute, WideScalar};
 pub use crate::math::exp::ExpConstants;
 use crate::math::exp::{Exp, Shift};
 use crate::math::sum::ScaledSum;
-use crate::simd::{Outside, PanelIo, Row, RowIo, Simd, Wide};
+use crate::simd::{
+    GROUPED_TILE_ROWS, Outside, PanelIo, Row, RowIo, SHORTER_TILE_ROWS, Simd, TILE_ROWS, Wide,
+};
 
 /// Rows of up to this many chunks keep their exponentials in the output, and all their chunks share the power of two
 /// of the row's maximum. Longer rows would only write them to memory and read them back, so they compute them twice,
@@ -162,6 +165,17 @@ impl<E: ExpConstants, const SHORT: bool> Piped<E, SHORT> for Softmax<E, SHORT> {
         self
     }
 
+    #[inline(always)]
+    fn settled_group<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, group: &Group<'_, E, R>) -> [S::V; 2] {
+        let [mut high, mut low] = [E::NAN.array(); 2];
+        for k in 0..group.count {
+            if let Some(inverse) = inverse::<E>(group.sums[k]) {
+                [high.as_mut()[k], low.as_mut()[k]] = inverse;
+            }
+        }
+        [s.from_array(high), s.from_array(low)]
+    }
+
     /// The inverse of the sum, in two parts.
     #[inline(always)]
     fn settled<S: Wide<E>>(
@@ -185,7 +199,12 @@ impl<E: ExpConstants, const SHORT: bool> Op<E, 1> for Softmax<E, SHORT> {
     type Total = Total<E>;
     type Partial = Partial<E>;
     const WIDE_PANELS: bool = !SHORT;
-    const RUNS: bool = !SHORT;
+    const GROUPED: usize = if SHORT || size_of::<E>() != 4 { 0 } else { 48 };
+    const LONGEST_TILE: usize = match size_of::<E>() {
+        _ if SHORT => SHORTER_TILE_ROWS,
+        4 => GROUPED_TILE_ROWS,
+        _ => TILE_ROWS,
+    };
 
     fn begin(&self, len: usize) -> Total<E> {
         let sweep = if len <= Self::STORED { Sweep::Max } else { Sweep::MaxAndSum };

@@ -14,10 +14,6 @@ pub(super) trait Piped<E: ExpConstants, const SHORT: bool>: Op<E, 1> {
     /// Whether results are made of the exponentials, which are kept in the output, or of the inputs.
     const KEEPS: bool;
 
-    /// Rows of up to so many vectors are [grouped](grouped_rows), where they lie in the nearest cache: what they need besides their
-    /// passes is so much work.
-    const GROUPED: usize = 0;
-
     fn softmax(&self) -> &Softmax<E, SHORT>;
 
     /// What all results of a row, by its number, are made with, given its maximum and the sum of its exponentials; `None` where the row
@@ -31,7 +27,7 @@ pub(super) trait Piped<E: ExpConstants, const SHORT: bool>: Op<E, 1> {
         sum: E::Wide,
     ) -> Option<[E; 2]>;
 
-    /// The same of rows, one a lane, if [there are such](Self::GROUPED); NaN where a row is NaN throughout.
+    /// The same of rows, one a lane, if [there are such](Op::GROUPED); NaN where a row is NaN throughout.
     fn settled_group<S: Wide<E>, R: Rows<E, 1>>(&self, _: S, _: &Group<'_, E, R>) -> [S::V; 2] {
         unreachable!("rows of this operation are not grouped")
     }
@@ -60,9 +56,12 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
             return self.exp_sum_of_one(s, row, rescale, shift, output);
         }
         let mut sum = LaneSum::<_, SHORT>::new(s);
-        if const { S::EXP_RUNS && !SHORT } && rescale.is_none() {
-            let (done, _) = self.exp.row_run(s, shift, (row, output), None, &mut sum);
-            self.exp_sum_from::<S, true>(s, row, done, None, shift, output, &mut sum);
+        if const { S::EXP_RUNS && !SHORT } {
+            let mut done = 0;
+            if rescale.is_none() {
+                (done, _) = self.exp.row_run(s, shift, (row, output), None, &mut sum);
+            }
+            self.exp_sum_from::<S, true>(s, row, done, rescale, shift, output, &mut sum);
         } else {
             self.exp_sum_from::<S, false>(s, row, 0, rescale, shift, output, &mut sum);
         }
@@ -87,8 +86,8 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         s.wide_total(self.exp.widened(s, e))
     }
 
-    /// The exponentials from vector `i` on of a chunk, added to `sum`; and written, if there is an output. If `FEW`, there is
-    /// hardly one.
+    /// The exponentials from vector `i` on of a chunk, added to `sum`; and written, if there is an output. If `FEW`, there are
+    /// hardly any, or rarely.
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
     fn exp_sum_from<S: Wide<E>, const FEW: bool>(
@@ -183,7 +182,7 @@ pub(super) fn piped_rows<
     }
     // They lie in the nearest cache, and a run leaves nothing idle that the others could use: one after another.
     let in_turn = const { S::EXP_RUNS && !SHORT } && row.len() <= E::CHUNK / 4 && !are_far;
-    if P::GROUPED > 0 && in_turn && row.len() > E::LANES && row.len() <= P::GROUPED * E::LANES {
+    if P::GROUPED > 0 && in_turn && row.len() > 3 * E::LANES && row.len() <= P::GROUPED * E::LANES {
         return grouped_rows(p, s, rows);
     }
     let mut max = max_pass(s, row.input(0));
@@ -321,7 +320,12 @@ fn fused_chunk<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: boo
         sum.add4(s, terms);
         i += 4;
     }
-    softmax.exp_sum_from::<S, false>(s, x, i, None, shift, P::KEEPS.then_some(row), &mut sum);
+    let kept = P::KEEPS.then_some(row);
+    if const { SHORT || S::FOUR_AT_ONCE } {
+        softmax.exp_sum_from::<S, false>(s, x, i, None, shift, kept, &mut sum);
+    } else {
+        softmax.exp_sum_from::<S, true>(s, x, i, None, shift, kept, &mut sum);
+    }
     result_from(p, s, before, i, with);
     max_from(s, after, i, max);
     s.wide_total(sum.widen(s))
@@ -335,7 +339,7 @@ fn sources<'a, E: ExpConstants, P: Piped<E, SHORT>, const SHORT: bool>(row: RowI
 
 /// The results of a row.
 #[inline(always)]
-pub(super) fn result_pass<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: bool>(
+fn result_pass<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: bool>(
     p: &P,
     s: S,
     row: RowIo<'_, E, 1>,
@@ -349,7 +353,7 @@ pub(super) fn result_pass<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const
 
 /// The results from vector `i` on.
 #[inline(always)]
-fn result_from<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: bool>(
+pub(super) fn result_from<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: bool>(
     p: &P,
     s: S,
     row: RowIo<'_, E, 1>,

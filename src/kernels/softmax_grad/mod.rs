@@ -6,13 +6,14 @@
 //! products is taken in twice the precision.
 #![forbid(unsafe_code)]
 
+mod group;
 mod panel;
 mod rows;
 
 use super::{Next, Op, Rows, max_pass};
 use crate::element::{Compute, WideScalar};
 use crate::math::exp::power_of_two;
-use crate::simd::{Outside, PanelIo, Row, RowIo, Simd, Wide};
+use crate::simd::{Outside, PanelIo, Row, RowIo, SHORTER_TILE_ROWS, Simd, Wide};
 
 /// The operation. Its inputs are `y` and `d`.
 #[derive(Clone, Copy, Debug)]
@@ -174,10 +175,24 @@ pub(super) fn largest_pass<E: Compute, S: Wide<E>>(s: S, y: Row<'_, E>) -> (E, u
     (largest, first_of(s, y, largest))
 }
 
+/// Rows of up to so many vectors are sought through whole.
+const FEW_VECTORS: usize = 8;
+
 /// Where the largest element is, the first of equals. With a NaN anywhere any element serves, for the result is NaN.
 #[inline(always)]
 fn first_of<E: Compute, S: Wide<E>>(s: S, y: Row<'_, E>, largest: E) -> usize {
     let wanted = s.splat(largest);
+    if y.vectors() <= FEW_VECTORS {
+        // From the end, and without a branch that could go either way.
+        let lanes = if y.rest() > 0 { s.equal(y.load_rest(s, E::NAN), wanted) } else { 0 };
+        let mut at = if lanes == 0 { 0 } else { y.vectors() * E::LANES + lanes.trailing_zeros() as usize };
+        for i in (0..y.vectors()).rev() {
+            let lanes = s.equal(y.load(s, i), wanted);
+            let here = i * E::LANES + lanes.trailing_zeros() as usize;
+            at = if lanes == 0 { at } else { here };
+        }
+        return at;
+    }
     let mut i = 0;
     // One comparison for four vectors, then one for each.
     while i + 4 <= y.vectors() {
@@ -284,6 +299,8 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
         true
     }
 
+    const GROUPED: usize = if size_of::<E>() == 4 { 8 } else { 0 };
+    const LONGEST_TILE: usize = if size_of::<E>() == 4 { 111 } else { SHORTER_TILE_ROWS };
     const COPIED_PANELS: bool = true;
     const FAR_PANELS: bool = true;
 

@@ -1,9 +1,10 @@
 //! The gradient along rows in memory: a loop that runs the passes of three rows at once.
 #![forbid(unsafe_code)]
 
+use super::group::grouped_rows;
 use super::{SoftmaxGrad, enlarged, first_of};
 use crate::element::{Compute, WideScalar};
-use crate::kernels::{Rows, fold_max, max_from, max_pass, row_apart};
+use crate::kernels::{Op, Rows, fold_max, max_from, max_pass, row_apart};
 use crate::math::exp::power_of_two;
 use crate::simd::{Row, RowIo, Wide};
 
@@ -31,6 +32,12 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
             row_apart(op, s, rows.get(i), rows.lane(i));
         }
         return;
+    }
+    if const { !S::FOUR_AT_ONCE && SoftmaxGrad::<E>::GROUPED > 0 }
+        && row.len() <= SoftmaxGrad::<E>::GROUPED * E::LANES
+        && !are_far
+    {
+        return grouped_rows(s, rows);
     }
     let mut largest = max_pass(s, row.input(0));
     let mut before: Option<Settled<'_, E, S::V>> = None;
@@ -142,7 +149,12 @@ fn fused_chunk<E: Compute, S: Wide<E>>(
 
 /// The results from vector `i` on.
 #[inline(always)]
-fn result_from<E: Compute, S: Wide<E>>(s: S, row: RowIo<'_, E, 2>, mut i: usize, with: (S::V, S::V)) {
+pub(super) fn result_from<E: Compute, S: Wide<E>>(
+    s: S,
+    row: RowIo<'_, E, 2>,
+    mut i: usize,
+    with: (S::V, S::V),
+) {
     let (y, d) = (row.input(0), row.input(1));
     while i < row.vectors() {
         row.store(s, i, SoftmaxGrad::plain_entry(s, y.load(s, i), d.load(s, i), with));

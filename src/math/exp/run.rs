@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 
 use super::{Exp, ExpConstants, RowShift, Shift};
 use crate::math::sum::LaneSum;
-use crate::simd::{ExpRun, PanelIo, Row, RowIo, Simd};
+use crate::simd::{ExpRun, PanelIo, Row, RowIo, RowRuns, Simd};
 
 /// Rows that a run goes along with.
 #[derive(Clone, Copy)]
@@ -45,6 +45,29 @@ impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
         let done = row.exp_run(s, &mut run, kept, others);
         *sum = LaneSum::from_parts([run.sum, run.errors]);
         (done, run.max)
+    }
+
+    /// [`row_exp`](Self::row_exp) of rows, each with the shift of its lane, and the [parts](LaneSum::parts) of their sums likewise; where
+    /// [there is a loop](Simd::EXP_RUNS) for it.
+    #[inline(always)]
+    pub fn rows_run<S: Simd<E>>(
+        &self,
+        s: S,
+        shift: &Shift<S::V>,
+        (rows, lanes): (&mut RowRuns<'_, E>, &[usize]),
+        keeps: bool,
+    ) {
+        let (round, floor, growth) =
+            (s.to_array(shift.round), s.to_array(shift.floor), s.to_array(shift.growth));
+        for &lane in lanes {
+            let shift = Shift { growth: s.splat(growth.as_ref()[lane]), ..*shift };
+            let lost = self.row_shift(s, &shift).lost;
+            rows.set(s, [round.as_ref()[lane], floor.as_ref()[lane]], lost);
+        }
+        let none = s.splat(E::ZERO);
+        let mut run = self.prepared(s, [none; 3], none);
+        [run.sum, run.errors] = LaneSum::<S::V, SHORT>::new(s).parts();
+        rows.run(s, &run, keeps);
     }
 
     /// [`exp`](Self::exp) of the rows `rows.0..rows.1` of a strip of columns likewise, and the [parts](LaneSum::parts) of the sums
@@ -164,6 +187,53 @@ mod tests {
             assert_same(s, found.parts()[1], wanted.parts()[1]);
         }
 
+        /// As rows of some vectors and a part of one, each with a shift of its own.
+        fn rows<S: Wide<E>>(&self, s: S, len: usize) {
+            let count = (self.x.len() / len).min(E::LANES);
+            let mut kept = self.x.clone();
+            let mut maxima = E::ZERO.array();
+            for (k, max) in maxima.as_mut().iter_mut().enumerate() {
+                *max = E::from_f64(1.0 - 0.3 * k as f64);
+            }
+            let shift = self.exp.shift(s, s.from_array(maxima));
+            let all: Vec<_> = kept
+                .chunks_exact_mut(len)
+                .zip(self.x.chunks_exact(len))
+                .map(|(kept, x)| RowIo::new([x], kept))
+                .collect();
+            for keeps in [false, true] {
+                let mut rows = RowRuns::new(len);
+                for row in &all[..count] {
+                    let x = row.input(0);
+                    let part = x.rest() > 0;
+                    rows.push(s, *row, if part { x.load_rest(s, E::NEG_INFINITY) } else { s.splat(E::NAN) });
+                }
+                // The lanes in another order.
+                let lanes: Vec<_> = (0..count).rev().collect();
+                self.exp.rows_run(s, &shift, (&mut rows, &lanes), keeps);
+                for (k, lane) in lanes.into_iter().enumerate() {
+                    let shift = self.exp.shift(s, s.splat(maxima.as_ref()[lane]));
+                    let shift = self.exp.row_shift(s, &shift);
+                    let (x, mut wanted) = (all[k].input(0), LaneSum::<_, false>::new(s));
+                    for i in 0..x.vectors() {
+                        let e = self.exp.row_exp(s, &shift, x.load(s, i));
+                        wanted.add(s, e);
+                        let found = if keeps { e.value } else { x.load(s, i) };
+                        assert_same(s, all[k].output().load(s, i), found);
+                    }
+                    if x.rest() > 0 {
+                        let rest = x.load_rest(s, E::NEG_INFINITY);
+                        let e = self.exp.row_exp(s, &shift, rest);
+                        wanted.add(s, e);
+                        assert_same(s, rows.rest(s, k), if keeps { e.value } else { rest });
+                    }
+                    let found = rows.sums(s, k);
+                    assert_same(s, found[0], wanted.parts()[0]);
+                    assert_same(s, found[1], wanted.parts()[1]);
+                }
+            }
+        }
+
         fn columns<S: Wide<E>>(&self, s: S) {
             let (rows, mut buffer) = (self.x.len() / E::LANES, Vec::new());
             let panel = PanelIo::in_buffer(&mut buffer, rows, 1);
@@ -200,6 +270,10 @@ mod tests {
                 self.row_beside(s, true);
                 self.row_beside(s, false);
                 self.columns(s);
+                for vectors in [4, 5, 9].into_iter().filter(|&vectors| vectors * E::LANES <= self.x.len()) {
+                    self.rows(s, vectors * E::LANES);
+                    self.rows(s, vectors * E::LANES - E::LANES / 2 + 1);
+                }
             }
         }
     }

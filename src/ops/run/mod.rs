@@ -30,7 +30,7 @@ use crate::error::Error;
 use crate::kernels::{Next, Op};
 use crate::layout::{Dim, Offsets, Plan};
 use crate::parallel::{Watch, for_each};
-use crate::simd::{Row, RowIo, SHORTER_TILE_ROWS, SpacedRows, TILE_ROWS};
+use crate::simd::{Row, RowIo, SHORTER_TILE_ROWS, SpacedRows};
 use crate::view::{Block, Memory, Read, View, Write, row_io, spaced_rows};
 
 /// Elements a task has at least: some ten microseconds of work.
@@ -242,7 +242,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
 
     /// The longest rows that are transposed in registers.
     fn tile_rows(&self) -> usize {
-        if O::RUNS && E::has_long_tiles(self.isa) { TILE_ROWS } else { SHORTER_TILE_ROWS }
+        if E::has_long_tiles(self.isa) { O::LONGEST_TILE } else { SHORTER_TILE_ROWS }
     }
 
     /// Evenly spaced rows, of which the first has the number `lane`.

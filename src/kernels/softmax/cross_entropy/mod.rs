@@ -26,7 +26,7 @@ use super::{Partial, Softmax, Sweep, Total, first, rescaled, scaled};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{Next, Op, Rows, one_or_each, row_by_sweeps};
 use crate::math::exp::{ExpConstants, RowShift, Shift};
-use crate::simd::{Lanes, Outside, PanelIo, Row, RowIo, Simd, Wide};
+use crate::simd::{Lanes, Outside, PanelIo, Row, RowIo, Simd, TILE_ROWS, Wide};
 
 /// The operation. Without the gradient it reduces, and its output is not used.
 #[derive(Clone, Copy, Debug)]
@@ -215,7 +215,6 @@ pub struct LossPartial<E: Compute> {
 
 impl<E: ExpConstants, const GRAD: bool> Piped<E, false> for CrossEntropy<'_, E, GRAD> {
     const KEEPS: bool = true;
-    const GROUPED: usize = if size_of::<E>() == 4 { 32 } else { 0 };
 
     #[inline(always)]
     fn softmax(&self) -> &Softmax<E> {
@@ -252,7 +251,7 @@ impl<E: ExpConstants, const GRAD: bool> Piped<E, false> for CrossEntropy<'_, E, 
             }
             others[k] = match others_of::<E>(group.sums[k], top.as_ref()[k]) {
                 Some(others) => others,
-                None => others_apart(s, group.rows.get(group.first + k), s.splat(top.as_ref()[k])),
+                None => others_apart(s, group.row(s, k), s.splat(top.as_ref()[k])),
             };
         }
         let logit = s.from_array(logit);
@@ -280,7 +279,8 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
     type Total = LossTotal<E>;
     type Partial = LossPartial<E>;
     const REDUCES: bool = !GRAD;
-    const RUNS: bool = true;
+    const LONGEST_TILE: usize = TILE_ROWS;
+    const GROUPED: usize = if GRAD && size_of::<E>() == 4 { 32 } else { 0 };
 
     fn begin(&self, len: usize) -> LossTotal<E> {
         self.begin_lane(len, 0)

@@ -22,7 +22,7 @@ use crate::element::{Compute, WideScalar};
 use crate::kernels::{Next, Op, PanelResults, Rows, write_panel};
 use crate::math::exp::{ExpConstants, Shift};
 use crate::math::two_sum;
-use crate::simd::{Outside, PanelIo, Row, RowIo, Simd, Wide};
+use crate::simd::{GROUPED_TILE_ROWS, Outside, PanelIo, Row, RowIo, Simd, TILE_ROWS, Wide};
 
 /// log_softmax: `x / temperature - ln(sum(exp(x / temperature)))`.
 ///
@@ -104,7 +104,6 @@ impl<E: ExpConstants, S: Simd<E>, const P: usize> PanelResults<E, S, 1> for Entr
 
 impl<E: ExpConstants> Piped<E, false> for LogSoftmax<E> {
     const KEEPS: bool = false;
-    const GROUPED: usize = if size_of::<E>() == 4 { 64 } else { 0 };
 
     #[inline(always)]
     fn softmax(&self) -> &Softmax<E> {
@@ -175,7 +174,8 @@ impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
     type Total = LogTotal<E>;
     type Partial = LogPartial<E>;
     const MASKED: E = E::NEG_INFINITY;
-    const RUNS: bool = true;
+    const GROUPED: usize = if size_of::<E>() == 4 { 64 } else { 0 };
+    const LONGEST_TILE: usize = if size_of::<E>() == 4 { GROUPED_TILE_ROWS } else { TILE_ROWS };
 
     fn begin(&self, len: usize) -> LogTotal<E> {
         self.log_sum.begin(len)
@@ -287,7 +287,7 @@ impl<E: ExpConstants> Op<E, 1> for LogSumExp<E> {
     type Total = LogTotal<E>;
     type Partial = LogPartial<E>;
     const REDUCES: bool = true;
-    const RUNS: bool = true;
+    const LONGEST_TILE: usize = TILE_ROWS;
 
     fn begin(&self, len: usize) -> LogTotal<E> {
         self.log_sum.begin(len)
