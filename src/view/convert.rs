@@ -196,6 +196,10 @@ impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
                         }
                     });
                 }
+                if memory.dtype == DType::Bool {
+                    // SAFETY: as above.
+                    unsafe { as_truths(to, count) };
+                }
                 j += count;
             }
         }
@@ -228,6 +232,21 @@ unsafe fn read<T: Stored, E: Compute, S: Simd<E>>(
             *to.add(j) = converted(from.add(j).read_unaligned(), negate);
             j += 1;
         }
+    }
+}
+
+/// Makes 1 of what is above it and -1 of what is below that: any byte but zero is true.
+///
+/// # Safety
+/// So many places are readable and writable.
+#[inline(always)]
+unsafe fn as_truths<E: Compute>(to: *mut E, count: usize) {
+    for j in 0..count {
+        // SAFETY: promised by the caller.
+        let x = unsafe { &mut *to.add(j) };
+        let least = E::ZERO - E::ONE;
+        *x = if *x > E::ONE { E::ONE } else { *x };
+        *x = if least > *x { least } else { *x };
     }
 }
 

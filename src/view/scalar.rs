@@ -131,6 +131,9 @@ impl Memory<'_> {
     /// The element `offset` bytes from the first, as a number.
     #[inline]
     pub(crate) fn number(&self, offset: isize) -> f64 {
+        if self.dtype == DType::Bool {
+            return f64::from(u8::from(self.is_true(offset)));
+        }
         let from = self.at(offset, 0, 1);
         // SAFETY: `at` checked that the element lies inside the array.
         with_type!(self.dtype, T => unsafe { self.load::<T>(from) }.float())

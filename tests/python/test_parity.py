@@ -196,6 +196,18 @@ def test_protocols(function: Function, dtype: np.dtype[Any], wrapper: Any, axis:
     assert same_bits(result, function(*arrays, axis=axis))
 
 
+@pytest.mark.parametrize("axis", [-1, 0, None])
+def test_any_byte_but_zero_is_true(function: Function, axis: Axis) -> None:
+    truths = golden.values((7, 33), np.float64) > 0.0
+    bytes_ = np.where(truths, np.arange(1, 232, dtype=np.uint8).reshape(7, 33), np.uint8(0))
+    for bools in (bytes_.view(bool), bytes_[:, ::-1].copy()[:, ::-1].view(bool)):
+        assert np.array_equal(bools, truths)
+        arrays = tuple(bools for _ in function.arguments)
+        assert same_bits(
+            function(*arrays, axis=axis), function(*(truths for _ in arrays), axis=axis)
+        )
+
+
 def test_dlpack_strided_and_read_only(function: Function, dtype: np.dtype[Any]) -> None:
     exports(dtype)
     arrays = function.inputs(golden.values((7, 33), dtype))
