@@ -88,6 +88,11 @@ pub enum Error {
     Isa(String),
     /// An entry is larger than all that a state has seen, so it cannot be one of them.
     NotSeen,
+    /// There is no memory for what goes along with the rows.
+    Memory {
+        /// How much would be needed.
+        bytes: usize,
+    },
     /// The caller asked to stop.
     Interrupted,
 }
@@ -129,6 +134,7 @@ impl fmt::Display for Error {
                     "chunk has an entry above all that the state has seen, expected a chunk that was part of it"
                 )
             }
+            Self::Memory { bytes } => write!(f, "unable to allocate {bytes} bytes"),
             Self::Interrupted => write!(f, "interrupted"),
         }
     }

@@ -2,6 +2,7 @@
 //! else by way of a buffer.
 #![forbid(unsafe_code)]
 
+use super::check_memory;
 use super::run::TASK_ELEMENTS;
 use crate::dispatch::{Dispatch, Isa};
 use crate::element::DType;
@@ -74,6 +75,7 @@ impl Machine<'_> {
     /// The elements of an array in C order.
     pub(super) fn copied<E: Dispatch>(&self, view: &View<'_>) -> Result<Vec<E>, Error> {
         let source = Source::new(view);
+        check_memory(view.len())?;
         let mut copy = vec![E::ZERO; view.len()];
         let mut wide = Vec::new();
         for (i, part) in copy.chunks_mut(E::CHUNK).enumerate() {

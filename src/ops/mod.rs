@@ -126,3 +126,9 @@ impl Options<'_> {
         if any_wide { DType::F64 } else { DType::F32 }
     }
 }
+
+/// Fails where there is no memory for so many numbers, which are then asked for without a question.
+fn check_memory(numbers: usize) -> Result<(), Error> {
+    let bytes = numbers.saturating_mul(size_of::<f64>());
+    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Error::Memory { bytes })
+}

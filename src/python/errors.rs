@@ -1,6 +1,6 @@
 //! The crate's errors as Python exceptions, in Python's spelling.
 
-use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyFloat, PyType};
@@ -36,6 +36,7 @@ pub(super) fn to_python(py: Python<'_>, error: Error) -> PyErr {
             classes as i128 - 1,
             tuple(&position)
         )),
+        Error::Memory { .. } => PyMemoryError::new_err(error.to_string()),
         Error::Option { .. } | Error::LabelType(_) => PyTypeError::new_err(error.to_string()),
         Error::UnsupportedType(_) => PyTypeError::new_err(error.to_string()),
         other => PyValueError::new_err(other.to_string()),

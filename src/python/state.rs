@@ -41,10 +41,18 @@ pub(super) fn output<'py>(
 
 /// The states of so many lanes that have seen nothing.
 #[pyfunction(name = "_state_empty")]
-pub(super) fn state_empty(py: Python<'_>, lanes: usize) -> Bound<'_, PyArray1<u64>> {
-    let mut words = vec![0; lanes * state::STATE_WORDS];
+pub(super) fn state_empty(py: Python<'_>, lanes: usize) -> PyResult<Bound<'_, PyArray1<u64>>> {
+    let mut words = zeros(py, lanes.saturating_mul(state::STATE_WORDS))?;
     state::clear(&mut words);
-    PyArray1::from_vec(py, words)
+    Ok(PyArray1::from_vec(py, words))
+}
+
+/// So many zeros, if there is memory for them.
+fn zeros<T: Clone + Default>(py: Python<'_>, count: usize) -> PyResult<Vec<T>> {
+    let (mut zeros, bytes) = (Vec::new(), count.saturating_mul(size_of::<T>()));
+    zeros.try_reserve_exact(count).map_err(|_| errors::to_python(py, Error::Memory { bytes }))?;
+    zeros.resize(count, T::default());
+    Ok(zeros)
 }
 
 /// Takes a row of `x` into each lane's state.
@@ -89,7 +97,7 @@ pub(super) fn state_merge(
 pub(super) fn state_result<'py>(words: PyReadonlyArray1<'py, u64>) -> PyResult<Bound<'py, PyArray1<f64>>> {
     let py = words.py();
     let words = words.as_slice()?;
-    let mut out = vec![0.0; words.len() / state::STATE_WORDS];
+    let mut out = zeros(py, words.len() / state::STATE_WORDS)?;
     let threads = threads::in_force(py, None)?;
     run(py, words.len(), threads, |options| state::result(words, &mut out, options))?;
     Ok(PyArray1::from_vec(py, out))

@@ -1,10 +1,12 @@
 """Losses and gradients have one set of bits: rows alone, in a batch, as columns, in place."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+import golden
 import softlane
 from cases import DTYPES, same_bits
 from losses import cross_entropy, cross_entropy_value_and_grad
@@ -122,3 +124,27 @@ def test_columns_far_apart(dtype: Any, shape: tuple[int, int], kind: str) -> Non
             assert same_bits(result[1], gradients.T)
         result = cross_entropy_value_and_grad(columns, labels, axis=0, out=columns, **options)
         assert same_bits(columns, gradients.T)
+
+
+def test_any_byte_but_zero_is_true() -> None:
+    bytes_ = np.array([2, 0, 255, 1], np.uint8)
+    bools, truths = bytes_.view(bool), bytes_.view(bool).astype(float)
+    x, labels = golden.values((4, 4), np.float64), np.array([0, 1, 2, 3])
+    calls: list[Callable[[Array], Array]] = [
+        lambda b: softlane.cross_entropy(x, labels, weight=b, reduction="none"),
+        lambda b: cross_entropy_value_and_grad(x, labels, reduction="none", dloss=b)[1],
+        lambda b: softlane.binary_cross_entropy(x, np.broadcast_to(b, x.shape), weight=b),
+        lambda b: softlane.logsumexp(x, b=b),
+        lambda b: softlane.kl_divergence(x, np.broadcast_to(b, x.shape)),
+    ]
+    for call in calls:
+        assert np.array_equal(call(bools), call(truths))
+
+
+def test_no_memory_for_the_rows() -> None:
+    logits = np.broadcast_to(np.float32(0.0), (1 << 41, 2))
+    labels = np.broadcast_to(np.int8(0), 1 << 41)
+    with pytest.raises(MemoryError):
+        softlane.cross_entropy(logits, labels)
+    with pytest.raises(MemoryError):
+        softlane.LogSumExpState().update(np.zeros((1 << 40, 0)))

@@ -13,7 +13,7 @@ use self::scale::{reduce_again, within_reach};
 use super::chunks::{Machine, position};
 use super::losses::{Cotangent, Reduction, same_shape};
 use super::run::{fill, run};
-use super::{Input, Options};
+use super::{Input, Options, check_memory};
 use crate::dispatch::Dispatch;
 use crate::element::{DType, DoubleDouble, WideScalar};
 use crate::error::Error;
@@ -89,6 +89,9 @@ pub fn cross_entropy_value_and_grad(
     Call::new(logits, labels, labelling, losses, Some((gradients, cotangent)), options).typed()
 }
 
+/// What is kept of each row on the way, at most: its class, its scale of four numbers, what is found, and some to spare.
+const NUMBERS_A_ROW: usize = 12;
+
 /// One call.
 struct Call<'a> {
     logits: &'a View<'a>,
@@ -144,8 +147,9 @@ impl Call<'_> {
         let kept = shape.iter().zip(&reduced).filter(|&(_, &is_class)| !is_class);
         let rows_shape: Vec<usize> = kept.map(|(&size, _)| size).collect();
         let class_count = shape.iter().zip(&reduced).find(|&(_, &is_class)| is_class).map_or(1, |(&n, _)| n);
-        let rows = self.checked(&rows_shape, class_count)?;
         let count: usize = rows_shape.iter().product();
+        check_memory(count.saturating_mul(NUMBERS_A_ROW))?;
+        let rows = self.checked(&rows_shape, class_count)?;
         let cotangents = self.cotangents(&rows_shape)?;
         let mask = self.options.repeated_mask(shape)?;
         // A mask that the gradient overwrites.
