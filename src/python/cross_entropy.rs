@@ -2,7 +2,7 @@
 // As many arguments as Python's signatures have.
 #![allow(clippy::too_many_arguments)]
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt, PyString, PyTuple};
 
@@ -131,9 +131,17 @@ pub(super) fn kl_divergence_value_and_grad<'py>(
 
 /// A number between two texts: what it is called and what it must be.
 fn number(object: &Bound<'_, PyAny>, argument: &str) -> PyResult<f64> {
-    object.extract().map_err(|error: PyErr| match error.is_instance_of::<PyTypeError>(object.py()) {
-        true => PyTypeError::new_err(format!("{argument} must be a number: {}", error.value(object.py()))),
-        false => error,
+    object.extract().map_err(|error: PyErr| {
+        let (py, must) = (object.py(), format!("{argument} must be a number"));
+        match error {
+            error if error.is_instance_of::<PyTypeError>(py) => {
+                PyTypeError::new_err(format!("{must}: {}", error.value(py)))
+            }
+            error if error.is_instance_of::<PyOverflowError>(py) => {
+                PyValueError::new_err(format!("{must} that a float can hold: {}", error.value(py)))
+            }
+            error => error,
+        }
     })
 }
 

@@ -1,7 +1,7 @@
 //! Whatever counts as an array becomes a NumPy array, without a copy where it has memory of its own.
 
 use numpy::PyUntypedArray;
-use pyo3::exceptions::{PyBufferError, PyTypeError};
+use pyo3::exceptions::{PyBufferError, PyException, PyMemoryError, PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -15,6 +15,11 @@ const READABLE_DEVICES: [i64; 4] = [1, 3, 11, 13];
 
 /// The argument `name` as an array.
 pub(super) fn array<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Array<'py>> {
+    array_of(name, object, SUPPORTED)
+}
+
+/// The same, where other dtypes than these are refused, here or later.
+pub(super) fn array_of<'py>(name: &str, object: &Bound<'py, PyAny>, wanted: &str) -> PyResult<Array<'py>> {
     let array = match object.cast_exact::<PyUntypedArray>() {
         Ok(array) => array.clone(),
         Err(_) => converted(name, object).inspect_err(|error| {
@@ -23,13 +28,13 @@ pub(super) fn array<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Arr
         })?,
     };
     Array::new(array)
-        .map_err(|descr| PyTypeError::new_err(format!("{name} has dtype {descr}, expected {SUPPORTED}")))
+        .map_err(|descr| PyTypeError::new_err(format!("{name} has dtype {descr}, expected {wanted}")))
 }
 
 /// The argument `where`: an array of bool.
 pub(super) fn mask<'py>(object: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Array<'py>>> {
     let Some(object) = object else { return Ok(None) };
-    let mask = array("where", object)?;
+    let mask = array_of("where", object, "bool")?;
     match mask.dtype() {
         DType::Bool => Ok(Some(mask)),
         dtype => Err(PyTypeError::new_err(format!("where has dtype {}, expected bool", dtype.name()))),
@@ -102,14 +107,28 @@ fn from_dlpack<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Option<B
         Ok(array) => return Ok(Some(array.cast_into()?)),
         Err(refused) => refused,
     };
-    // The owner's refusal explains itself. Otherwise DLPack may just know fewer dtypes than NumPy.
-    if refused.is_instance_of::<PyBufferError>(py) {
+    // DLPack may just know fewer dtypes than NumPy, which is told by these; other refusals explain themselves.
+    let is_dtype = refused.is_instance_of::<PyTypeError>(py) || refused.is_instance_of::<PyRuntimeError>(py);
+    if !is_dtype {
         return Err(refused);
     }
-    let unreadable = |_| {
-        let dtype =
-            object.getattr(intern!(py, "dtype")).map_or_else(|_| "unknown".into(), |dtype| dtype.to_string());
-        PyTypeError::new_err(format!("{name} has dtype {dtype}, expected {SUPPORTED}"))
-    };
-    as_array(object).map(Some).map_err(unreadable)
+    let has_array = object.hasattr(intern!(py, "__array__"))?;
+    match if has_array { as_array(object) } else { Err(refused) } {
+        Ok(array) => Ok(Some(array)),
+        Err(refused) if is_interrupt(py, &refused) => Err(refused),
+        Err(refused) => Err(match object.getattr(intern!(py, "dtype")) {
+            Ok(dtype) => {
+                let unreadable =
+                    PyTypeError::new_err(format!("{name} has dtype {dtype}, expected {SUPPORTED}"));
+                unreadable.set_cause(py, Some(refused));
+                unreadable
+            }
+            Err(_) => refused,
+        }),
+    }
+}
+
+/// Whether an exception says nothing of the array.
+fn is_interrupt(py: Python<'_>, error: &PyErr) -> bool {
+    !error.is_instance_of::<PyException>(py) || error.is_instance_of::<PyMemoryError>(py)
 }

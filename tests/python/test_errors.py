@@ -228,6 +228,42 @@ def test_an_error_while_converting_comes_through(function: Function) -> None:
         function(*(Broken() for _ in function.arguments))
 
 
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt, SystemExit, MemoryError, ValueError, BufferError]
+)
+@pytest.mark.parametrize("has_array", [False, True])
+def test_an_error_of_dlpack_comes_through(error: type[BaseException], has_array: bool) -> None:
+    class Broken:
+        def __dlpack__(self, **options: Any) -> Any:
+            raise error("from __dlpack__")
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return 1, 0
+
+    if has_array:
+        Broken.__array__ = lambda self, *_, **__: np.zeros(3)  # type: ignore[attr-defined]
+    with pytest.raises(error, match="from __dlpack__"):
+        softlane.softmax(Broken())
+
+
+def test_an_error_of_dlpack_without_another_way() -> None:
+    class Broken:
+        def __dlpack__(self, **options: Any) -> Any:
+            raise RuntimeError("from __dlpack__")
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return 1, 0
+
+    with pytest.raises(RuntimeError, match="from __dlpack__"):
+        softlane.softmax(Broken())
+
+
+def test_a_mask_must_be_bool() -> None:
+    for mask in (np.array([None, 1]), np.array([1, 0]), np.array([1.0, 0.0]), np.array(["a", "b"])):
+        with pytest.raises(TypeError, match=r"where has dtype .*, expected bool$"):
+            softlane.softmax([1.0, 2.0], where=mask)
+
+
 def test_masked_arrays(function: Function) -> None:
     arrays = good(function)
     for position, name in enumerate(function.arguments):
