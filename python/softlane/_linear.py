@@ -31,8 +31,8 @@ def linear_cross_entropy(
     """Return the cross-entropy of a linear layer's logits, which never exist as a whole.
 
     The same as ``cross_entropy(x @ w.T + bias, labels)``: the logits are made, used and dropped a
-    block of rows at a time, so that no more memory than ``block_bytes`` is needed beside inputs
-    and results, however many classes there are.
+    block of rows at a time, so that they take no more memory than ``block_bytes``, however many
+    classes there are.
 
     Parameters
     ----------
@@ -87,7 +87,11 @@ def linear_cross_entropy(
     -----
     The loss of each row is as exact as that of ``cross_entropy`` on the logits, and these are as
     exact as the BLAS makes them. The losses of rows are added up exactly, so that blocks change
-    nothing there. Half precision is computed in float32, for which all of w is converted.
+    nothing there.
+
+    Beside the block, some 50 bytes a row are needed, and copies: of all of w where it is not of the
+    dtype that is computed in (half precision is computed in float32), or not in C or Fortran order;
+    of x where its rows do not follow one another evenly.
 
     Cutting the classes up, too, is the cut cross-entropy of Wijmans et al., "Cut your losses in
     large-vocabulary language models" (2024).

@@ -31,7 +31,7 @@ def run(problem: Problem, gradients: Gradients | None, coefficients: _Floats | N
     budget = problem.block_bytes if gradients is None else problem.block_bytes * 7 // 8
     fit = budget // max(1, problem.dtype.itemsize * (problem.classes + problem.width))
     with np.errstate(all="ignore"):
-        if fit >= min(problem.rows, _FEW_ROWS):
+        if fit >= min(problem.rows, _FEW_ROWS) or problem.classes == 0:
             near = _NEAR_BYTES // max(1, problem.dtype.itemsize * problem.classes)
             most = max(1, min(fit, max(near, _ENOUGH_ROWS)))
             # Blocks of one size, that the last be not of a few rows.
@@ -110,7 +110,7 @@ class _ByClasses:
         for rows in problem.row_blocks(self.size):
             x = problem.x_rows(rows)
             state, at_label = self._seen(rows, x)
-            lse = np.asarray(state.result(), np.float64)
+            lse = state._result_in_float64()
             # The weight of each row's label, where that is a class; and its log-probability.
             share = logp = loss = np.zeros(x.shape[0])
             if problem.has_classes:

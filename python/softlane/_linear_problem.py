@@ -12,6 +12,9 @@ from softlane._state import computed_in, result_dtype, widest
 
 _Array: TypeAlias = NDArray[Any]
 
+# The binary exponent from which on the weights of a mean are brought nearer to 1.
+_FAR = 32
+
 
 class Problem:
     """The arguments, checked; the rows, block by block; the losses of rows."""
@@ -61,6 +64,9 @@ class Problem:
         if self.block_bytes < 1:
             raise ValueError(f"block_bytes must be at least 1, got {self.block_bytes}")
         self.labels, self.counted = self._checked_labels(labels)
+        is_weighted_mean = reduction == "mean" and self.has_classes and self.z_loss == 0.0
+        if self.weight is not None and is_weighted_mean:
+            self.weight = _near_one(self.weight)
         _core.softmax(np.zeros(1), num_threads=num_threads)  # refuses a wrong number
         self.num_threads = num_threads
         self.losses = np.zeros(self.rows, self.dtype)
@@ -248,7 +254,10 @@ def integer(name: str, given: object) -> int:
     """Return an argument that must be an integer, or raise."""
     if isinstance(given, bool | np.bool_) or not isinstance(given, SupportsIndex):
         raise TypeError(f"{name} must be an integer, got {type(given).__name__}")
-    return given.__index__()
+    try:
+        return given.__index__()
+    except TypeError:  # an array of one integer
+        raise TypeError(f"{name} must be an integer, got {type(given).__name__}") from None
 
 
 def _number(name: str, given: object) -> float:
@@ -258,3 +267,11 @@ def _number(name: str, given: object) -> float:
         return float(given)
     except OverflowError:
         return math.inf
+    except TypeError:  # an array of one number
+        raise TypeError(f"{name} must be a number, got {type(given).__name__}") from None
+
+
+def _near_one(weight: _Array) -> _Array:
+    """Return weights of which only the ratios count: losses times extreme ones fit no float."""
+    exponent = math.frexp(float(weight.max(initial=0.0)))[1]
+    return weight if abs(exponent) <= _FAR else np.ldexp(weight, -exponent)

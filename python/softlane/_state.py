@@ -182,6 +182,8 @@ class LogSumExpState:
             For a dtype that is not supported.
         ValueError
             Where the lanes are not those seen before.
+        OverflowError
+            Beyond 2**95 entries a lane.
         numpy.exceptions.AxisError
             Where there is no such axis.
 
@@ -223,6 +225,8 @@ class LogSumExpState:
             Where ``other`` is no state.
         ValueError
             Where its lanes are not those of this one.
+        OverflowError
+            Beyond 2**95 entries a lane.
         """
         if not isinstance(other, LogSumExpState):
             raise TypeError(f"other must be a LogSumExpState, got {type(other).__name__}")
@@ -250,9 +254,12 @@ class LogSumExpState:
         >>> float(sl.LogSumExpState().result())
         -inf
         """
-        values = _core._state_result(self._words)
         with np.errstate(all="ignore"):
-            return values.astype(self._dtype or _FLOAT64, copy=False).reshape(self._shape or ())[()]
+            return self._result_in_float64().astype(self._dtype or _FLOAT64, copy=False)[()]
+
+    def _result_in_float64(self) -> NDArray[np.float64]:
+        """Return the logsumexp of all that was seen, whatever its dtype."""
+        return _core._state_result(self._words).reshape(self._shape or ())
 
     def softmax(
         self, chunk: ArrayLike, /, axis: _Axis = -1, *, out: _Array | None = None

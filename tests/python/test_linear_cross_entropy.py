@@ -324,6 +324,8 @@ X, W, _, LABELS = problem((2, 3), 5, 4, "float32")
         ({"label_smoothing": 1.5}, ValueError, ("label_smoothing", "1.5")),
         ({"label_smoothing": NAN}, ValueError, ("label_smoothing", "nan")),
         ({"label_smoothing": "a"}, TypeError, ("label_smoothing", "str")),
+        ({"label_smoothing": np.array([0.1])}, TypeError, ("label_smoothing", "number")),
+        ({"ignore_index": np.array([1])}, TypeError, ("ignore_index", "integer")),
         ({"z_loss": -1.0}, ValueError, ("z_loss", "-1.0")),
         ({"z_loss": INF}, ValueError, ("z_loss", "inf")),
         ({"reduction": "avg"}, ValueError, ("reduction", "'avg'", "'mean'")),
@@ -347,6 +349,38 @@ def test_bad_input_is_refused(
     if "dloss" not in arguments:
         with pytest.raises(error, match=mentions(*words)):
             value(*arrays, **arguments)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=BLOCK_IDS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_only_ratios_of_the_weights_of_a_mean_count(dtype: str, block: int) -> None:
+    x, w, _, labels = problem((6,), 5, 4, dtype)
+    near = np.array([1.0, 2.0, 0.5, 3.0, 1.5])
+    wanted = value_and_grad(x, w, labels, weight=near, block_bytes=block)
+    for far in (2.0**-140, 2.0**-1000, 2.0**900, 2.0**1020):
+        loss, (dx, dw, _) = value_and_grad(x, w, labels, weight=near * far, block_bytes=block)
+        assert loss == wanted[0]
+        np.testing.assert_array_equal(dx, wanted[1][0])
+        np.testing.assert_array_equal(dw, wanted[1][1])
+
+
+def test_z_loss_by_blocks_of_classes_is_as_exact_as_by_rows() -> None:
+    x, w, _, labels = problem((40,), 30, 4, "float32")
+    x, w = np.rint(8 * x) / np.float32(8), np.rint(8 * w) / np.float32(8)  # BLAS rounds nothing
+    options: dict[str, Any] = {"z_loss": 1.0, "reduction": "none"}
+    logits = (x @ w.T).astype(np.float64)
+    wanted = softlane.cross_entropy(logits, labels, **options)
+    for block in BLOCKS:
+        found = value(x, w, labels, block_bytes=block, **options)
+        assert (abs(found - wanted) <= 1.5 * np.spacing(wanted.astype("f4"))).all()
+
+
+def test_no_classes_whatever_the_blocks() -> None:
+    x, w, labels = np.zeros((3, 2)), np.zeros((0, 2)), np.zeros((3, 0))
+    wanted = softlane.cross_entropy(np.zeros((3, 0)), labels, reduction="none")
+    for block in BLOCKS:
+        found = value(x, w, labels, reduction="none", block_bytes=block)
+        np.testing.assert_array_equal(found, wanted)
 
 
 def test_any_integer_may_be_ignored() -> None:
