@@ -211,3 +211,13 @@ def test_derivatives(classes: int, fit_intercept: bool, weighted: bool) -> None:
     np.testing.assert_allclose(objective.point, start + h * step, rtol=1e-14)
     size = np.abs(product).max()
     np.testing.assert_allclose((ahead - standard) / h, product, atol=2e-3 * size)
+
+
+def test_a_penalty_beyond_all_numbers() -> None:
+    x, y = np.eye(3), [0, 1, 2]
+    for model, weights in (
+        (SoftmaxClassifier(C=5e-324), None),
+        (SoftmaxClassifier(), [1e-309] * 3),
+    ):
+        with pytest.raises(ValueError, match=r"C=.* is too small"):
+            model.fit(x, y, sample_weight=weights)

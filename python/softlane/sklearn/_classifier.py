@@ -60,7 +60,8 @@ class SoftmaxClassifier(_Estimator):
         The weight of each class, by its label; 1 for those that a dict does not name. "balanced"
         gives all classes the same sum of weights. They multiply ``sample_weight``.
     tol : float, default 1e-4
-        The gradient of the mean loss, with the penalty, has no entry larger than this in the end.
+        The gradient of the mean loss, with the penalty, has no entry larger than this in the end;
+        for float32, before the coefficients are rounded to it.
     max_iter : int, default 100
         The largest number of steps.
     warm_start : bool, default False

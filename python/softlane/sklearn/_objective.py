@@ -18,6 +18,9 @@ _FEW = 1 << 16
 # Of intercepts: where probabilities are all 0 or 1 they have none, and steps no end.
 LEAST_CURVATURE = 1e-10
 
+# The least that C times the weights may be: the penalty is multiplied by coefficients.
+_TINY = 1e-300
+
 
 class Objective:
     """The mean loss of weighted rows, and half of ``penalty`` times the squared coefficients.
@@ -46,7 +49,11 @@ class Objective:
         self.rows, self.features = x.shape
         self.outputs = 1 if classes == 2 else classes
         total = float(self.rows if sample_weight is None else sample_weight.sum())
-        self.penalty = 1.0 / (c * total)
+        self.penalty = 1.0 / max(c * total, _TINY)
+        if self.penalty >= 1.0 / _TINY:
+            raise ValueError(
+                f"C={c} times the sum of the weights of samples, {c * total}, is too small"
+            )
         # On average 1, that their roots be numbers of float32.
         self.weights = None if sample_weight is None else sample_weight * (self.rows / total)
         self.size = max(256, _BLOCK // (self.features + self.outputs))
