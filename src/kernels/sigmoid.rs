@@ -65,33 +65,71 @@ impl<E: ExpConstants, const LOG: bool> TwoClass<E, LOG> {
 
     #[inline(always)]
     fn entry_inline<S: Wide<E>>(&self, s: S, shift: &RowShift<S::V>, x: S::V) -> S::V {
+        let e = self.smaller(s, shift, x);
+        if !LOG {
+            return probability(s, x, e.value, lost(s, e));
+        }
         let zero = s.splat(E::ZERO);
-        let opposite = s.sub(zero, x);
-        let is_positive = s.greater(x, zero);
-        let e = self.exp.row_exp(s, shift, s.select(is_positive, opposite, x));
-        let y = match LOG {
-            true => log_probability(s, s.max(opposite, zero), e),
-            false => probability(s, is_positive, e),
-        };
+        let y = log_probability(s, s.max(s.sub(zero, x), zero), e);
         s.select(s.equals(x, x), y, s.splat(E::NAN))
+    }
+
+    /// The exponential of the smaller entry.
+    #[inline(always)]
+    fn smaller<S: Wide<E>>(&self, s: S, shift: &RowShift<S::V>, x: S::V) -> Exponential<S::V> {
+        let zero = s.splat(E::ZERO);
+        self.exp.row_exp(s, shift, s.select(s.greater(x, zero), s.sub(zero, x), x))
+    }
+
+    /// sigmoid of the first vectors of a row, in two steps for some at a time; how many that were. Where registers are few, a core
+    /// holds two vectors of both steps at once, and waits for them.
+    #[inline(always)]
+    fn in_two_steps<S: Wide<E>>(&self, s: S, shift: &RowShift<S::V>, row: RowIo<'_, E, 1>) -> usize {
+        let x = row.input(0);
+        if x.vectors() < TOGETHER {
+            return 0;
+        }
+        let [mut values, mut losses] = [[s.splat(E::ZERO); TOGETHER]; 2];
+        let mut i = 0;
+        while i + TOGETHER <= x.vectors() {
+            for k in 0..TOGETHER {
+                let e = self.smaller(s, shift, x.load(s, i + k));
+                (values[k], losses[k]) = (e.value, lost(s, e));
+            }
+            for k in 0..TOGETHER {
+                row.store(s, i + k, probability(s, x.load(s, i + k), values[k], losses[k]));
+            }
+            i += TOGETHER;
+        }
+        i
     }
 }
 
-/// `1 / (1 + e)` where the larger class is meant, else `e / (1 + e)`, for an `e` scaled by `2^SCALE`.
+/// So many vectors take each of two steps together.
+const TOGETHER: usize = 16;
+
+/// What the rounding of an exponential lost.
 #[inline(always)]
-fn probability<E: Compute, S: Simd<E>>(s: S, is_larger: S::M, e: Exponential<S::V>) -> S::V {
+fn lost<E: Compute, S: Simd<E>>(s: S, e: Exponential<S::V>) -> S::V {
+    s.mul_add(e.power, e.rest, s.sub(e.power, e.value))
+}
+
+/// `1 / (1 + e)` where the class of x is the larger, else `e / (1 + e)`, for an `e` scaled by `2^SCALE`, and what its rounding lost.
+#[inline(always)]
+fn probability<E: Compute, S: Simd<E>>(s: S, x: S::V, e: S::V, lost: S::V) -> S::V {
     let (one, zero) = (s.splat(E::ONE), s.splat(E::ZERO));
     let scale = s.splat(E::from_f64(power_of_two(SCALE.into())));
     let unscale = s.splat(E::from_f64(power_of_two((-SCALE).into())));
-    let lost = s.mul_add(e.power, e.rest, s.sub(e.power, e.value));
+    let is_larger = s.greater(x, zero);
     // 1 + e and its reciprocal, in two parts each.
-    let sum = s.mul_add(e.value, unscale, one);
-    let sum_rest = s.mul_add(lost, unscale, s.mul_add(e.value, unscale, s.sub(one, sum)));
+    let sum = s.mul_add(e, unscale, one);
+    let sum_rest = s.mul_add(lost, unscale, s.mul_add(e, unscale, s.sub(one, sum)));
     let high = s.div(one, sum);
     let low = s.mul(s.neg_mul_add(sum_rest, high, s.neg_mul_add(sum, high, one)), high);
-    let (top, top_lost) = (s.select(is_larger, scale, e.value), s.select(is_larger, zero, lost));
+    let (top, top_lost) = (s.select(is_larger, scale, e), s.select(is_larger, zero, lost));
     // The scale comes off last, so that small results are rounded to their own precision before they are subnormal.
-    s.mul(s.mul_add(top, high, s.mul_add(top, low, s.mul(top_lost, high))), unscale)
+    let y = s.mul(s.mul_add(top, high, s.mul_add(top, low, s.mul(top_lost, high))), unscale);
+    s.select(s.equals(x, x), y, s.splat(E::NAN))
 }
 
 /// `-(distance + ln(1 + e))`, for an `e` scaled by `2^SCALE`.
@@ -128,8 +166,11 @@ impl<E: ExpConstants, const LOG: bool> Op<E, 1> for TwoClass<E, LOG> {
     #[inline(always)]
     fn finish<S: Wide<E>>(&self, s: S, (): &(), chunk: RowIo<'_, E, 1>) {
         let shift = self.shift(s);
-        let x = chunk.input(0);
-        for i in 0..x.vectors() {
+        let (x, mut start) = (chunk.input(0), 0);
+        if const { !LOG && !S::FOUR_AT_ONCE && !S::BY_CALLS } {
+            start = self.in_two_steps(s, &shift, chunk);
+        }
+        for i in start..x.vectors() {
             chunk.store(s, i, self.entry(s, &shift, x.load(s, i)));
         }
         if x.rest() > 0 {
