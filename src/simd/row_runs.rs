@@ -38,7 +38,7 @@ impl<'a, E: Compute> RowRuns<'a, E> {
     /// One more; and what is left of it after whole vectors, if there is anything.
     #[inline(always)]
     pub fn push<S: Simd<E>>(&mut self, s: S, row: RowIo<'a, E, 1>, rest: S::V) {
-        assert!(row.len() == self.len && !self.has_run);
+        assert!(row.len() == self.len && self.count < MOST && !self.has_run);
         let (src, dst) = row.pointers();
         let last = (self.vectors() - 1) * E::LANES;
         self.rows[self.count].write(RunRow {
