@@ -47,7 +47,8 @@ class _Rows:
     def __init__(self, chunk: object, axis: _Axis) -> None:
         array = _core._array("chunk", chunk)
         if array.ndim == 0 and not isinstance(axis, tuple):
-            normalize_axis_tuple(0 if axis is None else _integer(axis), 1)
+            if axis is not None and _integer(axis) not in (-1, 0):
+                raise np.exceptions.AxisError(_integer(axis), 0)
             axis = ()
         if axis is None:
             axes = tuple(range(array.ndim))

@@ -391,6 +391,10 @@ def test_bad_input_is_refused_and_changes_nothing() -> None:
             lambda: given_state.update(x, axis=2),
             {np.exceptions.AxisError: ("axis 2", "dimension 2")},
         ),
+        (
+            lambda: given_state.update(3.0, axis=1),
+            {np.exceptions.AxisError: ("axis 1", "dimension 0")},
+        ),
         (lambda: given_state.update(x, axis=(0, 0)), {ValueError: ("repeated axis",)}),
         (lambda: given_state.update(x, axis=True), {TypeError: ("axis", "bool")}),
         (lambda: given_state.update(x, axis=1.5), {TypeError: ("axis", "float")}),
