@@ -53,8 +53,7 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     const WIDE_PANELS: bool = true;
     /// Rows of up to so many elements are transposed in registers where transposing is [fast](Simd::BY_FOURS) and registers are few.
     const LONGEST_TILE: usize = SHORTER_TILE_ROWS;
-    /// Rows of up to so many vectors go by [runs over several of them](Simd::exp_rows_run), where there are any, if they lie in near
-    /// caches.
+    /// Rows of up to so many vectors are taken several at a time, pass by pass, if they lie in near caches and registers are few.
     const GROUPED: usize = 0;
     /// What an element of the result is that a mask leaves out, in any row.
     const MASKED: E = E::ZERO;
@@ -112,6 +111,9 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
         false
     }
 }
+
+/// Fewer rows than this are faster one by one.
+const LEAST_GROUP: usize = 3;
 
 /// [`row_by_sweeps`] as a function of its own: for rows that are long, or rare.
 #[inline(always)]

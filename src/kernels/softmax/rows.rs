@@ -4,7 +4,7 @@
 use super::group::{Group, grouped_rows};
 use super::{Softmax, rescaled};
 use crate::element::WideScalar;
-use crate::kernels::{Op, Rows, fold_max, max_from, max_pass, row_apart};
+use crate::kernels::{LEAST_GROUP, Op, Rows, fold_max, max_from, max_pass, row_apart};
 use crate::math::exp::{Beside, ExpConstants, RowShift, Shift};
 use crate::math::sum::LaneSum;
 use crate::simd::{Row, RowIo, Simd, Wide};
@@ -182,7 +182,8 @@ pub(super) fn piped_rows<
     }
     // They lie in the nearest cache, and a run leaves nothing idle that the others could use: one after another.
     let in_turn = const { S::EXP_RUNS && !SHORT } && row.len() <= E::CHUNK / 4 && !are_far;
-    if P::GROUPED > 0 && in_turn && row.len() > 3 * E::LANES && row.len() <= P::GROUPED * E::LANES {
+    let fits = row.len() > 3 * E::LANES && row.len() <= P::GROUPED * E::LANES;
+    if P::GROUPED > 0 && in_turn && fits && count >= LEAST_GROUP {
         return grouped_rows(p, s, rows);
     }
     let mut max = max_pass(s, row.input(0));

@@ -4,7 +4,7 @@
 use super::group::grouped_rows;
 use super::{SoftmaxGrad, enlarged, first_of};
 use crate::element::{Compute, WideScalar};
-use crate::kernels::{Op, Rows, fold_max, max_from, max_pass, row_apart};
+use crate::kernels::{LEAST_GROUP, Op, Rows, fold_max, max_from, max_pass, row_apart};
 use crate::math::exp::power_of_two;
 use crate::simd::{Row, RowIo, Wide};
 
@@ -36,6 +36,7 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
     if const { !S::FOUR_AT_ONCE && SoftmaxGrad::<E>::GROUPED > 0 }
         && row.len() <= SoftmaxGrad::<E>::GROUPED * E::LANES
         && !are_far
+        && count >= LEAST_GROUP
     {
         return grouped_rows(s, rows);
     }
