@@ -59,7 +59,7 @@ DETECTION = r"core_arch3x86(?:5cpuid|5xsave)"
 # Fixed point is integers only, and so rare that it may be called.
 BELOW = r"(?:8softlane|B\w*_)(?:4simd|4math(?!5fixed)|7kernels)"
 # What is written in assembly needs no boundary's features, and is called.
-WRITTEN = r"4simd8avx2_exp\d+exp_(?:columns_)?run_f(?:32|64)"
+WRITTEN = r"4simd8avx2_exp\d+exp_(?:columns_|rows_)?run_f(?:32|64)"
 # Mathematics that the kernels do themselves: the trace of an fma or exp that stayed a function.
 LIBM = r"^(?:fma|exp|exp2|ldexp|round|rint|floor)f?$"
 
@@ -207,6 +207,11 @@ DOCTORED = [
     (
         "vfnmadd231ps\t(%rdi), %ymm1",
         "vfmadd231ps %ymm0, %ymm1, %ymm2\n\tcallq\t_ZN8softlane4simd8avx2_exp11exp_run_f3217h01E",
+        "",
+    ),
+    (
+        "vfnmadd231ps\t(%rdi), %ymm1",
+        "vfmadd231ps %ymm0, %ymm1, %ymm2\n\tcallq\t_ZN8softlane4simd8avx2_exp16exp_rows_run_f3217h01E",
         "",
     ),
     (
