@@ -211,7 +211,8 @@ DOCTORED = [
     ),
     (
         "vfnmadd231ps\t(%rdi), %ymm1",
-        "vfmadd231ps %ymm0, %ymm1, %ymm2\n\tcallq\t_ZN8softlane4simd8avx2_exp16exp_rows_run_f3217h01E",
+        "vfmadd231ps %ymm0, %ymm1, %ymm2\n"
+        "\tcallq\t_ZN8softlane4simd8avx2_exp16exp_rows_run_f3217h01E",
         "",
     ),
     (
