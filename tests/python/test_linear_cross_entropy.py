@@ -285,9 +285,14 @@ def test_memory_is_bounded_by_block_bytes(dtype: str, block: int) -> None:
     x, w, bias, labels = problem((500,), 4000, 16, dtype)
     aside = 500 * 8 * 20 + 4000 * 8 * 4  # a few numbers a row, and a class
     for function in (value, value_and_grad):
-        assert peak(function, x, w, labels, bias=bias, block_bytes=block) < block + aside
+        # Twice: what other threads of the test runner take meanwhile counts, too.
+        assert (
+            min(peak(function, x, w, labels, bias=bias, block_bytes=block) for _ in range(2))
+            < block + aside
+        )
     q = np.full((500, 4000), 1 / 4000, dtype)
-    assert peak(value_and_grad, x, w, q, block_bytes=block, label_smoothing=0.1) < block + aside
+    options = {"block_bytes": block, "label_smoothing": 0.1}
+    assert min(peak(value_and_grad, x, w, q, **options) for _ in range(2)) < block + aside
 
 
 # --------------------------------------------------------------------------------------- bad input
