@@ -66,7 +66,7 @@ class Problem:
         self.labels, self.counted = self._checked_labels(labels)
         is_weighted_mean = reduction == "mean" and self.has_classes and self.z_loss == 0.0
         if self.weight is not None and is_weighted_mean:
-            self.weight = _near_one(self.weight)
+            self.weight = near_one(self.weight, _FAR)
         _core.softmax(np.zeros(1), num_threads=num_threads)  # refuses a wrong number
         self.num_threads = num_threads
         self.losses = np.zeros(self.rows, self.dtype)
@@ -271,7 +271,10 @@ def _number(name: str, given: object) -> float:
         raise TypeError(f"{name} must be a number, got {type(given).__name__}") from None
 
 
-def _near_one(weight: _Array) -> _Array:
-    """Return weights of which only the ratios count: losses times extreme ones fit no float."""
+def near_one(weight: NDArray[np.float64], far: int) -> NDArray[np.float64]:
+    """Return weights of which only the ratios count, the largest near 1 if its exponent is far.
+
+    Products with huge weights would overflow, those with tiny ones lose digits.
+    """
     exponent = math.frexp(float(weight.max(initial=0.0)))[1]
-    return weight if abs(exponent) <= _FAR else np.ldexp(weight, -exponent)
+    return weight if abs(exponent) <= far else np.ldexp(weight, -exponent)

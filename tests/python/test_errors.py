@@ -228,10 +228,11 @@ def test_an_error_while_converting_comes_through(function: Function) -> None:
         function(*(Broken() for _ in function.arguments))
 
 
-@pytest.mark.parametrize(
-    "error", [KeyboardInterrupt, SystemExit, MemoryError, ValueError, BufferError]
-)
 @pytest.mark.parametrize("has_array", [False, True])
+@pytest.mark.parametrize(
+    "error",
+    [KeyboardInterrupt, SystemExit, MemoryError, ValueError, BufferError, RuntimeError],
+)
 def test_an_error_of_dlpack_comes_through(error: type[BaseException], has_array: bool) -> None:
     class Broken:
         def __dlpack__(self, **options: Any) -> Any:
@@ -240,21 +241,11 @@ def test_an_error_of_dlpack_comes_through(error: type[BaseException], has_array:
         def __dlpack_device__(self) -> tuple[int, int]:
             return 1, 0
 
+    if has_array and error is RuntimeError:
+        pytest.skip("it may be about the dtype: the array is taken")
     if has_array:
         Broken.__array__ = lambda self, *_, **__: np.zeros(3)  # type: ignore[attr-defined]
     with pytest.raises(error, match="from __dlpack__"):
-        softlane.softmax(Broken())
-
-
-def test_an_error_of_dlpack_without_another_way() -> None:
-    class Broken:
-        def __dlpack__(self, **options: Any) -> Any:
-            raise RuntimeError("from __dlpack__")
-
-        def __dlpack_device__(self) -> tuple[int, int]:
-            return 1, 0
-
-    with pytest.raises(RuntimeError, match="from __dlpack__"):
         softlane.softmax(Broken())
 
 

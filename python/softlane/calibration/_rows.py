@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softlane import _core
+from softlane._linear_problem import near_one
 from softlane._state import computed_in, result_dtype
 
 Array: TypeAlias = NDArray[Any]
@@ -62,9 +63,7 @@ class Rows:
         self.ratios, self.mass = self.weight, float(self.count)
         if self.weight is None:
             return
-        # Products with huge weights would overflow, tiny ones lose digits.
-        exponent = math.frexp(float(self.weight.max()))[1]
-        near: Floats = self.weight if abs(exponent) <= _FAR else np.ldexp(self.weight, -exponent)
+        near = near_one(self.weight, _FAR)
         self.ratios, self.mass = near, float(near.sum())
 
     def _checked_labels(self, given: ArrayLike) -> Array:

@@ -49,11 +49,12 @@ class Objective:
         self.rows, self.features = x.shape
         self.outputs = 1 if classes == 2 else classes
         total = float(self.rows if sample_weight is None else sample_weight.sum())
-        self.penalty = 1.0 / max(c * total, _TINY)
-        if self.penalty >= 1.0 / _TINY:
+        strength = c * total
+        if strength <= _TINY:
             raise ValueError(
-                f"C={c} times the sum of the weights of samples, {c * total}, is too small"
+                f"C={c} times the sum of the weights of samples, {strength}, is too small"
             )
+        self.penalty = 1.0 / strength
         # On average 1, that their roots be numbers of float32.
         self.weights = None if sample_weight is None else sample_weight * (self.rows / total)
         self.size = max(256, _BLOCK // (self.features + self.outputs))
