@@ -244,6 +244,11 @@ impl DoubleDouble {
     }
 }
 
+/// `2^k`, of an exponent that a normal number has.
+pub(crate) const fn two_to(k: i64) -> f64 {
+    f64::from_bits(((1023 + k) as u64) << 52)
+}
+
 /// Knuth's two-sum: `a + b` rounded, and the exact error.
 #[inline(always)]
 pub(crate) fn two_sum(a: f64, b: f64) -> (f64, f64) {

@@ -107,9 +107,9 @@ class LogSumExpState:
 
     Notes
     -----
-    `result` is at most 2 ULP from the exact result where maximum and logarithm have one sign.
-    Where they cancel, as for log-probabilities, whose logsumexp is near 0, it is off by at most 2
-    ULP of the maximum. `softmax` and `log_softmax` are at most 2 ULP off, next to certainty, too:
+    `result` is at most 2 ULP from the exact result where the maximum is not below 0. Where it is,
+    as for log-probabilities, whose logsumexp is near 0, the result is off by at most 2 ULP of the
+    maximum. `softmax` and `log_softmax` are at most 2 ULP off, next to certainty, too:
     ties with the maximum are counted apart from the others.
 
     Special values are those of `softlane.logsumexp`: a NaN makes the row NaN, or else a +inf makes

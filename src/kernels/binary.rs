@@ -21,6 +21,7 @@
 //! and 0.67 and 0.80 for gradients.
 #![forbid(unsafe_code)]
 
+use super::number;
 use crate::element::{Compute, WideScalar};
 use crate::math::exp::{Exp, ExpConstants, RowShift, SCALE, power_of_two};
 use crate::simd::{Kernel, Row, RowIo, Wide};
@@ -253,12 +254,6 @@ impl<E: ExpConstants, const WEIGHTED: bool> BinaryCrossEntropy<'_, E, WEIGHTED> 
     }
 }
 
-/// The one NaN for any.
-#[inline(always)]
-fn number<E: Compute, S: Wide<E>>(s: S, x: S::V) -> S::V {
-    s.select(s.equals(x, x), x, s.splat(E::NAN))
-}
-
 /// A cotangent for each of `count` elements that have it together.
 pub fn quotient<E: Compute>(cotangent: f64, count: f64) -> E::Wide {
     let high = cotangent / count;
@@ -276,7 +271,12 @@ pub fn mean<E: Compute>(sum: E::Wide, count: f64) -> f64 {
     let (high, rest) = (sum.to_f64(), sum.rest());
     let mean = high / count;
     let correction = ((-mean).mul_add(count, high) + rest) / count;
-    if correction.is_nan() { mean } else { mean + correction }
+    match (mean.is_nan(), correction.is_nan()) {
+        // The one NaN for any.
+        (true, _) => f64::NAN,
+        (_, true) => mean,
+        _ => mean + correction,
+    }
 }
 
 /// Looks for the first element that is not from `low` to `high`.

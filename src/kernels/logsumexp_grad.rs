@@ -8,7 +8,7 @@
 #![forbid(unsafe_code)]
 
 use super::weighted::difference;
-use super::{Next, Op, Rows};
+use super::{Next, Op, Rows, number};
 use crate::math::exp::{Exp, ExpConstants, SCALE, power_of_two};
 use crate::simd::{PanelIo, Row, RowIo, Wide};
 
@@ -53,7 +53,9 @@ impl LogSumExpGrad {
             result = s.mul(result, two_to(s, part));
             power = s.sub(power, part);
         }
-        let result = s.select(s.equals(high, lowest), zero, result);
+        // A factor that is NaN is kept here.
+        let none = s.select(s.equals(factor, factor), zero, factor);
+        let result = s.select(s.equals(high, lowest), none, result);
         s.select(s.equals(x, lowest), zero, result)
     }
 
@@ -80,7 +82,7 @@ impl LogSumExpGrad {
             is_zero = s.select(s.equals(inputs[3], zero), s.splat(1.0), is_zero);
             factor = s.mul(s.mul(factor, inputs[4]), inputs[3]);
         }
-        let result = self.entry(s, [inputs[0], inputs[1], factor]);
+        let result = number(s, self.entry(s, [inputs[0], inputs[1], factor]));
         s.select(s.greater(is_zero, zero), zero, result)
     }
 }

@@ -53,7 +53,8 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     const WIDE_PANELS: bool = true;
     /// Rows of up to so many elements are transposed in registers where transposing is [fast](Simd::BY_FOURS) and registers are few.
     const LONGEST_TILE: usize = SHORTER_TILE_ROWS;
-    /// Rows of up to so many vectors are taken several at a time, pass by pass, if they lie in near caches and registers are few.
+    /// Rows of up to so many vectors that are no [tile](Self::LONGEST_TILE) are taken several at a time, pass by pass, if they lie in
+    /// near caches and registers are few.
     const GROUPED: usize = 0;
     /// What an element of the result is that a mask leaves out, in any row.
     const MASKED: E = E::ZERO;
@@ -115,6 +116,17 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
 /// Fewer rows than this are faster one by one.
 const LEAST_GROUP: usize = 3;
 
+/// [Groups](Op::GROUPED) of rows, of some `elements` and of a row a lane at most: the first row of each, and how many.
+#[inline(always)]
+pub(crate) fn groups<E: Compute, const K: usize>(
+    rows: &impl Rows<E, K>,
+    elements: usize,
+) -> impl Iterator<Item = (usize, usize)> {
+    let count = rows.count();
+    let size = (elements / rows.get(0).len().max(1)).clamp(1, E::LANES);
+    (0..count).step_by(size).map(move |first| (first, size.min(count - first)))
+}
+
 /// [`row_by_sweeps`] as a function of its own: for rows that are long, or rare.
 #[inline(always)]
 pub(crate) fn row_apart<E: Compute, const K: usize, O: Op<E, K>, S: Wide<E>>(
@@ -173,6 +185,12 @@ pub fn row_by_sweeps<E: Compute, const K: usize, O: Op<E, K>, S: Wide<E>>(
         }
         start += E::CHUNK;
     }
+}
+
+/// The one NaN for any.
+#[inline(always)]
+pub(crate) fn number<E: Compute, S: Simd<E>>(s: S, x: S::V) -> S::V {
+    s.select(s.equals(x, x), x, s.splat(E::NAN))
 }
 
 /// What belongs to number `i`, where there is one for each, or one for all.

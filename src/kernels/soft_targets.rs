@@ -10,7 +10,7 @@ mod panel;
 
 use super::softmax::{CrossEntropy, Found, LossPartial, LossTotal, Parts, Scale, Targets};
 use super::{Next, Op, one_or_each};
-use crate::element::{Compute, DoubleDouble, WideScalar};
+use crate::element::{Compute, DoubleDouble, WideScalar, two_to};
 use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
 
 /// The operation. Its inputs are the logits, the probabilities and the weights of the classes; a weight is 0 where a mask
@@ -35,7 +35,7 @@ impl<'a, const GRAD: bool> SoftTargets<'a, GRAD> {
         (share, even): (f64, &'a [f64]),
         targets: &'a [f64],
         scale: &'a [Scale],
-        z_loss: f64,
+        z_loss: (f64, &'a [f64]),
         found: &'a Found,
         (is_relative, is_short): (bool, bool),
     ) -> Self {
@@ -65,7 +65,7 @@ impl<'a, const GRAD: bool> SoftTargets<'a, GRAD> {
         if weighed.is_infinite || has_overflowed {
             loss = f64::INFINITY;
         }
-        let lse = max + log.hi;
+        let lse = self.rows.lse(lane).unwrap_or(max + log.hi);
         if self.rows.z_loss != 0.0 {
             all = all.add(DoubleDouble::widened(2.0 * self.rows.z_loss * lse));
         }
@@ -261,8 +261,8 @@ fn entropy_term<S: Wide<f64>>(s: S, acc: S::W, q: S::V) -> S::W {
 }
 
 /// Numbers below 2^-1000 are multiplied by 2^128 before their logarithm is taken.
-const TINY: f64 = f64::from_bits((1023 - 1000) << 52);
-const UP: f64 = f64::from_bits((1023 + 128) << 52);
+const TINY: f64 = two_to(-1000);
+const UP: f64 = two_to(128);
 
 /// The logarithm of a number above 0, in two parts; of one below [`TINY`], good to its first part.
 #[inline(always)]

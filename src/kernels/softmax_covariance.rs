@@ -170,8 +170,9 @@ impl<const REDUCES: bool> Op<f64, 3> for Covariance<REDUCES> {
     fn finish<S: Wide<f64>>(&self, s: S, total: &Total, chunk: RowIo<'_, f64, 3>) {
         let covariance = total.covariance;
         if REDUCES {
-            // No zero is negative here.
-            return chunk.store_result(0.0 - covariance.hi / self.temperature / self.temperature);
+            // No zero is negative here, and there is one NaN.
+            let result = 0.0 - covariance.hi / self.temperature / self.temperature;
+            return chunk.store_result(if result.is_nan() { f64::NAN } else { result });
         }
         if covariance.hi.is_nan() {
             return chunk.fill(f64::NAN);

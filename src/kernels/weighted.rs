@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Next, Op};
-use crate::element::{DoubleDouble, WideScalar, two_sum};
+use crate::element::{DoubleDouble, WideScalar, two_sum, two_to};
 use crate::math::exp::Exp;
 use crate::simd::{PanelIo, Row, RowIo, Wide};
 
@@ -35,14 +35,14 @@ impl WeightedLogSumExp {
 }
 
 /// Weights from here on are scaled down, for their products with scaled exponentials would overflow.
-const LARGE: f64 = f64::from_bits((1023 + 900) << 52);
+const LARGE: f64 = two_to(900);
 
 /// What they are multiplied by: 2^-128.
-const DOWN: f64 = f64::from_bits((1023 - 128) << 52);
+const DOWN: f64 = two_to(-128);
 
 /// A sum that is smaller beside the exponential of the maximum has no reciprocal, and is multiplied by 2^512.
-const SMALL: f64 = f64::from_bits((1023 - 512) << 52);
-const UP: f64 = f64::from_bits((1023 + 512) << 52);
+const SMALL: f64 = two_to(-512);
+const UP: f64 = two_to(512);
 
 /// The logarithm of 2 in two parts.
 const LN_2: [f64; 2] = [core::f64::consts::LN_2, 2.319_046_813_846_299_6e-17];

@@ -103,7 +103,8 @@ pub fn logsumexp(x: Input<'_>, out: &mut ViewMut<'_>, options: &Options<'_>) -> 
 /// absolute value, or the sign. The shapes of `x` and `b` are broadcast together.
 ///
 /// Computed in `f64`. The logarithm is as good as the sum allows: off by `2^-50` of its largest term at most, and by 2
-/// ULP of x's maximum. Entries where b is 0 do not count, whatever x is there.
+/// ULP of x's maximum. Entries where b is 0 do not count, whatever x is there, and neither do those more than 750 below x's maximum,
+/// whatever b.
 pub fn weighted_logsumexp(
     x: &View<'_>,
     b: &View<'_>,

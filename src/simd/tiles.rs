@@ -12,7 +12,7 @@ pub const TILE_ROWS: usize = 192;
 /// The longest that go by tiles where longer ones are faster row by row.
 pub const SHORTER_TILE_ROWS: usize = 128;
 
-/// The longest where longer ones are faster [several at a time](Simd::exp_rows_run).
+/// The longest where longer ones, too, are worked on several at a time.
 pub const GROUPED_TILE_ROWS: usize = 127;
 
 /// Strips of a full tile.

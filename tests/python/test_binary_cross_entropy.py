@@ -91,6 +91,10 @@ def test_the_nan_is_the_usual_one(dtype: np.dtype[Any]) -> None:
     loss, gradient = evaluate(x, np.array([0, 1]), reduction="none")
     assert same_bits(loss, np.full(2, np.copysign(loss.dtype.type(NAN), 1)))
     assert same_bits(gradient, np.full(2, np.copysign(dtype.type(NAN), 1)))
+    for both in (x, x[::-1]):
+        for reduction in ("mean", "sum"):
+            loss, _ = evaluate(both, np.array([0, 0]), reduction=reduction)
+            assert not np.signbit(loss)
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0)])

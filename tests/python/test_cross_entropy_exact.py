@@ -13,7 +13,7 @@ import golden
 import loss_reference
 import processes
 import softlane
-from cases import DTYPES, HALVES, SLACK
+from cases import DTYPES, HALVES, SLACK, same_bits
 from loss_reference import cross_entropy_row
 from losses import cross_entropy, cross_entropy_value_and_grad, labels, loss_dtype
 from reference import Array, error_by_entry, from_mpmath
@@ -211,6 +211,34 @@ def test_lse_is_logsumexp(dtype: Any) -> None:
 
 
 # Special rows
+
+
+@pytest.mark.parametrize("length", [2, 3, 7, 16, 33, 200])
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_a_penalty_on_log_probabilities(dtype: Any, length: int) -> None:
+    # Their logsumexp is what roundings left, and all that counts where the class has no weight.
+    x = softlane.log_softmax(golden.values((length,), dtype, spread=4.0, seed=length))
+    among = golden.values((20, length), dtype, seed=1)
+    among[7] = x
+    one_hot = np.zeros(length)
+    options: dict[str, Any] = {"z_loss": 3.0, "reduction": "sum"}
+    weight = np.zeros(length)
+    loss, gradient = cross_entropy_value_and_grad(x, np.int64(1), weight=weight, **options)
+    with mpmath.workprec(400):
+        terms = [mpmath.exp(mpmath.mpf(float(v))) for v in x]
+        lse = mpmath.log(mpmath.fsum(terms))
+        exact_loss = from_mpmath([3 * lse**2], dtype)
+        exact_gradient = from_mpmath([6 * lse * term / mpmath.fsum(terms) for term in terms], dtype)
+    assert error_by_entry(np.asarray(loss).reshape(1), exact_loss) <= VALUE[dtype]
+    assert error_by_entry(gradient, exact_gradient) <= GRADIENT[dtype]
+    soft_loss, soft_gradient = cross_entropy_value_and_grad(x, one_hot, **options)
+    assert error_by_entry(np.asarray(soft_loss).reshape(1), exact_loss) <= VALUE[dtype]
+    assert error_by_entry(soft_gradient, exact_gradient) <= GRADIENT[dtype]
+    assert same_bits(np.asarray(cross_entropy(x, one_hot, **options)), np.asarray(soft_loss))
+    for turned in (among, np.asfortranarray(among)):
+        classes = np.ones(20, int)
+        _, all_gradients = cross_entropy_value_and_grad(turned, classes, weight=weight, **options)
+        assert same_bits(all_gradients[7], gradient)
 
 
 def test_special_rows() -> None:

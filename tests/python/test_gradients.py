@@ -206,6 +206,43 @@ def test_special_values_of_logsumexp() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", LSE_NAMES)
+def test_special_values_are_those_of_each_entry(name: str, dtype: np.dtype[Any]) -> None:
+    # With a mask that leaves nothing out, in rows, columns and strided results, too.
+    special = [0.0, 1.0, -np.inf, np.inf, np.nan]
+    for x0, x1, lse, dlse in itertools.product(special, special, special[1:], special):
+        x = np.array([x0, x1], dtype)
+        alone = [call(name, x[i : i + 1], lse, dlse) for i in range(2)]
+        for count in (1, 3, 19):
+            rows = np.tile(x, (count, 1))
+            arrays = [np.full(count, number, dtype) for number in (lse, dlse)]
+            for options in ({}, {"where": True}, {"where": np.ones((count, 2), bool)}):
+                for result in (
+                    call(name, rows, *arrays, **options),
+                    call(name, rows, *arrays, **options, out=np.zeros((count, 4), dtype)[:, ::2]),
+                    call(name, np.asfortranarray(rows), *arrays, **options),
+                ):
+                    for i in range(2):
+                        assert same_bits(result[:, i], np.tile(alone[i], count))
+
+
+def test_a_factor_that_is_no_number_is_not_lost() -> None:
+    x, nan = np.zeros(3), np.nan
+    assert np.isnan(sl.logsumexp_vjp(x, np.inf, nan)).all()
+    assert np.isnan(sl.logsumexp_vjp(x, np.inf, 1.0, b=nan)).all()
+    assert np.isnan(sl.logsumexp_vjp(x, np.inf, 1.0, sign=nan)).all()
+    assert (sl.logsumexp_vjp(x, np.inf, np.inf) == 0).all()
+
+
+@pytest.mark.parametrize("count", [1, 8, 19])
+def test_the_nan_of_a_temperature_is_the_usual_one(count: int) -> None:
+    nan = np.copysign(np.nan, -1)
+    arrays = (np.array([-19.0, -0.68]), np.array([1e-8, 1.0]), np.array([nan, -np.inf]))
+    result = sl.softmax_temperature_vjp(*(np.tile(a, (count, 1)) for a in arrays))
+    assert same_bits(result, np.full(count, np.nan))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_jacobian(dtype: np.dtype[Any]) -> None:
     y = sl.softmax(golden.values((2, 5, 3), dtype), axis=1)
     jacobian = sl.softmax_jacobian(y, axis=1)

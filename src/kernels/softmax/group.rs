@@ -4,7 +4,7 @@
 
 use super::rows::{Piped, result_from};
 use crate::element::Compute;
-use crate::kernels::{Rows, fold_max, max_from, row_apart};
+use crate::kernels::{Rows, fold_max, groups, max_from, row_apart};
 use crate::math::exp::ExpConstants;
 use crate::math::sum::LaneSum;
 use crate::simd::{Kernel, RowIo, RowRuns, Simd, Wide};
@@ -73,12 +73,8 @@ pub(super) fn grouped_rows<
     s: S,
     rows: &R,
 ) {
-    let count = rows.count();
-    let size = (GROUP / rows.get(0).len()).clamp(1, E::LANES);
-    let mut first = 0;
-    while first < count {
-        group(p, s, rows, (first, size.min(count - first)));
-        first += size;
+    for some in groups(rows, GROUP) {
+        group(p, s, rows, some);
     }
 }
 

@@ -4,7 +4,7 @@
 use super::rows::result_from;
 use super::{SoftmaxGrad, first_of};
 use crate::element::{Compute, WideScalar};
-use crate::kernels::{Rows, max_pass};
+use crate::kernels::{Rows, groups, max_pass};
 use crate::simd::Wide;
 
 /// Elements of the rows of a group.
@@ -14,12 +14,8 @@ const GROUP: usize = 2048;
 #[inline(always)]
 pub(super) fn grouped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(s: S, rows: &R) {
     debug_assert!(E::PRODUCT_POWER == 0.0);
-    let count = rows.count();
-    let size = (GROUP / rows.get(0).len().max(1)).clamp(1, E::LANES);
-    let mut first = 0;
-    while first < count {
-        group(s, rows, (first, size.min(count - first)));
-        first += size;
+    for some in groups(rows, GROUP) {
+        group(s, rows, some);
     }
 }
 

@@ -52,6 +52,9 @@ impl<E: Compute> Scale<E> {
     }
 }
 
+/// The longest rows that are transposed where longer ones are [grouped](Op::GROUPED), which is faster from here on.
+const GROUPED_TILE_ROWS: usize = 111;
+
 /// The exponent up to which a small temperature enlarges the cotangent, and not y: far from overflow.
 const CENTRED_POWER: f64 = 32.0;
 
@@ -300,7 +303,7 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
     }
 
     const GROUPED: usize = if size_of::<E>() == 4 { 8 } else { 0 };
-    const LONGEST_TILE: usize = if size_of::<E>() == 4 { 111 } else { SHORTER_TILE_ROWS };
+    const LONGEST_TILE: usize = if size_of::<E>() == 4 { GROUPED_TILE_ROWS } else { SHORTER_TILE_ROWS };
     const COPIED_PANELS: bool = true;
     const FAR_PANELS: bool = true;
 

@@ -4,6 +4,7 @@
 
 mod after;
 mod divergence;
+mod lse;
 mod rows;
 mod scale;
 
@@ -191,15 +192,16 @@ impl Call<'_> {
             false => Vec::new(),
         };
         let found = Found::new(count, self.labelling.z_loss != 0.0);
+        let lse = self.small_logarithms(&places, &rows_shape)?;
         // Kernels find the classes themselves, if they have rows in one piece and in their order.
         let is_plain = !is_soft && places.are_plain() && places.plan.len <= E::CHUNK;
         let targets = if is_plain { Vec::new() } else { self.targets::<E>(&places, &rows) };
         let options = &Options { mask: places.mask.as_ref(), temperature: 1.0, ..*self.options };
         if is_soft {
             let targets: Vec<f64> = targets.iter().map(|x| x.to_f64()).collect();
-            self.soft(&places, (&rows, &even), (&targets, &scale, &found), out, options)?;
+            self.soft(&places, (&rows, &even), (&targets, &scale, &lse, &found), out, options)?;
         } else {
-            let z_loss = self.labelling.z_loss;
+            let z_loss = (self.labelling.z_loss, &lse[..]);
             let logits = &[&Input::View(self.logits.clone())];
             let targets = if is_plain { Targets::Classes(&rows.classes) } else { Targets::Logits(&targets) };
             match &self.gradients {
@@ -315,7 +317,7 @@ impl Call<'_> {
         &self,
         places: &Places<'_>,
         (rows, even): (&Rows, &[f64]),
-        (targets, scale, found): (&[f64], &[Scale], &Found),
+        (targets, scale, lse, found): (&[f64], &[Scale], &[f64], &Found),
         out: &View<'_>,
         options: &Options<'_>,
     ) -> Result<(), Error> {
@@ -334,7 +336,7 @@ impl Call<'_> {
             false => (0.0, weights.clone()),
         };
         let inputs = [&Input::View(self.logits.clone()), &Input::View(labels), &Input::View(weights)];
-        let (names, z_loss) = (["logits", "labels", "weight"], self.labelling.z_loss);
+        let (names, z_loss) = (["logits", "labels", "weight"], (self.labelling.z_loss, lse));
         let is_short = self.logits.dtype().result() != DType::F64;
         let (share, kind) = ((share, even), (self.is_relative, is_short));
         match &self.gradients {

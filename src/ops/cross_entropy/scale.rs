@@ -3,7 +3,7 @@
 
 use super::Call;
 use super::rows::{Places, Rows};
-use crate::element::{DType, DoubleDouble, WideScalar};
+use crate::element::{DType, DoubleDouble, WideScalar, two_to};
 use crate::kernels::one_or_each;
 use crate::kernels::softmax::Scale;
 use crate::ops::Reduction;
@@ -69,18 +69,12 @@ pub(super) fn reduce_again(out: &View<'_>, places: &Places<'_>, factors: &[f64])
     });
 }
 
-/// 2^900, 2^-900, and what brings weights beyond them nearer: 2^-128, 2^128.
-const HUGE: f64 = f64::from_bits((1023 + 900) << 52);
-const TINY: f64 = f64::from_bits((1023 - 900) << 52);
-const DOWN: f64 = f64::from_bits((1023 - 128) << 52);
-const UP: f64 = f64::from_bits((1023 + 128) << 52);
-
 /// Multiplies the weights of a mean, of which only the ratios count, by a power of two that keeps their sums and quotients finite.
 pub(super) fn within_reach(weights: &mut [f64]) {
     let largest = weights.iter().fold(0.0, |largest: f64, &weight| largest.max(weight));
     let factor = match largest {
-        x if x > HUGE => DOWN,
-        x if x > 0.0 && x < TINY => UP,
+        x if x > two_to(900) => two_to(-128),
+        x if x > 0.0 && x < two_to(-900) => two_to(128),
         _ => return,
     };
     for weight in weights {

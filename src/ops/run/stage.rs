@@ -100,7 +100,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             if direct.is_none() {
                 self.restore(count * len, len, &mut buffer, &keep);
                 self.write_rows(first, count, &buffer);
-            } else if self.mask.is_some() && !O::REDUCES {
+            } else if self.mask.is_some() && !O::REDUCES && !O::ELEMENTWISE {
                 for i in 0..count {
                     let row = self.dst.row::<E>(self.plan.lane(first + i).dst, len);
                     if row.get(0).is_nan() {

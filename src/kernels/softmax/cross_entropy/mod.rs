@@ -36,6 +36,8 @@ pub struct CrossEntropy<'a, E, const GRAD: bool> {
     /// One for each row, or one for all.
     scale: &'a [Scale],
     pub(in crate::kernels) z_loss: f64,
+    /// The logarithms of the rows' sums, where they are known and may be small differences, or NaN; or nothing.
+    lse: &'a [f64],
     pub(in crate::kernels) found: &'a Found,
 }
 
@@ -49,14 +51,27 @@ pub enum Targets<'a, E> {
 }
 
 impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
-    /// `targets` and `found` have an entry for each lane; so has `scale`, unless it has one.
-    pub fn new(targets: Targets<'a, E>, scale: &'a [Scale], z_loss: f64, found: &'a Found) -> Self {
+    /// `targets` and `found` have an entry for each lane; so have `scale`, unless it has one, and the logarithms beside `z_loss`, unless
+    /// they have none: those of sums that [are known](Self::lse).
+    pub fn new(
+        targets: Targets<'a, E>,
+        scale: &'a [Scale],
+        (z_loss, lse): (f64, &'a [f64]),
+        found: &'a Found,
+    ) -> Self {
         let count = match targets {
             Targets::Logits(logits) => logits.len(),
             Targets::Classes(classes) => classes.len(),
         };
         assert!(count == found.len() && (scale.len() == 1 || scale.len() == count));
-        Self { softmax: Softmax::new(1.0), targets, scale, z_loss, found }
+        assert!(lse.is_empty() || lse.len() == count);
+        Self { softmax: Softmax::new(1.0), targets, scale, z_loss, lse, found }
+    }
+
+    /// The logarithm of a row's sum, if it is known.
+    #[inline(always)]
+    pub(in crate::kernels) fn lse(&self, lane: usize) -> Option<f64> {
+        self.lse.get(lane).copied().filter(|lse| !lse.is_nan())
     }
 
     #[inline(always)]

@@ -36,7 +36,7 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
         let loss = s.pair_add(s.widen_sum(rows.max, s.sub(zero, logit)), log);
         let mut lse = s.wide_zero();
         if self.z_loss != 0.0 {
-            lse = s.pair_add(s.widen(rows.max), log);
+            lse = self.known(s, lanes, s.pair_add(s.widen(rows.max), log));
         }
         self.store(s, lanes, [loss, lse]);
         if !GRAD {
@@ -57,6 +57,21 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
         }
         let (high, low) = s.wide_split(scale);
         ([high, low], entry)
+    }
+
+    /// The logarithms of the sums of rows, one a lane, with those that [are known](Self::lse).
+    #[inline(always)]
+    fn known<S: Wide<E>>(&self, s: S, lanes: Lanes, lse: S::W) -> S::W {
+        if self.lse.is_empty() {
+            return lse;
+        }
+        let mut all = [E::Wide::default(); 16];
+        all[..E::LANES].copy_from_slice(&s.wide_lanes(lse).as_ref()[..E::LANES]);
+        for (lane, lse) in all.iter_mut().enumerate().take(E::LANES) {
+            let Some(number) = lanes.get(lane) else { break };
+            *lse = self.lse(number).map_or(*lse, wide::<E>);
+        }
+        s.wide_from_lanes(&all)
     }
 
     /// The cotangents of rows, one a lane, and their products with the weights.
