@@ -10,7 +10,17 @@ import pytest
 
 import golden
 import softlane
-from cases import BY_NAME, FUNCTIONS, Function, Layout, assert_equal, axes, layouts, same_bits
+from cases import (
+    BY_NAME,
+    DTYPES,
+    FUNCTIONS,
+    Function,
+    Layout,
+    assert_equal,
+    axes,
+    layouts,
+    same_bits,
+)
 from reference import Array, finfo
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -284,6 +294,37 @@ def test_quotients_beyond_the_type(
         softlane.log_softmax(np.tile(x, (count, 1)).T, axis=0, temperature=temperature).T,
     ):
         np.testing.assert_allclose(result, np.tile(exact, (count, 1)), rtol=2.0**-9)
+
+
+@pytest.mark.parametrize("count", [1, 20])
+@pytest.mark.parametrize("exponent", [*range(-280, -30, 7), -1074])
+def test_the_smallest_differences_over_small_temperatures(exponent: int, count: int) -> None:
+    # Down to where the smallest of float32 over the temperature is beyond float32.
+    for difference in (2.0**-149, 3 * 2.0**-140, 2.0**-60):
+        for temperature in (2.0**exponent, 1.3 * 2.0**exponent):
+            quotient = Fraction(difference) / Fraction(temperature)
+            with np.errstate(over="ignore"):
+                exact = np.float32(-float(min(quotient, Fraction(2) ** 200)))
+            rows = np.tile(np.array([0.0, difference], np.float32), (count, 1))
+            found = softlane.log_softmax(rows, temperature=temperature)
+            if quotient > 20:
+                # The other term of the logarithm is below the last place.
+                np.testing.assert_array_max_ulp(found[:, 0], np.full(count, exact), 2)
+                assert (np.abs(found[:, 1]) < 1e-8).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_what_is_beyond_every_number_over_a_temperature(dtype: np.dtype[Any]) -> None:
+    lowest = float(finfo(dtype).min)
+    temperatures = golden.values((400,), np.float64) ** 2 + 1.0
+    for temperature in temperatures * 2.0 ** np.arange(-1000, 1000, 5):
+        for rows in (1, 20):
+            x = np.tile(np.array([0, -INF, lowest], dtype), (rows, 1))
+            found = softlane.log_softmax(x, temperature=temperature)
+            assert (found[:, 1] == -INF).all()
+            assert (found[:, 2] <= found[:, 0]).all()
+            if temperature < 1:
+                assert (found[:, 2] <= lowest).all()
 
 
 @pytest.mark.parametrize("temperature", [1e-140, 1e-44, 1e-20])

@@ -20,7 +20,7 @@ use super::rows::{Piped, piped_rows};
 use super::{Softmax, Sweep, first};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{Next, Op, PanelResults, Rows, write_panel};
-use crate::math::exp::{ExpConstants, Shift};
+use crate::math::exp::{ExpConstants, Shift, exponent, scale_by};
 use crate::math::two_sum;
 use crate::simd::{GROUPED_TILE_ROWS, Outside, PanelIo, Row, RowIo, Simd, TILE_ROWS, Wide};
 
@@ -33,11 +33,14 @@ use crate::simd::{GROUPED_TILE_ROWS, Outside, PanelIo, Row, RowIo, Simd, TILE_RO
 #[derive(Clone, Copy, Debug)]
 pub struct LogSoftmax<E> {
     log_sum: LogSum<E>,
-    /// What x and m are multiplied by, and then their difference, against overflow: powers of two, one of which is 1.
+    /// What x and m are multiplied by, and then their difference, against overflow: powers of two. The last is for temperatures
+    /// that are out of reach of the others, which no result but those of the smallest differences survives.
     before: E,
-    after: E,
+    after: [E; 2],
     /// The reciprocal of what the temperature is then, in two parts; `None` for 1.
     inverse: Option<[E; 2]>,
+    /// The least difference whose quotient is a number.
+    least: E,
 }
 
 impl<E: ExpConstants> LogSoftmax<E> {
@@ -46,15 +49,23 @@ impl<E: ExpConstants> LogSoftmax<E> {
         let log_sum: LogSum<E> = LogSum::new(temperature);
         // Half of what the exponentials take, so that x - m does not overflow before it is divided.
         let prescale = log_sum.softmax.exp.prescale().to_f64() * 0.5;
-        let scaled = temperature * prescale;
+        let mut scaled = temperature * prescale;
+        let mut beyond = 0;
+        if 1.0 / scaled > E::SLOPE_LIMIT {
+            // One less than would do, so that nothing overflows which the rest brings back.
+            beyond = (-exponent(scaled) - 1).min(E::POWER_LIMIT);
+            scaled = scale_by(scaled, beyond);
+        }
         let inverse = (1.0 / scaled).clamp(1.0 / E::SLOPE_LIMIT, E::SLOPE_LIMIT);
         let high = E::from_f64(inverse);
         let rest = (-inverse).mul_add(scaled, 1.0) / scaled;
         let rest = if rest.abs() < inverse * 1e-15 { rest } else { 0.0 };
         let low = E::from_f64((inverse - high.to_f64()) + rest);
         let before = prescale.min(1.0);
-        let (before, after) = (E::from_f64(before), E::from_f64(prescale / before));
-        Self { log_sum, before, after, inverse: (temperature != 1.0).then_some([high, low]) }
+        let after = [prescale / before, scale_by(1.0, beyond)].map(E::from_f64);
+        let least = E::from_f64(E::LOWEST.to_f64() / high.to_f64().max(1.0));
+        let inverse = (temperature != 1.0).then_some([high, low]);
+        Self { log_sum, before: E::from_f64(before), after, inverse, least }
     }
 
     /// One vector of the result.
@@ -65,9 +76,9 @@ impl<E: ExpConstants> LogSoftmax<E> {
         };
         let before = s.splat(self.before);
         let difference = s.sub(s.mul(x, before), s.mul(log.max, before));
-        let difference = s.mul(difference, s.splat(self.after));
-        // Minus infinity times the second part would be NaN where that is zero.
-        let finite = s.max(difference, s.splat(E::LOWEST));
+        let difference = s.mul(s.mul(difference, s.splat(self.after[0])), s.splat(self.after[1]));
+        // The product with the second part must not be infinite, for it may have the other sign, nor that of infinity and zero.
+        let finite = s.max(difference, s.splat(self.least));
         let rest = s.mul_add(finite, s.splat(low), s.sub(s.splat(E::ZERO), log.high));
         s.mul_add(difference, s.splat(high), rest)
     }
