@@ -21,7 +21,7 @@
 //! and 0.67 and 0.80 for gradients.
 #![forbid(unsafe_code)]
 
-use super::number;
+use super::{number, one_nan};
 use crate::element::{Compute, WideScalar};
 use crate::math::exp::{Exp, ExpConstants, RowShift, SCALE, power_of_two};
 use crate::simd::{Kernel, Row, RowIo, Wide};
@@ -271,12 +271,7 @@ pub fn mean<E: Compute>(sum: E::Wide, count: f64) -> f64 {
     let (high, rest) = (sum.to_f64(), sum.rest());
     let mean = high / count;
     let correction = ((-mean).mul_add(count, high) + rest) / count;
-    match (mean.is_nan(), correction.is_nan()) {
-        // The one NaN for any.
-        (true, _) => f64::NAN,
-        (_, true) => mean,
-        _ => mean + correction,
-    }
+    one_nan(if correction.is_nan() { mean } else { mean + correction })
 }
 
 /// Looks for the first element that is not from `low` to `high`.

@@ -193,6 +193,12 @@ pub(crate) fn number<E: Compute, S: Simd<E>>(s: S, x: S::V) -> S::V {
     s.select(s.equals(x, x), x, s.splat(E::NAN))
 }
 
+/// The same of one.
+#[inline(always)]
+pub(crate) fn one_nan<E: Compute>(x: E) -> E {
+    if x.is_nan() { E::NAN } else { x }
+}
+
 /// What belongs to number `i`, where there is one for each, or one for all.
 #[inline(always)]
 pub(crate) fn one_or_each<T: Copy>(each: &[T], i: usize) -> T {

@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 use super::softmax_grad::largest_pass;
-use super::{Next, Op};
+use super::{Next, Op, one_nan};
 use crate::element::{DoubleDouble, WideScalar};
 use crate::simd::{PanelIo, Row, RowIo, Wide};
 
@@ -170,9 +170,9 @@ impl<const REDUCES: bool> Op<f64, 3> for Covariance<REDUCES> {
     fn finish<S: Wide<f64>>(&self, s: S, total: &Total, chunk: RowIo<'_, f64, 3>) {
         let covariance = total.covariance;
         if REDUCES {
-            // No zero is negative here, and there is one NaN.
+            // No zero is negative here.
             let result = 0.0 - covariance.hi / self.temperature / self.temperature;
-            return chunk.store_result(if result.is_nan() { f64::NAN } else { result });
+            return chunk.store_result(one_nan(result));
         }
         if covariance.hi.is_nan() {
             return chunk.fill(f64::NAN);

@@ -100,7 +100,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             if direct.is_none() {
                 self.restore(count * len, len, &mut buffer, &keep);
                 self.write_rows(first, count, &buffer);
-            } else if self.mask.is_some() && !O::REDUCES && !O::ELEMENTWISE {
+            } else if self.spreads_nan() {
                 for i in 0..count {
                     let row = self.dst.row::<E>(self.plan.lane(first + i).dst, len);
                     if row.get(0).is_nan() {
@@ -210,9 +210,14 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         }
     }
 
+    /// Whether elements that are masked out become NaN where their row does, so that they must be restored.
+    fn spreads_nan(&self) -> bool {
+        self.mask.is_some() && !O::REDUCES && !O::ELEMENTWISE
+    }
+
     /// Gives back to elements that are masked out what they must be, in rows of `len` that are NaN throughout.
     pub(super) fn restore(&self, count: usize, len: usize, rows: &mut [E], keep: &[u8]) {
-        if self.mask.is_none() || O::REDUCES {
+        if !self.spreads_nan() {
             return;
         }
         for start in (0..count).step_by(len) {
@@ -283,7 +288,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             self.columns_as_rows(buffer, width, strip * E::LANES..count.min((strip + 1) * E::LANES), lanes);
             strip += 1;
         }
-        if self.mask.is_some() && !O::REDUCES {
+        if self.spreads_nan() {
             for j in 0..count {
                 if buffer[j].is_nan() {
                     for i in 0..len {

@@ -4,6 +4,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::element::WideScalar;
+use crate::kernels::one_nan;
 
 /// What is found of rows, by their numbers.
 #[derive(Debug)]
@@ -24,8 +25,7 @@ fn get(number: &AtomicU64) -> f64 {
 
 /// A number by its bits. The sign of a NaN depends on the way that it came, so it is taken off.
 fn unsigned(bits: u64) -> f64 {
-    let x = f64::from_bits(bits);
-    if x.is_nan() { f64::NAN } else { x }
+    one_nan(f64::from_bits(bits))
 }
 
 fn set(number: &AtomicU64, x: f64) {

@@ -19,7 +19,7 @@ use super::group::Group;
 use super::rows::{Piped, piped_rows};
 use super::{Softmax, Sweep, first};
 use crate::element::{Compute, WideScalar};
-use crate::kernels::{Next, Op, PanelResults, Rows, write_panel};
+use crate::kernels::{Next, Op, PanelResults, Rows, number, one_nan, write_panel};
 use crate::math::exp::{ExpConstants, Shift, exponent, scale_by};
 use crate::math::two_sum;
 use crate::simd::{GROUPED_TILE_ROWS, Outside, PanelIo, Row, RowIo, Simd, TILE_ROWS, Wide};
@@ -288,8 +288,7 @@ impl<E: ExpConstants> LogSumExp<E> {
             if differences[p] != 0 {
                 sum = self.log_sum.exact_results(s, (near, p), &log[p], sum, differences[p]);
             }
-            let is_number = s.equals(sum, sum);
-            panel.store(s, 0, p, s.select(is_number, sum, s.splat(E::NAN)));
+            panel.store(s, 0, p, number(s, sum));
         }
     }
 }
@@ -326,7 +325,7 @@ impl<E: ExpConstants> Op<E, 1> for LogSumExp<E> {
             Some(sum) => E::from_f64(sum.ln(total.sums.max.to_f64() + high.to_f64())),
             None => first(s, result(s, &log)),
         };
-        row.store_result(if result.is_nan() { E::NAN } else { result });
+        row.store_result(one_nan(result));
     }
 
     #[inline(always)]
