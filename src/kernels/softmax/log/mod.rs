@@ -8,11 +8,13 @@
 #![forbid(unsafe_code)]
 
 mod panel;
+mod quotient;
 mod seen;
 mod sums;
 
 pub use self::seen::{Seen, Share, Whole, exceeds, seen, share};
 
+use self::quotient::Quotient;
 pub(super) use self::sums::APART;
 use self::sums::{Log, LogPartial, LogSum, LogTotal, Stage, ratio};
 use super::group::Group;
@@ -20,7 +22,7 @@ use super::rows::{Piped, piped_rows};
 use super::{Softmax, Sweep, first};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{Next, Op, PanelResults, Rows, number, one_nan, write_panel};
-use crate::math::exp::{ExpConstants, Shift, exponent, scale_by};
+use crate::math::exp::{ExpConstants, Shift};
 use crate::math::two_sum;
 use crate::simd::{GROUPED_TILE_ROWS, Outside, PanelIo, Row, RowIo, Simd, TILE_ROWS, Wide};
 
@@ -33,54 +35,25 @@ use crate::simd::{GROUPED_TILE_ROWS, Outside, PanelIo, Row, RowIo, Simd, TILE_RO
 #[derive(Clone, Copy, Debug)]
 pub struct LogSoftmax<E> {
     log_sum: LogSum<E>,
-    /// What x and m are multiplied by, and then their difference, against overflow: powers of two. The last is for temperatures
-    /// that are out of reach of the others, which no result but those of the smallest differences survives.
-    before: E,
-    after: [E; 2],
-    /// The reciprocal of what the temperature is then, in two parts; `None` for 1.
-    inverse: Option<[E; 2]>,
-    /// The least difference whose quotient is a number.
-    least: E,
+    /// `None` at temperature 1.
+    quotient: Option<Quotient<E>>,
 }
 
 impl<E: ExpConstants> LogSoftmax<E> {
     /// `temperature` is finite and above zero.
     pub fn new(temperature: f64) -> Self {
         let log_sum: LogSum<E> = LogSum::new(temperature);
-        // Half of what the exponentials take, so that x - m does not overflow before it is divided.
-        let prescale = log_sum.softmax.exp.prescale().to_f64() * 0.5;
-        let mut scaled = temperature * prescale;
-        let mut beyond = 0;
-        if 1.0 / scaled > E::SLOPE_LIMIT {
-            // One less than would do, so that nothing overflows which the rest brings back.
-            beyond = (-exponent(scaled) - 1).min(E::POWER_LIMIT);
-            scaled = scale_by(scaled, beyond);
-        }
-        let inverse = (1.0 / scaled).clamp(1.0 / E::SLOPE_LIMIT, E::SLOPE_LIMIT);
-        let high = E::from_f64(inverse);
-        let rest = (-inverse).mul_add(scaled, 1.0) / scaled;
-        let rest = if rest.abs() < inverse * 1e-15 { rest } else { 0.0 };
-        let low = E::from_f64((inverse - high.to_f64()) + rest);
-        let before = prescale.min(1.0);
-        let after = [prescale / before, scale_by(1.0, beyond)].map(E::from_f64);
-        let least = E::from_f64(E::LOWEST.to_f64() / high.to_f64().max(1.0));
-        let inverse = (temperature != 1.0).then_some([high, low]);
-        Self { log_sum, before: E::from_f64(before), after, inverse, least }
+        let quotient = Quotient::new(temperature, &log_sum.softmax.exp);
+        Self { log_sum, quotient }
     }
 
     /// One vector of the result.
     #[inline(always)]
     fn entry<S: Simd<E>>(&self, s: S, x: S::V, log: &Log<S::V>) -> S::V {
-        let Some([high, low]) = self.inverse else {
-            return s.sub(s.sub(x, log.max), log.high);
-        };
-        let before = s.splat(self.before);
-        let difference = s.sub(s.mul(x, before), s.mul(log.max, before));
-        let difference = s.mul(s.mul(difference, s.splat(self.after[0])), s.splat(self.after[1]));
-        // The product with the second part must not be infinite, for it may have the other sign, nor that of infinity and zero.
-        let finite = s.max(difference, s.splat(self.least));
-        let rest = s.mul_add(finite, s.splat(low), s.sub(s.splat(E::ZERO), log.high));
-        s.mul_add(difference, s.splat(high), rest)
+        match &self.quotient {
+            None => s.sub(s.sub(x, log.max), log.high),
+            Some(quotient) => quotient.entry(s, x, log),
+        }
     }
 }
 
@@ -172,7 +145,7 @@ impl<E: ExpConstants> Piped<E, false> for LogSoftmax<E> {
 
     #[inline(always)]
     fn runs(&self) -> bool {
-        self.inverse.is_none()
+        self.quotient.is_none()
     }
 
     #[inline(always)]
