@@ -9,11 +9,17 @@
 
 use super::weighted::difference;
 use super::{Next, Op, Rows, number};
+use crate::element::two_to;
 use crate::math::exp::{Exp, ExpConstants, SCALE, power_of_two};
 use crate::simd::{PanelIo, Row, RowIo, Wide};
 
-/// Beyond this a difference gives zero or infinity, whatever multiplies its exponential.
-const REACH: f64 = 1500.0;
+/// Beyond this a difference gives zero or infinity, whatever multiplies its exponential, by one number or by two.
+const REACH: [f64; 2] = [1500.0, 2250.0];
+
+/// Factors beyond this, or below its reciprocal, are brought nearer to 1 before two are multiplied.
+const LARGE: f64 = two_to(500);
+/// By this power of two.
+const NEARER: i64 = 600;
 
 /// The operation. Its inputs are x, lse, dlse; and then, if there are five, b and the sign of the sum.
 #[derive(Clone, Copy, Debug)]
@@ -28,13 +34,19 @@ impl Default for LogSumExpGrad {
 }
 
 impl LogSumExpGrad {
-    /// One vector of the result.
+    /// One vector of the result, for a factor times a power of two. If `TWO`, it is a product of two.
     #[inline(always)]
-    fn entry<S: Wide<f64>>(&self, s: S, [x, lse, factor]: [S::V; 3]) -> S::V {
+    fn entry<S: Wide<f64>, const TWO: bool>(
+        &self,
+        s: S,
+        [x, lse]: [S::V; 2],
+        (factor, power): (S::V, S::V),
+    ) -> S::V {
+        let reach = s.splat(-REACH[usize::from(TWO)]);
         let (zero, one, lowest) = (s.splat(0.0), s.splat(1.0), s.splat(f64::NEG_INFINITY));
         let (high, low) = difference(s, x, lse);
         // NaN is kept.
-        let bounded = s.sub(zero, s.max(s.splat(-REACH), s.sub(zero, s.max(s.splat(-REACH), high))));
+        let bounded = s.sub(zero, s.max(reach, s.sub(zero, s.max(reach, high))));
         let low = s.select(s.equals(bounded, high), low, zero);
         let round = s.splat(f64::ROUND);
         let exponent = s.sub(s.mul_add(bounded, s.splat(core::f64::consts::LOG2_E), round), round);
@@ -45,12 +57,12 @@ impl LogSumExpGrad {
         let size = s.max(factor, s.sub(zero, factor));
         let is_large = s.greater(size, one);
         let scale = s.select(is_large, s.splat(power_of_two((-SCALE - 1).into())), one);
-        let power = s.select(is_large, one, s.splat((-SCALE).into()));
+        let power = s.add(power, s.select(is_large, one, s.splat((-SCALE).into())));
         let mut result = s.mul(s.mul(value, scale), factor);
         let mut power = s.add(exponent, power);
-        for _ in 0..3 {
+        for _ in 0..if TWO { 5 } else { 3 } {
             let part = s.max(s.sub(zero, s.max(s.sub(zero, power), s.splat(-1023.0))), s.splat(-1022.0));
-            result = s.mul(result, two_to(s, part));
+            result = s.mul(result, two_to_each(s, part));
             power = s.sub(power, part);
         }
         // A factor that is NaN is kept here.
@@ -76,20 +88,34 @@ impl LogSumExpGrad {
     #[inline(always)]
     fn inputs<S: Wide<f64>, const K: usize>(&self, s: S, inputs: [S::V; K]) -> S::V {
         let zero = s.splat(0.0);
-        let mut factor = inputs[2];
-        let mut is_zero = s.select(s.equals(factor, zero), s.splat(1.0), zero);
-        if K == 5 {
+        let [x, lse, dlse] = [inputs[0], inputs[1], inputs[2]];
+        let mut is_zero = s.select(s.equals(dlse, zero), s.splat(1.0), zero);
+        let result = if K == 5 {
             is_zero = s.select(s.equals(inputs[3], zero), s.splat(1.0), is_zero);
-            factor = s.mul(s.mul(factor, inputs[4]), inputs[3]);
-        }
-        let result = number(s, self.entry(s, [inputs[0], inputs[1], factor]));
-        s.select(s.greater(is_zero, zero), zero, result)
+            let ((dlse, of_dlse), (b, of_b)) = (tamed(s, s.mul(dlse, inputs[4])), tamed(s, inputs[3]));
+            self.entry::<S, true>(s, [x, lse], (s.mul(dlse, b), s.add(of_dlse, of_b)))
+        } else {
+            self.entry::<S, false>(s, [x, lse], (dlse, zero))
+        };
+        s.select(s.greater(is_zero, zero), zero, number(s, result))
     }
+}
+
+/// A factor of which the product with another is a normal number, and the power of two that brings it back.
+#[inline(always)]
+fn tamed<S: Wide<f64>>(s: S, x: S::V) -> (S::V, S::V) {
+    let (size, one) = (s.max(x, s.sub(s.splat(0.0), x)), s.splat(1.0));
+    let (is_large, is_small) = (s.greater(size, s.splat(LARGE)), s.greater(s.splat(1.0 / LARGE), size));
+    let factor =
+        s.select(is_large, s.splat(two_to(-NEARER)), s.select(is_small, s.splat(two_to(NEARER)), one));
+    let power =
+        s.select(is_large, s.splat(NEARER as f64), s.select(is_small, s.splat(-NEARER as f64), s.splat(0.0)));
+    (s.mul(x, factor), power)
 }
 
 /// `2^k` for whole k that are exponents of normal numbers.
 #[inline(always)]
-fn two_to<S: Wide<f64>>(s: S, k: S::V) -> S::V {
+fn two_to_each<S: Wide<f64>>(s: S, k: S::V) -> S::V {
     let index = s.add(s.splat(f64::ROUND_QUARTERS), s.add(s.splat(1023.0), k));
     s.lookup_scaled(index, f64::QUARTERS)
 }

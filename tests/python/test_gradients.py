@@ -115,6 +115,23 @@ def test_error_of_logsumexp(dtype: np.dtype[Any]) -> None:
                 assert reference.error_by_entry(result, want) <= 4
 
 
+def test_factors_of_logsumexp_may_be_far_apart() -> None:
+    rng = np.random.default_rng(5)
+    count = 4000
+    x, lse = rng.uniform(-900, 900, (2, count))
+    b, dlse = rng.choice([-1.0, 1.0], (2, count)) * 2.0 ** rng.uniform(-1074, 1023, (2, count))
+    got = sl.logsumexp_vjp(x[:, None], lse, dlse, axis=-1, b=b[:, None])[:, 0]
+    with mpmath.workdps(50):
+        columns = zip(x, lse, dlse, b, strict=True)
+        wanted = [
+            mpmath.mpf(d) * mpmath.mpf(w) * mpmath.exp(mpmath.mpf(v) - mpmath.mpf(m))
+            for v, m, d, w in columns
+        ]
+        want = reference.from_mpmath(wanted, np.dtype(np.float64))
+    assert 1000 < np.isfinite(got[got != 0]).sum() < 3800
+    assert reference.error_by_entry(got, want) <= 4
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", [*NAMES, *LSE_NAMES])
 def test_layouts_and_threads(name: str, dtype: np.dtype[Any]) -> None:

@@ -192,7 +192,7 @@ impl Call<'_> {
             false => Vec::new(),
         };
         let found = Found::new(count, self.labelling.z_loss != 0.0);
-        let lse = self.small_logarithms(&places, &rows_shape)?;
+        let lse = self.small_logarithms(&places, isa)?;
         // Kernels find the classes themselves, if they have rows in one piece and in their order.
         let is_plain = !is_soft && places.are_plain() && places.plan.len <= E::CHUNK;
         let targets = if is_plain { Vec::new() } else { self.targets::<E>(&places, &rows) };
