@@ -110,7 +110,10 @@ class LogSumExpState:
     `result` is at most 2 ULP from the exact result where the maximum is not below 0. Where it is,
     as for log-probabilities, whose logsumexp is near 0, the result is off by at most 2 ULP of the
     maximum. `softmax` and `log_softmax` are at most 2 ULP off, next to certainty, too:
-    ties with the maximum are counted apart from the others.
+    ties with the maximum are counted apart from the others. All this holds where chunks are of one
+    kind: those of float32 and half precision are summed in float32, all others in float64, and a
+    state that has seen both is good to 2 ULP of float32, whatever its dtype. Where that is too
+    little, convert all of them to float64.
 
     Special values are those of `softlane.logsumexp`: a NaN makes the row NaN, or else a +inf makes
     it +inf; of nothing, or of nothing but -inf, it is -inf. In such rows, softmax and log_softmax

@@ -13,6 +13,7 @@ import processes
 import softlane
 from softlane._cli import main
 from softlane._cli.peers import OPERATIONS, PEERS, ours
+from softlane._cli.progress import WORTH_SHOWING, progress, working
 
 # A module that is None in sys.modules cannot be imported.
 WITHOUT = """
@@ -115,10 +116,23 @@ def test_output_that_cannot_show_a_name(tmp_path: Path) -> None:
     assert (tmp_path / "é.softmax.npy").exists()
 
 
-def test_output_that_is_closed() -> None:
+def test_output_that_is_closed(tmp_path: Path) -> None:
+    logits = np.random.default_rng(0).normal(size=(200, 5))
+    np.save(tmp_path / "x.npy", logits)
+    np.save(tmp_path / "y.npy", np.where(np.arange(200) % 3, logits.argmax(-1), 0))
+    report = ("report", str(tmp_path / "x.npy"), str(tmp_path / "y.npy"))
     code = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-    done = processes.run("-c", code, "-m", "softlane", "info")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    for arguments in (("info",), report):
+        done = processes.run("-c", code, "-m", "softlane", *arguments)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_progress_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    with progress("nothing", WORTH_SHOWING, quiet=False) as advance:
+        advance(1)
+    with working("nothing") as step:
+        step("still")
 
 
 def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

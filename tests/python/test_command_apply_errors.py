@@ -44,6 +44,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("loop.npy").symlink_to("loop.npy")
     Path("folder").mkdir()
     Path("plain.npz").write_bytes(whole)
+    for name, size in (("sum.npy", "10**3"), ("more.npy", f"{1 << 62}, 8")):
+        header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({size},), }}\n".encode()
+        Path(name).write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
     huge = (shutil.disk_usage(tmp_path).free // 4,)
     np.lib.format.open_memmap("huge.npy", "w+", np.dtype("i1"), huge)
     return tmp_path
@@ -60,6 +63,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("cut.npy", "cut.npy is truncated: its 223 bytes do not hold the array of its header"),
         ("head.npy", "head.npy has a header that cannot be read: EOF: .*"),
         ("keys.npy", "keys.npy has a header that cannot be read: .*'shqpe'.*"),
+        ("sum.npy", "sum.npy has a header that cannot be read: .*"),
+        ("more.npy", "more.npy .*"),
         ("token.npy", "token.npy has a header that cannot be read: .*"),
         (".", r"\. is a directory, expected a file"),
         ("object.npy", "object.npy holds Python objects, expected numbers"),

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Iterable
+from typing import TextIO
 
 from softlane._cli.errors import CommandError
 
@@ -12,6 +13,11 @@ def has(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):  # it is kept from being imported
         return False
+
+
+def on_terminal(stream: TextIO | None) -> bool:
+    """Tell whether a stream, which may be closed, is a terminal that rich can draw on."""
+    return stream is not None and stream.isatty() and has("rich")
 
 
 def need(who: str, extra: str, modules: Iterable[str]) -> None:

@@ -45,7 +45,10 @@ class Npy:
         if magic != npy.MAGIC_PREFIX:
             raise CommandError(f"{name} is no .npy file: it begins with {magic!r}")
         try:
-            return cls._of(path, npy.open_memmap(path, mode="r"))
+            # Of odd headers NumPy warns before it fails, and of those of Python 2.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return cls._of(path, npy.open_memmap(path, mode="r"))
         except (OSError, MemoryError):
             raise
         except Exception as error:  # what is no header fails in NumPy's or the tokenizer's ways
@@ -53,7 +56,7 @@ class Npy:
                 raise CommandError(
                     f"{name} is truncated: its {size} bytes do not hold the array of its header"
                 ) from error
-            if "object" in str(error):
+            if "Python objects" in str(error):
                 raise CommandError(f"{name} holds Python objects, expected numbers") from error
             raise CommandError(f"{name} has a header that cannot be read: {error}") from error
 
@@ -207,4 +210,6 @@ def replacing(final: Path) -> Iterator[Path]:
             error.filename = str(final)
         raise
     finally:
-        part.unlink(missing_ok=True)
+        # Where it could not be written, it cannot be removed either, and that is no news.
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from softlane._cli.extras import has
+from softlane._cli.extras import on_terminal
 
 WORTH_SHOWING = 64 << 20  # bytes: what is smaller is over before one could read it
 
@@ -12,7 +12,7 @@ WORTH_SHOWING = 64 << 20  # bytes: what is smaller is over before one could read
 @contextmanager
 def progress(what: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     """Give a function to call with the bytes that were done."""
-    if quiet or total < WORTH_SHOWING or not sys.stderr.isatty() or not has("rich"):
+    if quiet or total < WORTH_SHOWING or not on_terminal(sys.stderr):
         yield lambda _: None
         return
     # Imported here: it costs more than a small file's work.
@@ -41,7 +41,7 @@ def progress(what: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], 
 @contextmanager
 def working(what: str) -> Iterator[Callable[[str], None]]:
     """Give a function to call with the name of each step."""
-    if not sys.stderr.isatty() or not has("rich"):
+    if not on_terminal(sys.stderr):
         yield lambda _: None
         return
     from rich.console import Console

@@ -3,14 +3,14 @@
 import sys
 from collections.abc import Sequence
 
-from softlane._cli.extras import has
+from softlane._cli.extras import on_terminal
 
 Cells = Sequence[str]
 
 
 def show(columns: Cells, rows: Sequence[Cells], *, title: str | None = None) -> None:
     """Print a table: the first column to the left, the others, of numbers, to the right."""
-    if sys.stdout.isatty() and has("rich"):
+    if on_terminal(sys.stdout):
         from rich import box
         from rich.console import Console
         from rich.table import Table
