@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
@@ -121,6 +122,20 @@ pub fn for_each(
         None => lead(),
     }
     if stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+}
+
+/// What tasks work with and leave to those after them: one for each that runs at the same time.
+#[derive(Debug, Default)]
+pub struct Reused<T>(Mutex<Vec<T>>);
+
+impl<T: Default> Reused<T> {
+    /// Works with one that is free, or new.
+    pub fn with(&self, work: impl FnOnce(&mut T)) {
+        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut one = free.unwrap_or_default();
+        work(&mut one);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+    }
 }
 
 /// The number of CPUs that this process may use: its affinity, and the quota of its control group, rounded up.

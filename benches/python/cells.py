@@ -38,6 +38,8 @@ COLUMNS: Final[tuple[tuple[Shape, int], ...]] = (
     ((64, 1000, 64), 1),
     ((10, 100_000), 0),
     ((4096, 4096), 0),
+    ((100_000, 10), 0),
+    ((100_000, 64), 0),
 )
 SOME_COLUMNS: Final = COLUMNS[:2]
 

@@ -294,40 +294,6 @@ def test_broadcast(function: Function, dtype: np.dtype[Any]) -> None:
             assert same_bits(function(*(r.T for r in rows), axis=0).T, expected)
 
 
-FAR_APART = [(20, 30_000), (70, 1024), (256, 512), (1030, 301), (4100, 320)]
-
-
-@pytest.mark.parametrize("shape", FAR_APART, ids=str)
-def test_columns_far_apart(
-    function: Function, dtype: np.dtype[Any], shape: tuple[int, int]
-) -> None:
-    # Too long for the nearest cache where they lie, or too many: block by block through a buffer.
-    # Not all blocks have columns that need more care.
-    rows = function.inputs(golden.values(shape[::-1], dtype))
-    rows[0][7:100:50] = np.nan
-    rows[0][90] = -np.inf
-    rows[0][130, ::3] = finfo(dtype).max
-    rows[0][270, 1::2] = np.nan
-    options: dict[str, Any] = {}
-    if function.takes_where:
-        options["where"] = np.random.default_rng(0).random(shape[::-1]) < 0.9
-    for masked in ({}, options) if options else ({},):
-        expected = function(*rows, **masked)
-        turned = {name: mask.T for name, mask in masked.items()}
-        for threads in (1, 2):
-            columns = [np.ascontiguousarray(a.T) for a in rows]
-            result = function(*columns, axis=0, num_threads=threads, **turned)
-            assert same_bits(result, expected.T)
-            if not function.reduces:
-                function(*columns, axis=0, out=columns[0], num_threads=threads, **turned)
-                assert same_bits(columns[0], result)
-    if not function.reduces:
-        middle = [np.stack([a.T, a[::-1].T]) for a in rows]
-        result = function(*middle, axis=1)
-        assert same_bits(result[0], function(*rows).T)
-        assert same_bits(result[1], result[0, :, ::-1])
-
-
 def test_whole_array_is_one_row(function: Function, dtype: np.dtype[Any]) -> None:
     for shape in ((4, 9), (1, 50), (50, 1), (7, 3, 5), (2, 3, 4, 5), (33, 65)):
         arrays = function.inputs(golden.values(shape, dtype), None)

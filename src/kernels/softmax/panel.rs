@@ -1,23 +1,18 @@
 //! softmax down the columns of a panel: the pieces of [`Softmax::panel`](crate::kernels::Op::panel).
 #![forbid(unsafe_code)]
 
-use super::{Softmax, inverse};
-use crate::element::{Compute, WideScalar};
+use super::Softmax;
+use crate::element::Compute;
 use crate::kernels::{LaneTerms, LaneTotals, PANEL_PREFETCH, PanelResults, fold_lanes, write_panel};
 use crate::math::exp::{Exp, ExpConstants, Exponential, Shift};
-use crate::math::sum::{LaneSum, ScaledSum};
+use crate::math::sum::LaneSum;
 use crate::simd::{Outside, PanelIo, Simd, Wide};
 
-/// The maximum of each column over the rows `start..end`.
+/// The maximum of each column.
 #[inline(always)]
-fn panel_max<E: Compute, S: Wide<E>, const P: usize>(
-    s: S,
-    panel: PanelIo<'_, E, 1>,
-    start: usize,
-    end: usize,
-) -> [S::V; P] {
+fn panel_max<E: Compute, S: Wide<E>, const P: usize>(s: S, panel: PanelIo<'_, E, 1>) -> [S::V; P] {
     let mut max = [s.splat(E::NEG_INFINITY); P];
-    for i in start..end {
+    for i in 0..panel.rows() {
         for (p, max) in max.iter_mut().enumerate() {
             panel.prefetch(s, i + PANEL_PREFETCH, p);
             *max = s.max(panel.load(s, 0, i, p), *max);
@@ -57,28 +52,9 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
     /// As [`Op::panel`](crate::kernels::Op::panel).
     #[inline(always)]
     pub(super) fn columns<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
-        if S::BY_CALLS {
-            return false;
-        }
-        let max = panel_max::<E, S, P>(s, panel, 0, panel.rows());
-        if !self.exp.are_ordinary(s, &max) {
-            return false;
-        }
-        if panel.rows() <= Self::STORED {
-            let with = self.settled_columns::<S, P, false>(s, panel, max);
-            Self::write_columns(s, (panel, panel), with);
-            return true;
-        }
-        let shift = self.panel_shift(s, max);
-        let totals = self.panel_totals::<S, P>(s, panel);
-        for p in 0..P {
-            let (high, low) = inverses(s, &totals[p], shift[p].growth);
-            for i in 0..panel.rows() {
-                let e = self.exp.exp(s, &shift[p], panel.load(s, 0, i, p));
-                panel.store(s, i, p, Self::times(s, e.value, high, low));
-            }
-            panel.fill_nan(s, p, high);
-        }
+        let Some(max) = self.ordinary_max::<S, P>(s, panel) else { return false };
+        let with = self.settled_columns::<S, P, false>(s, panel, max);
+        Self::write_columns(s, (panel, panel), with);
         true
     }
 
@@ -109,7 +85,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         if S::BY_CALLS || panel.rows() > Self::STORED {
             return None;
         }
-        let max = panel_max::<E, S, P>(s, panel, 0, panel.rows());
+        let max = panel_max::<E, S, P>(s, panel);
         self.exp.are_ordinary(s, &max).then_some(max)
     }
 
@@ -229,53 +205,6 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         }
         sum
     }
-
-    /// The sums of columns too long to keep their exponentials, for the exponentials as they are.
-    #[inline(always)]
-    pub(super) fn panel_totals<S: Wide<E>, const P: usize>(
-        &self,
-        s: S,
-        panel: PanelIo<'_, E, 1>,
-    ) -> [[ScaledSum<E::Wide>; 16]; P] {
-        let mut totals = [[ScaledSum::empty(); 16]; P];
-        let mut start = 0;
-        while start < panel.rows() {
-            let end = panel.rows().min(start + E::CHUNK);
-            let max = panel_max::<E, S, P>(s, panel, start, end);
-            let mut shift = self.panel_shift(s, max);
-            for shift in &mut shift {
-                shift.growth = s.splat(E::ZERO);
-            }
-            let sum = self.panel_exp_sum::<S, P, false>(s, panel, (start, end), &shift, false);
-            for p in 0..P {
-                let (exponent, sum) = (s.to_array(shift[p].exponent), s.wide_lanes(sum[p]));
-                for lane in 0..E::LANES {
-                    let exponent = exponent.as_ref()[lane].to_f64();
-                    totals[p][lane].merge::<E>(ScaledSum { exponent, sum: sum.as_ref()[lane] });
-                }
-            }
-            start = end;
-        }
-        totals
-    }
-}
-
-/// The reciprocals in two parts of the sums of a strip, for exponentials that have grown so; NaN where the column is.
-#[inline(always)]
-pub(super) fn inverses<E: Compute, S: Wide<E>>(
-    s: S,
-    totals: &[ScaledSum<E::Wide>; 16],
-    growth: S::V,
-) -> (S::V, S::V) {
-    let (mut high, mut low) = (E::NAN.array(), E::NAN.array());
-    let growth = s.to_array(growth);
-    for lane in 0..E::LANES {
-        if let Some([h, l]) = inverse::<E>(totals[lane].sum.grow(growth.as_ref()[lane])) {
-            high.as_mut()[lane] = h;
-            low.as_mut()[lane] = l;
-        }
-    }
-    (s.from_array(high), s.from_array(low))
 }
 
 /// Results of exponentials, and of what those of each strip are to be multiplied by, in two parts.

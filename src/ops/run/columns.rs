@@ -2,17 +2,15 @@
 #![forbid(unsafe_code)]
 
 use std::marker::PhantomData;
-use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 use super::entry::{ColumnStrips, FAR_WIDTH, FarStrips};
-use super::stage::{COLUMNS, LONGEST_COLUMN, Side};
+use super::stage::{COLUMNS, LONG_COLUMN};
 use super::{Job, Route, TASK_ELEMENTS};
 use crate::dispatch::Dispatch;
 use crate::error::Error;
 use crate::kernels::Op;
 use crate::layout::{Dim, Offsets};
-use crate::parallel::{Watch, for_each};
+use crate::parallel::{Reused, Watch};
 use crate::simd::Lanes;
 use crate::view::Memory;
 
@@ -21,6 +19,12 @@ const WIDE: usize = 4 * COLUMNS;
 
 /// Operands that take this much together fit no second cache.
 const LARGE_BYTES: usize = 2 << 20;
+
+/// Long columns are taken where they lie if rows are no longer than this: most of what they share a cache line with is theirs.
+const NARROW_BYTES: usize = 128;
+
+/// And if they are no longer than this, as kernels keep what they find of them.
+const KEPT_BYTES: usize = 1 << 19;
 
 /// The longest column of which every element's line stays in the nearest cache, elements being `stride` bytes apart: eight
 /// for each of the 64 sets of a usual one. Powers of two apart they meet in few of them.
@@ -36,10 +40,16 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let wide = |dim: &Dim<K>| dim.steps_by(size_of::<E>()) && dim.size >= E::LANES;
         let axis = plan.outer.iter().position(wide)?;
         let size = plan.outer[axis].size;
+        if plan.len >= LONG_COLUMN {
+            let is_narrow =
+                plan.step().src[0].unsigned_abs() <= NARROW_BYTES && size.is_multiple_of(E::LANES);
+            let is_kept = plan.len * size_of::<E>() <= KEPT_BYTES;
+            return (is_narrow && is_kept).then_some(Route::Columns(axis));
+        }
         let is_far = size >= WIDE && plan.len >= longest_near(plan.step().src[0]);
         let is_large = plan.len * plan.count >= LARGE_BYTES / ((K + 1) * size_of::<E>());
         let is_whole = O::FAR_PANELS && size >= FAR_WIDTH * E::LANES && plan.len > E::LANES;
-        let is_worth_it = plan.len <= LONGEST_COLUMN && (is_far || is_large && is_whole);
+        let is_worth_it = is_far || is_large && is_whole;
         Some(if is_worth_it { Route::FarColumns(axis) } else { Route::Columns(axis) })
     }
 
@@ -69,32 +79,23 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         }
         let step = Dim { size: self.plan.len, ..self.plan.step() };
         let wide = FAR_WIDTH * E::LANES;
-        // A buffer for each thread that has come by.
-        let buffers = Mutex::new(Vec::new());
+        let buffers = Reused::<Vec<E>>::default();
         self.each_side(axis, self.task_elements(threads), threads, watch, &|side, columns| {
-            let free = buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let mut buffer: Vec<E> = free.unwrap_or_default();
-            let mut first = columns.start;
-            while first < columns.end {
-                let count = wide.min(columns.end - first);
-                let lanes = self.lanes(axis, side.other, first, count);
-                let at = side.at.advance(&side.along, first);
-                let kernel = FarStrips {
-                    op: self.op,
-                    src: self.src,
-                    dst: self.dst,
-                    at,
-                    step,
-                    lanes,
-                    buffer: &mut buffer,
-                };
-                let is_done = count == wide && E::dispatch(self.isa, kernel);
-                if !is_done {
-                    self.staged_columns(side, first..first + count);
+            buffers.with(|buffer| {
+                let mut first = columns.start;
+                while first < columns.end {
+                    let count = wide.min(columns.end - first);
+                    let lanes = self.lanes(axis, side.other, first, count);
+                    let at = side.at.advance(&side.along, first);
+                    let kernel =
+                        FarStrips { op: self.op, src: self.src, dst: self.dst, at, step, lanes, buffer };
+                    let is_done = count == wide && E::dispatch(self.isa, kernel);
+                    if !is_done {
+                        self.staged_columns(side, first..first + count);
+                    }
+                    first += count;
                 }
-                first += count;
-            }
-            buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+            });
         })
     }
 
@@ -108,35 +109,6 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         self.each_side(axis, self.task_elements(threads), threads, watch, &|side, columns| {
             self.staged_columns(side, columns);
         })
-    }
-
-    /// Shares the lanes along an axis, for all others, among threads: tasks of some `elements`.
-    fn each_side(
-        &self,
-        axis: usize,
-        elements: usize,
-        threads: usize,
-        watch: &Watch<'_>,
-        task: &(dyn Fn(&Side<K>, Range<usize>) + Sync),
-    ) -> Result<(), Error> {
-        let along = self.plan.outer[axis];
-        let mut others = self.plan.clone();
-        others.outer.remove(axis);
-        others.count /= along.size;
-        let size = elements.div_ceil(self.plan.len).next_multiple_of(COLUMNS).min(along.size);
-        let blocks = along.size.div_ceil(size);
-        for_each(others.count * blocks, threads, watch, &|i| {
-            let (other, block) = (i / blocks, i % blocks);
-            let side = Side { axis, other, at: others.lane(other), along };
-            task(&side, block * size..along.size.min((block + 1) * size));
-        })
-    }
-
-    /// The numbers of `count` lanes from the `first` along an axis of the plan, in the `other`th place along all others.
-    pub(super) fn lanes(&self, axis: usize, other: usize, first: usize, count: usize) -> Lanes {
-        let inner: usize = self.plan.outer[axis + 1..].iter().map(|dim| dim.size).product();
-        let start = (other / inner * self.plan.outer[axis].size + first) * inner + other % inner;
-        Lanes { first: start, step: inner, count }
     }
 
     /// Strips of columns, up to one at which the fast path gave up.

@@ -6,7 +6,9 @@ use crate::dispatch::Dispatch;
 use crate::element::Compute;
 use crate::kernels::{Op, Rows};
 use crate::layout::{Dim, Offsets};
-use crate::simd::{Kernel, Lanes, PanelIo, Row, RowIo, RowPanel, SpacedRows, TILE_WIDTH, Tile, Wide};
+use crate::simd::{
+    Kernel, Lanes, Outside, PanelIo, Row, RowIo, RowPanel, SpacedRows, TILE_WIDTH, Tile, Wide,
+};
 use crate::view::{Memory, panel_io};
 
 /// The elements of the result of a lane of `len`.
@@ -194,6 +196,72 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for FarStrips<'_, '_, E
         let near = PanelIo::in_buffer(buffer, step.size, FAR_WIDTH).of(lanes);
         // Compiled only where it is used.
         O::FAR_PANELS && op.copied_panel::<S, PanelIo<'_, E, K>, FAR_WIDTH>(s, (panel, near))
+    }
+}
+
+/// Rows that lie side by side are made lanes: element `j` of row `i` goes to lane `j`, whose vector `first` begins with row 0.
+pub(super) struct ToLanes<'a, 'b, E: Compute> {
+    pub(super) rows: SpacedRows<'a, E, 1>,
+    /// A lane is a row of it.
+    pub(super) lanes: PanelIo<'b, E, 1>,
+    pub(super) first: usize,
+}
+
+impl<E: Dispatch> Kernel<E> for ToLanes<'_, '_, E> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Wide<E>>(self, s: S) {
+        let Self { rows, lanes, first } = self;
+        for group in 0..rows.groups() {
+            let panel = rows.panel(group, Lanes::NONE);
+            for j in 0..panel.fours() {
+                let i = panel.four(j);
+                for (k, v) in panel.load4(s, 0, i, 0).into_iter().enumerate() {
+                    lanes.store(s, i + k, first + group, v);
+                }
+            }
+            for i in panel.singles() {
+                lanes.store(s, i, first + group, panel.load(s, 0, i, 0));
+            }
+        }
+        for i in rows.rest() {
+            let row = rows.row(i).input(0);
+            for lane in 0..row.len() {
+                lanes.set(lane, first * E::LANES + i, row.get(lane));
+            }
+        }
+    }
+}
+
+/// The inverse.
+pub(super) struct FromLanes<'a, 'b, E: Compute> {
+    pub(super) rows: SpacedRows<'a, E, 1>,
+    pub(super) lanes: PanelIo<'b, E, 1>,
+    pub(super) first: usize,
+}
+
+impl<E: Dispatch> Kernel<E> for FromLanes<'_, '_, E> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Wide<E>>(self, s: S) {
+        let Self { rows, lanes, first } = self;
+        for group in 0..rows.groups() {
+            let panel = rows.panel(group, Lanes::NONE);
+            for j in 0..panel.fours() {
+                let i = panel.four(j);
+                let four = core::array::from_fn(|k| lanes.load(s, 0, i + k, first + group));
+                panel.store4(s, i, 0, four);
+            }
+            for i in panel.singles() {
+                panel.store(s, i, 0, lanes.load(s, 0, i, first + group));
+            }
+        }
+        for i in rows.rest() {
+            let row = rows.row(i);
+            for lane in 0..row.len() {
+                row.set(lane, lanes.get(0, lane, first * E::LANES + i));
+            }
+        }
     }
 }
 

@@ -8,30 +8,33 @@
 //! | [`Route::FarColumns`] | the same, of many lanes that fit no near cache | through a buffer by the kernel itself, or staged |
 //! | [`Route::Staged`] | all else: strides, conversions, byte order, masks | blocks of rows through a buffer |
 //! | [`Route::StagedColumns`] | the same, of lanes that are neighbours in memory | blocks of columns through a buffer |
+//! | [`Route::LongColumns`] | long lanes that are neighbours in memory | [chunk by chunk](long), transposed into a buffer |
 //!
 //! Rows too long for a cache, or too few for the threads, go by sweeps over chunks.
 #![forbid(unsafe_code)]
 
 use std::marker::PhantomData;
-use std::ops::Range;
-use std::sync::OnceLock;
+use std::ops::{Deref, Range};
 
 mod columns;
 mod entry;
+mod long;
 mod mask;
+mod operands;
 mod stage;
 
-use self::entry::{FinishKernel, RowsKernel, SweepKernel, result_len};
+use self::entry::{RowsKernel, result_len};
 use self::mask::Prepared;
-use self::stage::LONGEST_COLUMN;
+use self::operands::Operands;
+use self::stage::LONG_COLUMN;
 use super::{Input, Options};
 use crate::dispatch::{Dispatch, Isa};
 use crate::error::Error;
-use crate::kernels::{Next, Op};
+use crate::kernels::Op;
 use crate::layout::{Dim, Offsets, Plan};
 use crate::parallel::{Watch, for_each};
-use crate::simd::{Row, RowIo, SHORTER_TILE_ROWS, SpacedRows};
-use crate::view::{Block, Memory, Read, View, Write, row_io, spaced_rows};
+use crate::simd::{SHORTER_TILE_ROWS, SpacedRows};
+use crate::view::{Block, Read, View, Write, spaced_rows};
 
 /// Elements a task has at least: some ten microseconds of work.
 pub(super) const TASK_ELEMENTS: usize = 1 << 15;
@@ -113,16 +116,8 @@ pub(super) fn run<E: Dispatch, const K: usize, O: Op<E, K>>(
         plan: Plan::new(shape, &reduced, [mask.strides()], out.strides()),
     });
     let plan = if O::ELEMENTWISE && mask.is_none() { plan.in_long_lanes() } else { plan };
-    let job = Job::<E, K, O> {
-        op,
-        negate,
-        mask,
-        compute: PhantomData,
-        isa,
-        src: sources.map(View::memory),
-        dst: out.memory(),
-        plan,
-    };
+    let (src, dst) = (sources.map(View::memory), out.memory());
+    let job = Job { op, operands: Operands { negate, mask, compute: PhantomData, isa, src, dst, plan } };
     let threads = if out.len() < PARALLEL_ELEMENTS { 1 } else { options.threads };
     job.run(threads, &watch)
 }
@@ -175,18 +170,22 @@ enum Route {
     Staged,
     /// As above.
     StagedColumns(usize),
+    /// As above.
+    LongColumns(usize),
 }
 
+/// An operation and its operands.
 struct Job<'a, E, const K: usize, O> {
     op: &'a O,
-    /// Whether the first input is negated.
-    negate: bool,
-    mask: Option<Prepared<'a>>,
-    compute: PhantomData<E>,
-    isa: Isa,
-    src: [Memory<'a>; K],
-    dst: Memory<'a>,
-    plan: Plan<K>,
+    operands: Operands<'a, E, K>,
+}
+
+impl<'a, E, const K: usize, O> Deref for Job<'a, E, K, O> {
+    type Target = Operands<'a, E, K>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.operands
+    }
 }
 
 impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
@@ -196,12 +195,12 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         let few = threads > 1 && count < 2 * threads && len > 2 * E::CHUNK;
         let by_sweeps = match route {
             Route::Rows => few || len >= LONG_ROW,
-            Route::Tiny | Route::Columns(_) | Route::FarColumns(_) | Route::StagedColumns(_) => false,
             Route::Staged => !Self::is_staged_whole(len) || few,
+            _ => false,
         };
         if by_sweeps {
             for i in 0..count {
-                self.long_lane(i, threads, watch)?;
+                self.long_lanes(&self.alone(i), threads, watch)?;
                 // A lane may be a single task, which does not ask.
                 if i + 1 < count {
                     watch.check()?;
@@ -223,16 +222,12 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             Route::Columns(axis) => self.columns(axis, threads, watch),
             Route::FarColumns(axis) => self.far_columns(axis, threads, watch),
             Route::StagedColumns(axis) => self.all_staged_columns(axis, threads, watch),
+            Route::LongColumns(axis) => self.long_columns(axis, threads, watch),
             Route::Staged => {
                 let (tasks, size) = tasks(elements.div_ceil(len).next_multiple_of(E::LANES));
                 for_each(tasks, threads, watch, &|i| self.staged_rows(range(size, i)))
             }
         }
-    }
-
-    /// How many elements a task should have.
-    fn task_elements(&self, threads: usize) -> usize {
-        (self.plan.len * self.plan.count / (16 * threads)).clamp(TASK_ELEMENTS, LARGEST_TASK)
     }
 
     /// The elements of the result of a lane.
@@ -292,90 +287,16 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
     /// Columns where the first input's lanes are neighbours in memory, or nearer to that than its rows.
     fn staged_route(&self) -> Route {
         let plan = &self.plan;
-        if plan.inner.len() != 1 || plan.len > LONGEST_COLUMN {
+        if plan.inner.len() != 1 {
             return Route::Staged;
         }
-        let step = plan.step().src[0].unsigned_abs();
-        let nearer =
-            |dim: &Dim<K>| dim.size >= E::LANES && dim.src[0].unsigned_abs() < step && dim.src[0] != 0;
-        plan.outer.iter().position(nearer).map_or(Route::Staged, Route::StagedColumns)
-    }
-
-    /// One lane by sweeps over its chunks, which threads share.
-    fn long_lane(&self, index: usize, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
-        let (len, lane) = (self.plan.len, self.plan.lane(index));
-        let direct = matches!(self.route(), Route::Rows);
-        let chunks = len.div_ceil(E::CHUNK);
-        let size = TASK_ELEMENTS.div_ceil(E::CHUNK);
-        let tasks = chunks.div_ceil(size);
-        let range = |task: usize| task * size..chunks.min((task + 1) * size);
-        let span = |chunk: usize| (chunk * E::CHUNK, len.min((chunk + 1) * E::CHUNK));
-        let mut total = self.op.begin_lane(len, index);
-        let mut next = if O::ELEMENTWISE { Next::Finish } else { Next::Sweep };
-        while next == Next::Sweep {
-            let found: Vec<OnceLock<O::Partial>> = (0..chunks).map(|_| OnceLock::new()).collect();
-            for_each(tasks, threads, watch, &|task| {
-                let mut buffer = vec![E::ZERO; if direct { 0 } else { K * E::CHUNK }];
-                let mut keep = Vec::new();
-                for chunk in range(task) {
-                    let (start, end) = span(chunk);
-                    let chunk_rows = if direct {
-                        let at = lane.advance(&self.plan.step(), start);
-                        core::array::from_fn(|k| self.src[k].row(at.src[k], end - start))
-                    } else {
-                        self.gathered_rows(index, start, end, &mut buffer, &mut keep)
-                    };
-                    let kernel = SweepKernel { op: self.op, total: &total, chunk: chunk_rows };
-                    let _ = found[chunk].set(E::dispatch(self.isa, kernel));
-                }
-            })?;
-            for partial in found.into_iter().filter_map(OnceLock::into_inner) {
-                self.op.merge(&mut total, partial);
-            }
-            next = self.op.next(&mut total);
+        let (step, is_long) = (plan.step().src[0].unsigned_abs(), plan.len >= LONG_COLUMN);
+        let least = if is_long { 2 } else { E::LANES };
+        let nearer = |dim: &Dim<K>| dim.size >= least && dim.src[0].unsigned_abs() < step && dim.src[0] != 0;
+        match plan.outer.iter().position(nearer) {
+            Some(axis) if is_long => Route::LongColumns(axis),
+            Some(axis) => Route::StagedColumns(axis),
+            None => Route::Staged,
         }
-        let tasks = if O::REDUCES { 1 } else { tasks };
-        for_each(tasks, threads, watch, &|task| {
-            let mut buffer = vec![E::ZERO; if direct { 0 } else { K * E::CHUNK }];
-            let mut keep = Vec::new();
-            for chunk in if O::REDUCES { 0..1 } else { range(task) } {
-                let (start, end) = span(chunk);
-                let result = result_len::<E, K, O>(end - start);
-                if direct {
-                    let at = lane.advance(&self.plan.step(), start);
-                    let chunk = row_io(&self.src, &self.dst, at, end - start, result);
-                    E::dispatch(self.isa, FinishKernel { op: self.op, total: &total, chunk });
-                } else {
-                    self.gathered_rows(index, start, end, &mut buffer, &mut keep);
-                    let chunk = RowIo::packed(&mut buffer, end - start);
-                    E::dispatch(self.isa, FinishKernel { op: self.op, total: &total, chunk });
-                    self.restore(end - start, end - start, &mut buffer, &keep);
-                    self.scatter(lane, start, start + result, &buffer);
-                }
-            }
-        })
-    }
-
-    /// Elements `start..end` of a lane of every input, one after another in `buffer`.
-    fn gathered_rows<'b>(
-        &self,
-        lane: usize,
-        start: usize,
-        end: usize,
-        buffer: &'b mut [E],
-        keep: &mut Vec<u8>,
-    ) -> [Row<'b, E>; K] {
-        let len = end - start;
-        for k in 0..K {
-            self.gather(k, self.plan.lane(lane), start, end, &mut buffer[k * len..]);
-        }
-        if let Some(mask) = &self.mask {
-            keep.resize(len, 0);
-            mask.lane(lane, start, end, keep);
-        }
-        for k in 0..K {
-            self.mask_input(k, &mut buffer[k * len..(k + 1) * len], keep);
-        }
-        core::array::from_fn(|k| Row::new(&buffer[k * len..(k + 1) * len]))
     }
 }

@@ -5,13 +5,15 @@
 use std::ops::Range;
 
 use super::Job;
-use super::entry::{Masked, MaskedCopy};
+use super::entry::MaskedCopy;
+use super::long::restore;
+use super::operands::Operands;
 use crate::dispatch::Dispatch;
 use crate::kernels::Op;
 use crate::layout::{Dim, Offsets};
 use crate::parallel::Watch;
-use crate::simd::{Lanes, Row};
-use crate::view::{Block, Memory, Read, Write, spaced_rows};
+use crate::simd::Lanes;
+use crate::view::{Block, Memory, spaced_rows};
 
 /// Elements of a block of rows.
 const BLOCK: usize = 4096;
@@ -27,8 +29,8 @@ pub(super) const COLUMNS: usize = 64;
 /// Elements of a block of columns, unless that is narrower than a vector.
 const PANEL: usize = 1 << 18;
 
-/// Longer columns are brought one by one: a block of them would fit no cache.
-pub(super) const LONGEST_COLUMN: usize = 1 << 15;
+/// Columns from this length on are taken [chunk by chunk](super::long): a block of them would fit no cache.
+pub(super) const LONG_COLUMN: usize = 1 << 15;
 
 /// The lanes that are neighbours along an axis of the plan.
 pub(super) struct Side<const K: usize> {
@@ -57,7 +59,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         if !Self::is_staged_whole(len) {
             for lane in lanes {
                 // No thread of its own and no questions: the caller's task is already one of many.
-                let _ = self.long_lane(lane, 1, &Watch::new(&|| true));
+                let _ = self.long_lanes(&self.alone(lane), 1, &Watch::new(&|| true));
             }
             return;
         }
@@ -78,7 +80,10 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 let rows = &mut buffer[k * size * len..(k + 1) * size * len];
                 if let (Some(from), Some(_)) = (self.one_row(k, first, count), &self.mask) {
                     let to = &mut rows[..count * len];
-                    E::dispatch(self.isa, MaskedCopy { from, to, keep: &keep, fill: Self::left_out(k) });
+                    E::dispatch(
+                        self.isa,
+                        MaskedCopy { from, to, keep: &keep, fill: Operands::<E, K>::left_out(k) },
+                    );
                     continue;
                 }
                 self.read_rows(k, first, count, rows);
@@ -127,31 +132,6 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         (is_simple && self.dst.is_direct::<E>([outer])).then_some(outer)
     }
 
-    /// Lanes of input `k`, one after another.
-    fn read_rows(&self, k: usize, first: usize, count: usize, rows: &mut [E]) {
-        let (len, step) = (self.plan.len, self.plan.step());
-        if let ([outer], true) = (&self.plan.outer[..], self.plan.inner.len() <= 1) {
-            let offset = outer.src[k] * first as isize;
-            // Rows that follow each other are one.
-            let dense = outer.src[k] == step.src[k] * len as isize;
-            let (rows_of, columns) = if dense { ((1, 0), count * len) } else { ((count, outer.src[k]), len) };
-            let block = Block { offset, rows: rows_of, columns: (columns, step.src[k]) };
-            return self.read(k, block, rows, len);
-        }
-        for i in 0..count {
-            self.gather(k, self.plan.lane(first + i), 0, len, &mut rows[i * len..]);
-        }
-    }
-
-    fn read(&self, k: usize, block: Block, buffer: &mut [E], step: usize) {
-        let negate = self.negate && k == 0;
-        E::dispatch(self.isa, Read { memory: self.src[k], block, buffer, step, negate });
-    }
-
-    fn write(&self, block: Block, buffer: &[E], step: usize) {
-        E::dispatch(self.isa, Write { memory: self.dst, block, buffer, step });
-    }
-
     /// The inverse of [`read_rows`](Self::read_rows), for the output.
     fn write_rows(&self, first: usize, count: usize, rows: &[E]) {
         let (len, step) = (self.plan.len, self.plan.step());
@@ -168,50 +148,8 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         }
     }
 
-    /// Elements `start..end` of a lane of input `k`.
-    pub(super) fn gather(&self, k: usize, lane: Offsets<K>, start: usize, end: usize, row: &mut [E]) {
-        let stride = self.plan.step().src[k];
-        self.plan.segments(lane, start, end, |at, first, size| {
-            let block = Block { offset: at.src[k], rows: (1, 0), columns: (size, stride) };
-            self.read(k, block, &mut row[first - start..], 0);
-        });
-    }
-
-    /// The inverse of [`gather`](Self::gather), for the output.
-    pub(super) fn scatter(&self, lane: Offsets<K>, start: usize, end: usize, row: &[E]) {
-        let stride = self.plan.step().dst;
-        self.plan.segments(lane, start, end, |at, first, size| {
-            let block = Block { offset: at.dst, rows: (1, 0), columns: (size, stride) };
-            self.write(block, &row[first - start..], 0);
-        });
-    }
-
-    /// Lanes of input `k` that need no conversion and follow each other, which makes them one row.
-    fn one_row(&self, k: usize, first: usize, count: usize) -> Option<Row<'a, E>> {
-        let (len, step) = (self.plan.len, self.plan.step().src[k]);
-        let [outer] = &self.plan.outer[..] else { return None };
-        let is_dense = step == size_of::<E>() as isize && outer.src[k] == step * len as isize;
-        let is_plain = self.plan.inner.len() <= 1 && !(self.negate && k == 0);
-        let is_direct = self.src[k].is_direct::<E>([step, outer.src[k]]);
-        (is_dense && is_plain && is_direct)
-            .then(|| self.src[k].row(outer.src[k] * first as isize, count * len))
-    }
-
-    /// What elements of input `k` become that the mask leaves out, before the kernel sees them: minus infinity, and zero in
-    /// inputs after the first, which are weights.
-    fn left_out(k: usize) -> E {
-        if k == 0 { E::NEG_INFINITY } else { E::ZERO }
-    }
-
-    /// The elements of input `k` as the mask leaves them, in any order. `keep` is empty without a mask.
-    pub(super) fn mask_input(&self, k: usize, elements: &mut [E], keep: &[u8]) {
-        if self.mask.is_some() {
-            E::dispatch(self.isa, Masked { elements, keep, fill: Self::left_out(k) });
-        }
-    }
-
     /// Whether elements that are masked out become NaN where their row does, so that they must be restored.
-    fn spreads_nan(&self) -> bool {
+    pub(super) fn spreads_nan(&self) -> bool {
         self.mask.is_some() && !O::REDUCES && !O::ELEMENTWISE
     }
 
@@ -223,9 +161,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         for start in (0..count).step_by(len) {
             let (row, keep) = (&mut rows[start..start + len], &keep[start..start + len]);
             if row[0].is_nan() {
-                for (x, &keep) in row.iter_mut().zip(keep) {
-                    *x = if keep == 0 { O::MASKED } else { *x };
-                }
+                restore(O::MASKED, row, keep);
             }
         }
     }
@@ -333,7 +269,7 @@ mod tests {
     use super::*;
     use crate::dispatch::Isa;
     use crate::element::Element;
-    use crate::view::{View, ViewMut};
+    use crate::view::{Read, View, ViewMut, Write};
 
     /// A row of halves.
     fn row(count: usize) -> Block {

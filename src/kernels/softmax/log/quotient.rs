@@ -50,7 +50,7 @@ impl<E: ExpConstants> Quotient<E> {
         let before = s.splat(self.before);
         let difference = s.sub(s.mul(x, before), s.mul(log.max, before));
         let difference = s.mul(s.mul(difference, s.splat(self.after[0])), s.splat(self.after[1]));
-        let [high, low] = self.inverse.map(|part| s.splat(part));
+        let (high, low) = (s.splat(self.inverse[0]), s.splat(self.inverse[1]));
         // The product with the second part must not be infinite, for it may have the other sign, nor that of infinity and zero.
         let finite = s.max(difference, s.splat(self.least));
         let rest = s.mul_add(finite, low, s.sub(s.splat(E::ZERO), log.high));

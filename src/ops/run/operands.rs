@@ -1,0 +1,137 @@
+//! The operands of a job: where they are, and how they are brought to kernels and back. Nothing here depends on the operation, so
+//! that it is compiled once for each type.
+#![forbid(unsafe_code)]
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::entry::Masked;
+use super::mask::Prepared;
+use super::stage::{COLUMNS, Side};
+use super::{LARGEST_TASK, TASK_ELEMENTS};
+use crate::dispatch::{Dispatch, Isa};
+use crate::error::Error;
+use crate::layout::{Dim, Offsets, Plan};
+use crate::parallel::{Watch, for_each};
+use crate::simd::{Lanes, Row};
+use crate::view::{Block, Memory, Read, Write};
+
+/// Inputs, mask and output, and the lanes they are made of.
+pub(super) struct Operands<'a, E, const K: usize> {
+    /// Whether the first input is negated.
+    pub(super) negate: bool,
+    pub(super) mask: Option<Prepared<'a>>,
+    pub(super) compute: PhantomData<E>,
+    pub(super) isa: Isa,
+    pub(super) src: [Memory<'a>; K],
+    pub(super) dst: Memory<'a>,
+    pub(super) plan: Plan<K>,
+}
+
+impl<'a, E: Dispatch, const K: usize> Operands<'a, E, K> {
+    /// How many elements a task should have.
+    pub(super) fn task_elements(&self, threads: usize) -> usize {
+        (self.plan.len * self.plan.count / (16 * threads)).clamp(TASK_ELEMENTS, LARGEST_TASK)
+    }
+
+    /// Shares the lanes along an axis, for all others, among threads: tasks of some `elements`.
+    pub(super) fn each_side(
+        &self,
+        axis: usize,
+        elements: usize,
+        threads: usize,
+        watch: &Watch<'_>,
+        task: &(dyn Fn(&Side<K>, Range<usize>) + Sync),
+    ) -> Result<(), Error> {
+        let (along, others) = self.side(axis);
+        let size = elements.div_ceil(self.plan.len).next_multiple_of(COLUMNS).min(along.size);
+        let blocks = along.size.div_ceil(size);
+        for_each(others.count * blocks, threads, watch, &|i| {
+            let (other, block) = (i / blocks, i % blocks);
+            let side = Side { axis, other, at: others.lane(other), along };
+            task(&side, block * size..along.size.min((block + 1) * size));
+        })
+    }
+
+    /// An axis of the plan, and the plan of all others.
+    pub(super) fn side(&self, axis: usize) -> (Dim<K>, Plan<K>) {
+        let mut others = self.plan.clone();
+        let along = others.outer.remove(axis);
+        others.count /= along.size;
+        (along, others)
+    }
+
+    /// The numbers of `count` lanes from the `first` along an axis of the plan, in the `other`th place along all others.
+    pub(super) fn lanes(&self, axis: usize, other: usize, first: usize, count: usize) -> Lanes {
+        let inner: usize = self.plan.outer[axis + 1..].iter().map(|dim| dim.size).product();
+        let start = (other / inner * self.plan.outer[axis].size + first) * inner + other % inner;
+        Lanes { first: start, step: inner, count }
+    }
+
+    /// Lanes of input `k`, one after another.
+    pub(super) fn read_rows(&self, k: usize, first: usize, count: usize, rows: &mut [E]) {
+        let (len, step) = (self.plan.len, self.plan.step());
+        if let ([outer], true) = (&self.plan.outer[..], self.plan.inner.len() <= 1) {
+            let offset = outer.src[k] * first as isize;
+            // Rows that follow each other are one.
+            let dense = outer.src[k] == step.src[k] * len as isize;
+            let (rows_of, columns) = if dense { ((1, 0), count * len) } else { ((count, outer.src[k]), len) };
+            let block = Block { offset, rows: rows_of, columns: (columns, step.src[k]) };
+            return self.read(k, block, rows, len);
+        }
+        for i in 0..count {
+            self.gather(k, self.plan.lane(first + i), 0, len, &mut rows[i * len..]);
+        }
+    }
+
+    pub(super) fn read(&self, k: usize, block: Block, buffer: &mut [E], step: usize) {
+        let negate = self.negate && k == 0;
+        E::dispatch(self.isa, Read { memory: self.src[k], block, buffer, step, negate });
+    }
+
+    pub(super) fn write(&self, block: Block, buffer: &[E], step: usize) {
+        E::dispatch(self.isa, Write { memory: self.dst, block, buffer, step });
+    }
+
+    /// Elements `start..end` of a lane of input `k`.
+    pub(super) fn gather(&self, k: usize, lane: Offsets<K>, start: usize, end: usize, row: &mut [E]) {
+        let stride = self.plan.step().src[k];
+        self.plan.segments(lane, start, end, |at, first, size| {
+            let block = Block { offset: at.src[k], rows: (1, 0), columns: (size, stride) };
+            self.read(k, block, &mut row[first - start..], 0);
+        });
+    }
+
+    /// The inverse of [`gather`](Self::gather), for the output.
+    pub(super) fn scatter(&self, lane: Offsets<K>, start: usize, end: usize, row: &[E]) {
+        let stride = self.plan.step().dst;
+        self.plan.segments(lane, start, end, |at, first, size| {
+            let block = Block { offset: at.dst, rows: (1, 0), columns: (size, stride) };
+            self.write(block, &row[first - start..], 0);
+        });
+    }
+
+    /// Lanes of input `k` that need no conversion and follow each other, which makes them one row.
+    pub(super) fn one_row(&self, k: usize, first: usize, count: usize) -> Option<Row<'a, E>> {
+        let (len, step) = (self.plan.len, self.plan.step().src[k]);
+        let [outer] = &self.plan.outer[..] else { return None };
+        let is_dense = step == size_of::<E>() as isize && outer.src[k] == step * len as isize;
+        let is_plain = self.plan.inner.len() <= 1 && !(self.negate && k == 0);
+        let is_direct = self.src[k].is_direct::<E>([step, outer.src[k]]);
+        (is_dense && is_plain && is_direct)
+            .then(|| self.src[k].row(outer.src[k] * first as isize, count * len))
+    }
+
+    /// What elements of input `k` become that the mask leaves out, before the kernel sees them: minus infinity, and zero in
+    /// inputs after the first, which are weights.
+    pub(super) fn left_out(k: usize) -> E {
+        if k == 0 { E::NEG_INFINITY } else { E::ZERO }
+    }
+
+    /// The elements of input `k` as the mask leaves them, in any order. `keep` is empty without a mask.
+    pub(super) fn mask_input(&self, k: usize, elements: &mut [E], keep: &[u8]) {
+        if self.mask.is_some() {
+            E::dispatch(self.isa, Masked { elements, keep, fill: Self::left_out(k) });
+        }
+    }
+}
