@@ -214,6 +214,26 @@ impl<'a, E: Compute, const K: usize> SpacedRows<'a, E, K> {
         unsafe { RowIo::from_raw(src, self.dst.wrapping_offset(i as isize * self.dst_stride), self.len) }
     }
 
+    /// Asks for a group's rows of the first input, or of the output if `WRITE`, if there is one and other things lie between its rows:
+    /// else the machine does so by itself.
+    #[inline(always)]
+    pub fn prefetch<S: Simd<E>, const WRITE: bool>(&self, s: S, group: usize) {
+        let (first, stride) = match WRITE {
+            true => (self.dst.cast_const(), self.dst_stride),
+            false => (self.src[0], self.src_stride[0]),
+        };
+        if group >= self.groups() || stride.unsigned_abs() < self.len + E::LANES {
+            return;
+        }
+        for i in group * E::LANES..(group + 1) * E::LANES {
+            let row = first.wrapping_offset(i as isize * stride);
+            for j in (0..self.len).step_by(E::LANES) {
+                s.prefetch::<WRITE>(row.wrapping_add(j));
+            }
+            s.prefetch::<WRITE>(row.wrapping_add(self.len - 1));
+        }
+    }
+
     /// A group of rows as a panel, whose lanes these are.
     #[inline(always)]
     pub fn panel(&self, group: usize, lanes: Lanes) -> RowPanel<'a, E, K> {

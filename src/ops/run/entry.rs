@@ -199,6 +199,9 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for FarStrips<'_, '_, E
     }
 }
 
+/// Groups of rows that are asked for ahead of their use.
+const GROUPS_AHEAD: usize = 2;
+
 /// Rows that lie side by side are made lanes: element `j` of row `i` goes to lane `j`, whose vector `first` begins with row 0.
 pub(super) struct ToLanes<'a, 'b, E: Compute> {
     pub(super) rows: SpacedRows<'a, E, 1>,
@@ -213,6 +216,7 @@ impl<E: Dispatch> Kernel<E> for ToLanes<'_, '_, E> {
     fn run<S: Wide<E>>(self, s: S) {
         let Self { rows, lanes, first } = self;
         for group in 0..rows.groups() {
+            rows.prefetch::<S, false>(s, group + GROUPS_AHEAD);
             let panel = rows.panel(group, Lanes::NONE);
             for j in 0..panel.fours() {
                 let i = panel.four(j);
@@ -246,6 +250,7 @@ impl<E: Dispatch> Kernel<E> for FromLanes<'_, '_, E> {
     fn run<S: Wide<E>>(self, s: S) {
         let Self { rows, lanes, first } = self;
         for group in 0..rows.groups() {
+            rows.prefetch::<S, true>(s, group + GROUPS_AHEAD);
             let panel = rows.panel(group, Lanes::NONE);
             for j in 0..panel.fours() {
                 let i = panel.four(j);
