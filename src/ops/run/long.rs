@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::entry::{FinishKernel, FromLanes, SweepKernel, ToLanes};
+use super::mask::restore;
 use super::operands::Operands;
 use super::{Job, Route, TASK_ELEMENTS};
 use crate::dispatch::{Dispatch, Isa};
@@ -159,7 +160,9 @@ impl<E: Dispatch, const K: usize> Operands<'_, E, K> {
         for lane in wanted {
             let elements = &mut buffer.elements[lane * Self::PITCH..];
             (visit.work)(chunk, first + lane, RowIo::packed(elements, span.len()));
-            if let (true, Some(masked), true) = (visit.writes, visit.masked, elements[0].is_nan()) {
+            if visit.writes
+                && let Some(masked) = visit.masked
+            {
                 restore(masked, &mut elements[..span.len()], &buffer.keep[lane * E::CHUNK..]);
             }
         }
@@ -265,13 +268,6 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Job<'_, E, K, O> {
         };
         let visit = Visit { work: &finish, writes: true, ..visit };
         self.each_chunk(together, &visit, (threads, watch), &buffers)
-    }
-}
-
-/// Gives back to elements of a lane that are masked out what they must be.
-pub(super) fn restore<E: Dispatch>(masked: E, lane: &mut [E], keep: &[u8]) {
-    for (x, &keep) in lane.iter_mut().zip(keep) {
-        *x = if keep == 0 { masked } else { *x };
     }
 }
 

@@ -1,6 +1,7 @@
 //! Masks: their bytes, brought to where the elements are.
 #![forbid(unsafe_code)]
 
+use crate::element::Compute;
 use crate::layout::Plan;
 use crate::simd::Lanes;
 use crate::view::Memory;
@@ -10,6 +11,15 @@ pub(super) struct Prepared<'a> {
     pub(super) memory: Memory<'a>,
     /// Its lanes, numbered like those of the operands.
     pub(super) plan: Plan<1>,
+}
+
+/// Gives back to elements of a lane that are masked out what they must be, if it is NaN throughout.
+pub(super) fn restore<E: Compute>(masked: E, lane: &mut [E], keep: &[u8]) {
+    if lane[0].is_nan() {
+        for (x, &keep) in lane.iter_mut().zip(keep) {
+            *x = if keep == 0 { masked } else { *x };
+        }
+    }
 }
 
 /// These are functions of their own, for each operation would have them otherwise.

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::Job;
 use super::entry::MaskedCopy;
-use super::long::restore;
+use super::mask::restore;
 use super::operands::Operands;
 use crate::dispatch::Dispatch;
 use crate::kernels::Op;
@@ -160,9 +160,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         }
         for start in (0..count).step_by(len) {
             let (row, keep) = (&mut rows[start..start + len], &keep[start..start + len]);
-            if row[0].is_nan() {
-                restore(O::MASKED, row, keep);
-            }
+            restore(O::MASKED, row, keep);
         }
     }
 
