@@ -57,7 +57,7 @@ INTRINSIC = r"core_arch|\b_mm(?:256|512)?_\w+"
 DETECTION = r"core_arch3x86(?:5cpuid|5xsave)"
 # What lives below the boundary, in either mangling: a path with a length before each name.
 # Fixed point is integers only, and so rare that it may be called.
-BELOW = r"(?:8softlane|B\w*_)(?:4simd|4math(?!5fixed)|7kernels)"
+BELOW = r"(?:8softlane|B\w*_)(?:4simd|4math(?!5fixed|8fixed192|7exp_sum)|7kernels)"
 # What is written in assembly needs no boundary's features, and is called.
 WRITTEN = r"4simd8avx2_exp\d+exp_(?:columns_|rows_)?run_f(?:32|64)"
 # Mathematics that the kernels do themselves: the trace of an fma or exp that stayed a function.

@@ -10,16 +10,16 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fixed([u64; 5]);
 
-const ONE: Fixed = Fixed([0, 0, 0, 0, 1]);
+pub(super) const ONE: Fixed = Fixed([0, 0, 0, 0, 1]);
 
 /// ln 2.
-const LN_2: Fixed =
+pub(super) const LN_2: Fixed =
     Fixed([0x8a0d_175b_8baa_fa2b, 0x40f3_4326_7298_b62d, 0xc9e3_b398_03f2_f6af, 0xb172_17f7_d1cf_79ab, 0]);
 
 const HALVINGS: u32 = 8;
 
 /// 1 / n!
-const INVERSE_FACTORIALS: [Fixed; 24] = {
+pub(super) const INVERSE_FACTORIALS: [Fixed; 24] = {
     let mut table = [ONE; 24];
     let mut n = 1;
     while n < 24 {
@@ -38,12 +38,14 @@ const INVERSE_FACTORIALS: [Fixed; 24] = {
 
 impl Fixed {
     /// The sum; of terms up to 1 it cannot overflow.
-    pub fn add(self, other: Self) -> Self {
+    pub const fn add(self, other: Self) -> Self {
         let mut sum = [0; 5];
         let mut carry = 0;
-        for i in 0..5 {
+        let mut i = 0;
+        while i < 5 {
             let part = self.0[i] as u128 + other.0[i] as u128 + carry;
             (sum[i], carry) = (part as u64, part >> 64);
+            i += 1;
         }
         Self(sum)
     }
@@ -63,29 +65,39 @@ impl Fixed {
     }
 
     /// The product, cut off.
-    fn mul(self, other: Self) -> Self {
+    pub(super) const fn mul(self, other: Self) -> Self {
         let mut words = [0_u64; 10];
-        for i in 0..5 {
-            let mut carry = 0;
-            for j in 0..5 {
+        let mut i = 0;
+        while i < 5 {
+            let (mut carry, mut j) = (0, 0);
+            while j < 5 {
                 let part = self.0[i] as u128 * other.0[j] as u128 + words[i + j] as u128 + carry;
                 (words[i + j], carry) = (part as u64, part >> 64);
+                j += 1;
             }
             words[i + 5] = carry as u64;
+            i += 1;
         }
         Self([words[4], words[5], words[6], words[7], words[8]])
     }
 
     /// The number divided by 2^n, cut off.
-    fn shifted(self, n: u32) -> Self {
+    pub(super) const fn shifted(self, n: u32) -> Self {
         let (words, bits) = ((n / 64) as usize, n % 64);
         let mut shifted = [0; 5];
-        for i in 0..5usize.saturating_sub(words) {
+        let mut i = 0;
+        while i + words < 5 {
             let high = if i + words + 1 < 5 { self.0[i + words + 1] } else { 0 };
             let pair = ((high as u128) << 64) | self.0[i + words] as u128;
             shifted[i] = (pair >> bits) as u64;
+            i += 1;
         }
         Self(shifted)
+    }
+
+    /// The first 128 bits after the point.
+    pub(super) const fn fraction(self) -> u128 {
+        ((self.0[3] as u128) << 64) | self.0[2] as u128
     }
 
     /// A number of at least 0 and below 2^64.
@@ -100,8 +112,14 @@ impl Fixed {
         if exponent > 63 { Self::default() } else { top.shifted((63 - exponent).min(320) as u32) }
     }
 
+    /// Of the first words after the point and the one before it.
+    #[cfg(test)]
+    pub(super) fn from_words([low, middle, high, whole]: [u64; 4]) -> Self {
+        Self([0, low, middle, high, whole])
+    }
+
     /// Rounded almost to nearest: the words above and one below are added as numbers.
-    fn to_f64(self) -> f64 {
+    pub(super) fn to_f64(self) -> f64 {
         const WORD: f64 = 18_446_744_073_709_551_616.0; // 2^64
         let mut sum = 0.0;
         for i in 0..5 {
@@ -111,7 +129,7 @@ impl Fixed {
     }
 
     /// The difference from another, as an `f64`.
-    fn minus(self, other: Self) -> f64 {
+    pub(super) fn minus(self, other: Self) -> f64 {
         if self.at_least(other) { self.sub(other).to_f64() } else { -other.sub(self).to_f64() }
     }
 

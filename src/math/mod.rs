@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod exp;
+pub mod exp_sum;
 pub mod fixed;
+pub mod fixed192;
 pub mod ln;
 pub mod sum;
 pub mod whole;

@@ -293,10 +293,10 @@ impl<E: ExpConstants> Op<E, 1> for LogSumExp<E> {
             return row.store_result(if total.has_nan { E::NAN } else { total.sums.max });
         }
         let log = self.log_sum.log(s, total);
-        let high = first(s, log.high);
-        let result = match total.exact {
-            Some(sum) => E::from_f64(sum.ln(total.sums.max.to_f64() + high.to_f64())),
-            None => first(s, result(s, &log)),
+        let about = total.sums.max.to_f64() + first(s, log.high).to_f64();
+        let result = match total.stage {
+            Stage::Exact(_) => E::from_f64(total.exact.ln(about)),
+            _ => first(s, result(s, &log)),
         };
         row.store_result(one_nan(result));
     }

@@ -5,7 +5,7 @@ use super::sums::{APART, Log, LogSum, is_difference, other};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{LaneTerms, fold_lanes};
 use crate::math::exp::{Exp, ExpConstants, Shift};
-use crate::math::fixed::Fixed;
+use crate::math::exp_sum::column_logarithm;
 use crate::simd::{Kernel, PanelIo, Row, TILE_ROWS, Wide};
 
 /// Up to so many lanes are summed again alone, not with all of their panel.
@@ -141,13 +141,8 @@ impl<E: ExpConstants> LogSum<E> {
             if differences >> lane & 1 == 0 {
                 continue;
             }
-            let mut sum = Fixed::default();
-            for i in 0..panel.rows() {
-                let x = s.to_array(panel.load(s, 0, i, p));
-                sum = sum.add(Fixed::exp(x.as_ref()[lane].to_f64()));
-            }
             let about = max.as_ref()[lane].to_f64() + high.as_ref()[lane].to_f64();
-            results.as_mut()[lane] = E::from_f64(sum.ln(about));
+            results.as_mut()[lane] = E::from_f64(column_logarithm(panel.strip(p), lane, about));
         }
         s.from_array(results)
     }

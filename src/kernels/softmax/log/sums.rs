@@ -5,7 +5,7 @@ use super::super::{Partial, Softmax, Sweep, Total, first, rescaled};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{Next, Op};
 use crate::math::exp::{ExpConstants, Exponential, Shift};
-use crate::math::fixed::Fixed;
+use crate::math::exp_sum::{Digits, ExpSum};
 use crate::math::ln::rough_ln_1p;
 use crate::simd::{Row, Wide};
 
@@ -25,8 +25,8 @@ pub(super) enum Stage {
     Sums,
     /// The terms other than the largest.
     Apart,
-    /// All terms in fixed point.
-    Exact,
+    /// All terms in fixed point, as exact.
+    Exact(Digits),
     /// Whether there is a NaN in a row whose maximum is infinite.
     Nan,
 }
@@ -40,7 +40,7 @@ pub struct LogTotal<E: Compute> {
     /// The terms other than the largest, and how many of those there are.
     pub(super) others: Option<E::Wide>,
     pub(super) ties: f64,
-    pub(super) exact: Option<Fixed>,
+    pub(super) exact: ExpSum,
     pub(super) has_nan: bool,
 }
 
@@ -50,7 +50,7 @@ pub struct LogPartial<E: Compute> {
     pub(super) sums: Partial<E>,
     pub(super) others: E::Wide,
     pub(super) ties: f64,
-    pub(super) exact: Fixed,
+    pub(super) exact: ExpSum,
     pub(super) has_nan: bool,
 }
 
@@ -74,7 +74,7 @@ impl<E: ExpConstants> LogSum<E> {
             sums: Op::begin(&self.softmax, len),
             others: None,
             ties: 0.0,
-            exact: None,
+            exact: ExpSum::default(),
             has_nan: false,
         }
     }
@@ -82,18 +82,14 @@ impl<E: ExpConstants> LogSum<E> {
     #[inline(always)]
     pub(super) fn sweep<S: Wide<E>>(&self, s: S, total: &LogTotal<E>, chunk: Row<'_, E>) -> LogPartial<E> {
         let none = Partial { max: total.sums.max, sum: total.sums.sum, top: total.sums.top };
-        let (others, exact) = (E::Wide::default(), Fixed::default());
+        let (others, exact) = (E::Wide::default(), ExpSum::default());
         let mut partial = LogPartial { sums: none, others, ties: 0.0, exact, has_nan: false };
         match total.stage {
             Stage::Sums => partial.sums = self.softmax.sweep(s, &total.sums, [chunk]),
             Stage::Apart => {
                 (partial.others, partial.ties, partial.sums.top) = self.others_pass(s, &total.sums, chunk);
             }
-            Stage::Exact => {
-                for i in 0..chunk.len() {
-                    partial.exact = partial.exact.add(Fixed::exp(chunk.get(i).to_f64()));
-                }
-            }
+            Stage::Exact(digits) => partial.exact = ExpSum::of(chunk, digits),
             Stage::Nan => {
                 for i in 0..chunk.len() {
                     partial.has_nan |= chunk.get(i).is_nan();
@@ -137,12 +133,13 @@ impl<E: ExpConstants> LogSum<E> {
                 total.ties += partial.ties;
                 total.sums.top = partial.sums.top;
             }
-            Stage::Exact => total.exact = Some(total.exact.unwrap_or_default().add(partial.exact)),
+            Stage::Exact(_) => total.exact = total.exact.add(partial.exact),
             Stage::Nan => total.has_nan |= partial.has_nan,
         }
     }
 
     /// `is_result`: whether the sum of log and maximum is wanted, which may be a difference.
+    #[inline(always)]
     pub(super) fn next(&self, total: &mut LogTotal<E>, is_result: bool) -> Next {
         let max = total.sums.max.to_f64();
         if total.stage == Stage::Sums {
@@ -158,12 +155,17 @@ impl<E: ExpConstants> LogSum<E> {
                 return Next::Sweep;
             }
         }
-        if is_result && matches!(total.stage, Stage::Sums | Stage::Apart) && is_difference(max, ratio(total))
-        {
-            total.stage = Stage::Exact;
-            return Next::Sweep;
+        if !is_result {
+            return Next::Finish;
         }
-        Next::Finish
+        let digits = match total.stage {
+            Stage::Sums | Stage::Apart => is_difference(max, ratio(total)).then(Digits::enough::<E>),
+            Stage::Exact(_) => total.exact.needed(),
+            Stage::Nan => None,
+        };
+        let Some(digits) = digits else { return Next::Finish };
+        (total.stage, total.exact) = (Stage::Exact(digits), ExpSum::begin(digits));
+        Next::Sweep
     }
 
     /// The logarithm, the same in every lane.
