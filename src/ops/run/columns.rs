@@ -1,18 +1,14 @@
 //! Lanes that are neighbours in memory: strips of them down the columns of panels, where they lie, or through a buffer.
 #![forbid(unsafe_code)]
 
-use std::marker::PhantomData;
-
-use super::entry::{ColumnStrips, FAR_WIDTH, FarStrips};
+use super::entry::{FAR_WIDTH, Strips};
+use super::job::Job;
 use super::stage::{COLUMNS, LONG_COLUMN};
-use super::{Job, Route, TASK_ELEMENTS};
+use super::{Route, TASK_ELEMENTS};
 use crate::dispatch::Dispatch;
 use crate::error::Error;
-use crate::kernels::Op;
-use crate::layout::{Dim, Offsets};
+use crate::layout::Dim;
 use crate::parallel::{Reused, Watch};
-use crate::simd::Lanes;
-use crate::view::Memory;
 
 /// Columns go through a buffer only where there are at least so many.
 const WIDE: usize = 4 * COLUMNS;
@@ -33,7 +29,7 @@ fn longest_near(stride: isize) -> usize {
     (8 * sets.min(64)).max(64)
 }
 
-impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
+impl<E: Dispatch, const K: usize> Job<'_, E, K> {
     /// Columns, if an axis has enough of them.
     pub(super) fn columns_route(&self) -> Option<Route> {
         let plan = &self.plan;
@@ -48,7 +44,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         }
         let is_far = size >= WIDE && plan.len >= longest_near(plan.step().src[0]);
         let is_large = plan.len * plan.count >= LARGE_BYTES / ((K + 1) * size_of::<E>());
-        let is_whole = O::FAR_PANELS && size >= FAR_WIDTH * E::LANES && plan.len > E::LANES;
+        let is_whole = self.facts.far_panels && size >= FAR_WIDTH * E::LANES && plan.len > E::LANES;
         let is_worth_it = is_far || is_large && is_whole;
         Some(if is_worth_it { Route::FarColumns(axis) } else { Route::Columns(axis) })
     }
@@ -63,7 +59,8 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             while first < whole {
                 let lanes = self.lanes(axis, side.other, first, whole - first);
                 let at = side.at.advance(&along, first);
-                let Some(refused) = self.strips(self.src, self.dst, at, along, step, lanes) else { break };
+                let strips = Strips { src: self.src, dst: self.dst, at, along, step, lanes };
+                let Some(refused) = self.op.strips(self.isa, strips) else { break };
                 first += refused * E::LANES;
                 self.staged_columns(side, first..first + E::LANES);
                 first += E::LANES;
@@ -74,7 +71,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
 
     /// Through a buffer, by the kernel itself as far as it does.
     pub(super) fn far_columns(&self, axis: usize, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
-        if !O::FAR_PANELS {
+        if !self.facts.far_panels {
             return self.all_staged_columns(axis, threads, watch);
         }
         let step = Dim { size: self.plan.len, ..self.plan.step() };
@@ -87,9 +84,9 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                     let count = wide.min(columns.end - first);
                     let lanes = self.lanes(axis, side.other, first, count);
                     let at = side.at.advance(&side.along, first);
-                    let kernel =
-                        FarStrips { op: self.op, src: self.src, dst: self.dst, at, step, lanes, buffer };
-                    let is_done = count == wide && E::dispatch(self.isa, kernel);
+                    let along = side.along;
+                    let strips = Strips { src: self.src, dst: self.dst, at, along, step, lanes };
+                    let is_done = count == wide && self.op.far_strips(self.isa, strips, buffer);
                     if !is_done {
                         self.staged_columns(side, first..first + count);
                     }
@@ -109,21 +106,5 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         self.each_side(axis, self.task_elements(threads), threads, watch, &|side, columns| {
             self.staged_columns(side, columns);
         })
-    }
-
-    /// Strips of columns, up to one at which the fast path gave up.
-    pub(super) fn strips(
-        &self,
-        src: [Memory<'_>; K],
-        dst: Memory<'_>,
-        at: Offsets<K>,
-        along: Dim<K>,
-        step: Dim<K>,
-        lanes: Lanes,
-    ) -> Option<usize> {
-        let count = lanes.count.div_ceil(E::LANES);
-        let kernel =
-            ColumnStrips { op: self.op, src, dst, at, along, step, count, lanes, element: PhantomData };
-        E::dispatch(self.isa, kernel)
     }
 }

@@ -131,39 +131,43 @@ impl<E: Compute, const K: usize, O: Op<E, K>, const P: usize> Kernel<E> for Pane
     }
 }
 
-/// Strips of columns.
-pub(super) struct ColumnStrips<'a, E, const K: usize, O> {
-    pub(super) op: &'a O,
+/// Strips of columns, in memory: where the first begins, and the steps from one lane to the next and down a lane.
+pub(super) struct Strips<'a, const K: usize> {
     pub(super) src: [Memory<'a>; K],
     pub(super) dst: Memory<'a>,
     pub(super) at: Offsets<K>,
     pub(super) along: Dim<K>,
     pub(super) step: Dim<K>,
-    pub(super) count: usize,
     pub(super) lanes: Lanes,
-    pub(super) element: core::marker::PhantomData<E>,
 }
 
-impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, E, K, O> {
+/// Strip by strip.
+pub(super) struct ColumnStrips<'a, O, const K: usize> {
+    pub(super) op: &'a O,
+    pub(super) strips: Strips<'a, K>,
+}
+
+impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, O, K> {
     /// The strip at which the fast path gave up.
     type Output = Option<usize>;
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) -> Option<usize> {
-        let Self { op, src, dst, .. } = self;
+        let Self { op, strips: Strips { src, dst, at: first, along, step, lanes: all } } = self;
+        let count = all.count.div_ceil(E::LANES);
         let mut strip = 0;
-        while strip < self.count {
-            let at = self.at.advance(&self.along, strip * E::LANES);
-            let lanes = self.lanes.from(strip * E::LANES);
+        while strip < count {
+            let at = first.advance(&along, strip * E::LANES);
+            let lanes = all.from(strip * E::LANES);
             // A wide panel that is refused is tried strip by strip, to find the one to blame. Where many columns go another way,
             // there are none.
-            if O::WIDE_PANELS && !O::FAR_PANELS && S::FOUR_AT_ONCE && strip + TILE_WIDTH <= self.count {
-                let panel = panel_io(&src, &dst, at, self.step, TILE_WIDTH).of(lanes);
+            if O::WIDE_PANELS && !O::FAR_PANELS && S::FOUR_AT_ONCE && strip + TILE_WIDTH <= count {
+                let panel = panel_io(&src, &dst, at, step, TILE_WIDTH).of(lanes);
                 if s.enter(Panel::<E, K, O, TILE_WIDTH> { op, panel }) {
                     strip += TILE_WIDTH;
                     continue;
                 }
             }
-            let panel = panel_io(&src, &dst, at, self.step, 1).of(lanes);
+            let panel = panel_io(&src, &dst, at, step, 1).of(lanes);
             if !s.enter(Panel::<E, K, O, 1> { op, panel }) {
                 return Some(strip);
             }
@@ -177,25 +181,20 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, E,
 pub(super) const FAR_WIDTH: usize = 4;
 
 /// [`FAR_WIDTH`] strips of columns, through a buffer: false where the fast path gave up, and nothing was written.
-pub(super) struct FarStrips<'a, 'b, E, const K: usize, O> {
+pub(super) struct FarStrips<'a, 'b, E, O, const K: usize> {
     pub(super) op: &'a O,
-    pub(super) src: [Memory<'a>; K],
-    pub(super) dst: Memory<'a>,
-    pub(super) at: Offsets<K>,
-    pub(super) step: Dim<K>,
-    pub(super) lanes: Lanes,
+    pub(super) strips: Strips<'a, K>,
     pub(super) buffer: &'b mut Vec<E>,
 }
 
-impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for FarStrips<'_, '_, E, K, O> {
+impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for FarStrips<'_, '_, E, O, K> {
     type Output = bool;
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) -> bool {
-        let Self { op, src, dst, at, step, lanes, buffer } = self;
+        let Self { op, strips: Strips { src, dst, at, step, lanes, .. }, buffer } = self;
         let panel = panel_io(&src, &dst, at, step, FAR_WIDTH).of(lanes);
         let near = PanelIo::in_buffer(buffer, step.size, FAR_WIDTH).of(lanes);
-        // Compiled only where it is used.
-        O::FAR_PANELS && op.copied_panel::<S, PanelIo<'_, E, K>, FAR_WIDTH>(s, (panel, near))
+        op.copied_panel::<S, PanelIo<'_, E, K>, FAR_WIDTH>(s, (panel, near))
     }
 }
 

@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::entry::{FinishKernel, FromLanes, SweepKernel, ToLanes};
+use super::job::Job;
 use super::mask::restore;
-use super::operands::Operands;
-use super::{Job, Route, TASK_ELEMENTS};
+use super::{Route, TASK_ELEMENTS};
 use crate::dispatch::{Dispatch, Isa};
 use crate::error::Error;
 use crate::kernels::{Next, Op};
@@ -74,7 +74,7 @@ struct Visit<'v, E: Dispatch, const K: usize> {
     masked: Option<E>,
 }
 
-impl<E: Dispatch, const K: usize> Operands<'_, E, K> {
+impl<E: Dispatch, const K: usize> Job<'_, E, K> {
     /// Elements from a lane in a chunk to the next: lanes do not meet in the same sets of a cache, and vectors may end beyond them.
     const PITCH: usize = K * E::CHUNK + E::LANES;
 
@@ -209,20 +209,19 @@ impl<E: Dispatch, const K: usize> Operands<'_, E, K> {
         let block = Block { offset, rows: (span.len(), step), columns: (lanes.count, along.dst) };
         chunk.transpose_out(self.isa, (&self.dst, block), Self::PITCH);
     }
-}
 
-impl<E: Dispatch, const K: usize, O: Op<E, K>> Job<'_, E, K, O> {
     /// The lanes along an axis, for all others.
     pub(super) fn long_columns(&self, axis: usize, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
         self.each_together(axis, &mut |together| {
-            self.long_lanes(together, threads, watch)?;
+            self.op.long_lanes(self, together, threads, watch)?;
             watch.check()
         })
     }
 
-    /// Some lanes.
-    pub(super) fn long_lanes(
+    /// Some lanes, by the operation itself.
+    pub(super) fn swept<O: Op<E, K>>(
         &self,
+        op: &O,
         together: &Together<K>,
         threads: usize,
         watch: &Watch<'_>,
@@ -230,7 +229,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Job<'_, E, K, O> {
         let (len, lanes) = (self.plan.len, together.lanes);
         let count = lanes.count;
         let number = |lane: usize| lanes.first + lane * lanes.step;
-        let mut totals: Vec<_> = (0..count).map(|lane| self.op.begin_lane(len, number(lane))).collect();
+        let mut totals: Vec<_> = (0..count).map(|lane| op.begin_lane(len, number(lane))).collect();
         let mut next = vec![if O::ELEMENTWISE { Next::Finish } else { Next::Sweep }; count];
         let buffers = Reused::default();
         let visit = Visit {
@@ -246,7 +245,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Job<'_, E, K, O> {
                 (0..self.chunks() * count).map(|_| OnceLock::new()).collect();
             let sweep = |chunk: usize, lane: usize, row: RowIo<'_, E, K>| {
                 let rows = core::array::from_fn(|k| row.input(k));
-                let kernel = SweepKernel { op: self.op, total: &totals[lane], chunk: rows };
+                let kernel = SweepKernel { op, total: &totals[lane], chunk: rows };
                 let _ = found[chunk * count + lane].set(E::dispatch(self.isa, kernel));
             };
             let wants = |lane: usize| next[lane] == Next::Sweep;
@@ -254,17 +253,17 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Job<'_, E, K, O> {
             self.each_chunk(together, &visit, (threads, watch), &buffers)?;
             for (i, partial) in found.into_iter().enumerate() {
                 if let Some(partial) = partial.into_inner() {
-                    self.op.merge(&mut totals[i % count], partial);
+                    op.merge(&mut totals[i % count], partial);
                 }
             }
             for (total, next) in totals.iter_mut().zip(&mut next) {
                 if *next == Next::Sweep {
-                    *next = self.op.next(total);
+                    *next = op.next(total);
                 }
             }
         }
         let finish = |_: usize, lane: usize, chunk: RowIo<'_, E, K>| {
-            E::dispatch(self.isa, FinishKernel { op: self.op, total: &totals[lane], chunk });
+            E::dispatch(self.isa, FinishKernel { op, total: &totals[lane], chunk });
         };
         let visit = Visit { work: &finish, writes: true, ..visit };
         self.each_chunk(together, &visit, (threads, watch), &buffers)

@@ -13,19 +13,19 @@
 //! Rows too long for a cache, or too few for the threads, go by sweeps over chunks.
 #![forbid(unsafe_code)]
 
-use std::marker::PhantomData;
-use std::ops::{Deref, Range};
+use std::ops::Range;
 
 mod columns;
 mod entry;
+mod erased;
+mod job;
 mod long;
 mod mask;
-mod operands;
 mod stage;
 
-use self::entry::{RowsKernel, result_len};
+use self::erased::Erased;
+use self::job::Job;
 use self::mask::Prepared;
-use self::operands::Operands;
 use self::stage::LONG_COLUMN;
 use super::{Input, Options};
 use crate::dispatch::{Dispatch, Isa};
@@ -33,7 +33,6 @@ use crate::error::Error;
 use crate::kernels::Op;
 use crate::layout::{Dim, Offsets, Plan};
 use crate::parallel::{Watch, for_each};
-use crate::simd::{SHORTER_TILE_ROWS, SpacedRows};
 use crate::view::{Block, Read, View, Write, spaced_rows};
 
 /// Elements a task has at least: some ten microseconds of work.
@@ -60,7 +59,19 @@ pub(super) fn run<E: Dispatch, const K: usize, O: Op<E, K>>(
     options: &Options<'_>,
     negate: bool,
 ) -> Result<(), Error> {
+    run_any::<E, K>(op, names, inputs, out, options, negate)
+}
+
+fn run_any<E: Dispatch, const K: usize>(
+    op: &dyn Erased<E, K>,
+    names: [&'static str; K],
+    inputs: [&Input<'_>; K],
+    out: &View<'_>,
+    options: &Options<'_>,
+    negate: bool,
+) -> Result<(), Error> {
     let isa = options.checked_isa()?;
+    let facts = op.facts(isa);
     let shape = out.shape();
     let reduced = options.axes.resolve(shape.len())?;
     for (input, argument) in inputs.iter().zip(names) {
@@ -100,7 +111,7 @@ pub(super) fn run<E: Dispatch, const K: usize, O: Op<E, K>>(
         (None, Input::View(view)) => view,
         (None, Input::InPlace) => out,
     });
-    let reduced = if O::ELEMENTWISE && options.mask.is_some() { fastest(shape, out) } else { reduced };
+    let reduced = if facts.elementwise && options.mask.is_some() { fastest(shape, out) } else { reduced };
     let plan = Plan::new(shape, &reduced, sources.map(View::strides), out.strides());
     let repeated_mask = options.repeated_mask(shape)?;
     let kept;
@@ -115,9 +126,9 @@ pub(super) fn run<E: Dispatch, const K: usize, O: Op<E, K>>(
         memory: mask.memory(),
         plan: Plan::new(shape, &reduced, [mask.strides()], out.strides()),
     });
-    let plan = if O::ELEMENTWISE && mask.is_none() { plan.in_long_lanes() } else { plan };
+    let plan = if facts.elementwise && mask.is_none() { plan.in_long_lanes() } else { plan };
     let (src, dst) = (sources.map(View::memory), out.memory());
-    let job = Job { op, operands: Operands { negate, mask, compute: PhantomData, isa, src, dst, plan } };
+    let job = Job { op, facts, negate, mask, isa, src, dst, plan };
     let threads = if out.len() < PARALLEL_ELEMENTS { 1 } else { options.threads };
     job.run(threads, &watch)
 }
@@ -174,21 +185,7 @@ enum Route {
     LongColumns(usize),
 }
 
-/// An operation and its operands.
-struct Job<'a, E, const K: usize, O> {
-    op: &'a O,
-    operands: Operands<'a, E, K>,
-}
-
-impl<'a, E, const K: usize, O> Deref for Job<'a, E, K, O> {
-    type Target = Operands<'a, E, K>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.operands
-    }
-}
-
-impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
+impl<E: Dispatch, const K: usize> Job<'_, E, K> {
     fn run(&self, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
         let (len, count) = (self.plan.len, self.plan.count);
         let route = self.route();
@@ -200,7 +197,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         };
         if by_sweeps {
             for i in 0..count {
-                self.long_lanes(&self.alone(i), threads, watch)?;
+                self.op.long_lanes(self, &self.alone(i), threads, watch)?;
                 // A lane may be a single task, which does not ask.
                 if i + 1 < count {
                     watch.check()?;
@@ -232,17 +229,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
 
     /// The elements of the result of a lane.
     fn result_len(&self) -> usize {
-        result_len::<E, K, O>(self.plan.len)
-    }
-
-    /// The longest rows that are transposed in registers.
-    fn tile_rows(&self) -> usize {
-        if E::has_long_tiles(self.isa) { O::LONGEST_TILE } else { SHORTER_TILE_ROWS }
-    }
-
-    /// Evenly spaced rows, of which the first has the number `lane`.
-    fn run_rows(&self, rows: SpacedRows<'_, E, K>, lane: usize, are_far: bool) {
-        E::dispatch(self.isa, RowsKernel { op: self.op, rows, lane, tile_rows: self.tile_rows(), are_far });
+        if self.facts.reduces { self.plan.len.min(1) } else { self.plan.len }
     }
 
     /// Contiguous lanes, where they lie.
@@ -256,7 +243,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             let size = (along.size - lane % along.size).min(lanes.end - lane);
             let (dim, len) = (Dim { size, ..*along }, self.plan.len);
             let rows = spaced_rows(&self.src, &self.dst, self.plan.lane(lane), dim, len, self.result_len());
-            self.run_rows(rows, lane, are_far);
+            self.op.rows(self.isa, rows, lane, are_far);
             lane += size;
         }
     }
@@ -272,9 +259,9 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             return self.staged_route();
         }
         let is_contiguous = step.src.iter().all(|&s| s == item as isize);
-        if plan.len == 1 || (is_contiguous && (O::REDUCES || step.dst == item as isize)) {
+        if plan.len == 1 || (is_contiguous && (self.facts.reduces || step.dst == item as isize)) {
             let evenly_spaced = plan.outer.len() == 1;
-            let tiny = plan.len <= self.tile_rows() && plan.count >= E::LANES;
+            let tiny = plan.len <= self.facts.tile_rows && plan.count >= E::LANES;
             return match tiny {
                 true if plan.len > 1 && evenly_spaced => Route::Tiny,
                 true => self.columns_route().unwrap_or(Route::Rows),

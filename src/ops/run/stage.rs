@@ -4,12 +4,10 @@
 
 use std::ops::Range;
 
-use super::Job;
-use super::entry::MaskedCopy;
+use super::entry::{MaskedCopy, Strips};
+use super::job::Job;
 use super::mask::restore;
-use super::operands::Operands;
 use crate::dispatch::Dispatch;
-use crate::kernels::Op;
 use crate::layout::{Dim, Offsets};
 use crate::parallel::Watch;
 use crate::simd::Lanes;
@@ -47,7 +45,7 @@ fn packed<E, const K: usize>(size: usize) -> Offsets<K> {
     Offsets { src: core::array::from_fn(|k| (k * size * size_of::<E>()) as isize), dst: 0 }
 }
 
-impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
+impl<E: Dispatch, const K: usize> Job<'_, E, K> {
     /// Whether rows of this length are brought into a buffer whole, not chunk by chunk.
     pub(super) fn is_staged_whole(len: usize) -> bool {
         len <= E::CHUNK.max(longest_row::<E, K>())
@@ -59,13 +57,13 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         if !Self::is_staged_whole(len) {
             for lane in lanes {
                 // No thread of its own and no questions: the caller's task is already one of many.
-                let _ = self.long_lanes(&self.alone(lane), 1, &Watch::new(&|| true));
+                let _ = self.op.long_lanes(self, &self.alone(lane), 1, &Watch::new(&|| true));
             }
             return;
         }
         let size = (BLOCK / len).max(1);
         let size =
-            if len <= self.tile_rows() { size.next_multiple_of(E::LANES) } else { size }.min(lanes.len());
+            if len <= self.facts.tile_rows { size.next_multiple_of(E::LANES) } else { size }.min(lanes.len());
         let mut buffer = vec![E::ZERO; K * size * len];
         let mut keep = vec![0; if self.mask.is_some() { size * len } else { 0 }];
         let item = size_of::<E>() as isize;
@@ -80,10 +78,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 let rows = &mut buffer[k * size * len..(k + 1) * size * len];
                 if let (Some(from), Some(_)) = (self.one_row(k, first, count), &self.mask) {
                     let to = &mut rows[..count * len];
-                    E::dispatch(
-                        self.isa,
-                        MaskedCopy { from, to, keep: &keep, fill: Operands::<E, K>::left_out(k) },
-                    );
+                    E::dispatch(self.isa, MaskedCopy { from, to, keep: &keep, fill: Self::left_out(k) });
                     continue;
                 }
                 self.read_rows(k, first, count, rows);
@@ -101,7 +96,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 None => (memory, len),
             };
             let rows = spaced_rows(&[memory; K], &dst, at, dim, len, result);
-            self.run_rows(rows, first, false);
+            self.op.rows(self.isa, rows, first, false);
             if direct.is_none() {
                 self.restore(count * len, len, &mut buffer, &keep);
                 self.write_rows(first, count, &buffer);
@@ -127,7 +122,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             [dim] => dim.dst,
             _ => return None,
         };
-        let is_dense = O::REDUCES || self.plan.len == 1 || step == size_of::<E>() as isize;
+        let is_dense = self.facts.reduces || self.plan.len == 1 || step == size_of::<E>() as isize;
         let is_simple = self.plan.inner.len() <= 1 && is_dense;
         (is_simple && self.dst.is_direct::<E>([outer])).then_some(outer)
     }
@@ -150,7 +145,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
 
     /// Whether elements that are masked out become NaN where their row does, so that they must be restored.
     pub(super) fn spreads_nan(&self) -> bool {
-        self.mask.is_some() && !O::REDUCES && !O::ELEMENTWISE
+        self.mask.is_some() && !self.facts.reduces && !self.facts.elementwise
     }
 
     /// Gives back to elements that are masked out what they must be, in rows of `len` that are NaN throughout.
@@ -160,7 +155,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         }
         for start in (0..count).step_by(len) {
             let (row, keep) = (&mut rows[start..start + len], &keep[start..start + len]);
-            restore(O::MASKED, row, keep);
+            restore(self.facts.masked, row, keep);
         }
     }
 
@@ -216,8 +211,9 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
         while strip < strips {
             let memory = Memory::of(buffer);
             let at = packed::<E, K>(size).advance(&along, strip * E::LANES);
-            let refused = self.strips([memory; K], memory, at, along, step, lanes.from(strip * E::LANES));
-            let Some(refused) = refused else { break };
+            let lanes = lanes.from(strip * E::LANES);
+            let strips = Strips { src: [memory; K], dst: memory, at, along, step, lanes };
+            let Some(refused) = self.op.strips(self.isa, strips) else { break };
             strip += refused;
             self.columns_as_rows(buffer, width, strip * E::LANES..count.min((strip + 1) * E::LANES), lanes);
             strip += 1;
@@ -227,7 +223,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
                 if buffer[j].is_nan() {
                     for i in 0..len {
                         let x = &mut buffer[i * width + j];
-                        *x = if keep[i * width + j] == 0 { O::MASKED } else { *x };
+                        *x = if keep[i * width + j] == 0 { self.facts.masked } else { *x };
                     }
                 }
             }
@@ -252,7 +248,7 @@ impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Job<'a, E, K, O> {
             let one = Dim { size: 1, src: [0; K], dst: 0 };
             let rows = spaced_rows(&[memory; K], &memory, at, one, len, len);
             let lane = lanes.first + j * lanes.step;
-            self.run_rows(rows, lane, false);
+            self.op.rows(self.isa, rows, lane, false);
             for i in 0..self.result_len() {
                 buffer[i * width + j] = row[i];
             }

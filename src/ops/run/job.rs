@@ -1,11 +1,10 @@
-//! The operands of a job: where they are, and how they are brought to kernels and back. Nothing here depends on the operation, so
-//! that it is compiled once for each type.
+//! A job: an operation and its operands, where these are, and how they are brought to kernels and back.
 #![forbid(unsafe_code)]
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::entry::Masked;
+use super::erased::{Erased, Facts};
 use super::mask::Prepared;
 use super::stage::{COLUMNS, Side};
 use super::{LARGEST_TASK, TASK_ELEMENTS};
@@ -16,19 +15,20 @@ use crate::parallel::{Watch, for_each};
 use crate::simd::{Lanes, Row};
 use crate::view::{Block, Memory, Read, Write};
 
-/// Inputs, mask and output, and the lanes they are made of.
-pub(super) struct Operands<'a, E, const K: usize> {
+/// An operation, inputs, mask and output, and the lanes they are made of.
+pub(super) struct Job<'a, E, const K: usize> {
+    pub(super) op: &'a dyn Erased<E, K>,
+    pub(super) facts: Facts<E>,
     /// Whether the first input is negated.
     pub(super) negate: bool,
     pub(super) mask: Option<Prepared<'a>>,
-    pub(super) compute: PhantomData<E>,
     pub(super) isa: Isa,
     pub(super) src: [Memory<'a>; K],
     pub(super) dst: Memory<'a>,
     pub(super) plan: Plan<K>,
 }
 
-impl<'a, E: Dispatch, const K: usize> Operands<'a, E, K> {
+impl<'a, E: Dispatch, const K: usize> Job<'a, E, K> {
     /// How many elements a task should have.
     pub(super) fn task_elements(&self, threads: usize) -> usize {
         (self.plan.len * self.plan.count / (16 * threads)).clamp(TASK_ELEMENTS, LARGEST_TASK)
