@@ -56,8 +56,12 @@ INTRINSIC = r"core_arch|\b_mm(?:256|512)?_\w+"
 # boundary is entered, so there they may stay functions.
 DETECTION = r"core_arch3x86(?:5cpuid|5xsave)"
 # What lives below the boundary, in either mangling: a path with a length before each name.
-# Fixed point is integers only, and so rare that it may be called.
-BELOW = r"(?:8softlane|B\w*_)(?:4simd|4math(?!5fixed|8fixed192|7exp_sum)|7kernels)"
+# Fixed point is integers only, and so rare that it may be called; so is what is computed alone in
+# another type.
+BELOW = (
+    r"(?:8softlane|B\w*_)"
+    r"(?:4simd|4math(?!5fixed|8fixed192|7exp_sum)|7kernels(?!16log_softmax_grad5short5alone))"
+)
 # What is written in assembly needs no boundary's features, and is called.
 WRITTEN = r"4simd8avx2_exp\d+exp_(?:columns_|rows_)?run_f(?:32|64)"
 # Mathematics that the kernels do themselves: the trace of an fma or exp that stayed a function.

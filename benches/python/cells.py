@@ -16,7 +16,10 @@ Shape: TypeAlias = tuple[int, ...]
 
 # Operations that run along an axis.
 FORWARD: Final = ("softmax", "log_softmax", "logsumexp")
-ALONG: Final = (*FORWARD, "softmax_vjp", "cross_entropy", "cross_entropy_value_and_grad")
+ALONG: Final = (
+    *FORWARD,
+    *("softmax_vjp", "log_softmax_vjp", "cross_entropy", "cross_entropy_value_and_grad"),
+)
 
 CALLS: Final[tuple[Shape, ...]] = ((1, 10), (1, 1000), (64, 10))
 SHORT_ROWS: Final[tuple[Shape, ...]] = ((8192, 10), (100_000, 10), (1024, 32))
@@ -80,12 +83,14 @@ _QUICK: Final[dict[tuple[str, str], tuple[tuple[Shape, int], ...]]] = {
     ("log_softmax", "float32"): (((100_000, 10), -1),),
     ("logsumexp", "float32"): (((100_000, 10), -1),),
     ("softmax_vjp", "float32"): (((1024, 100), -1),),
+    ("log_softmax_vjp", "float32"): (((1024, 1000), -1), ((8192, 10), -1)),
     ("cross_entropy", "float32"): (((100_000, 10), -1), ((1024, 1000), -1)),
     ("cross_entropy_value_and_grad", "float32"): (((8192, 10), -1), ((1024, 1000), 0)),
     ("sigmoid", "float32"): (((1024, 1000), -1),),
     ("softmax", "float64"): (((100_000, 10), -1), ((1024, 1000), 0)),
     ("log_softmax", "float64"): (((1024, 1000), -1),),
     ("softmax_vjp", "float64"): (((1024, 1000), -1),),
+    ("log_softmax_vjp", "float64"): (((1024, 1000), -1),),
     ("softmax", "float16"): (((1024, 1000), -1),),
     ("softmax", "bfloat16"): (((1024, 1000), -1), ((100_000, 10), -1)),
 }

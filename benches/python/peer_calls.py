@@ -80,6 +80,10 @@ def pytorch(problem: Problem) -> Calls:
             more = {"f": torch._softmax_backward_data, "y": x, "dy": operands[1]}
             yield inferred(Mode.FRESH, "f(dy, y, axis, dtype)", **more)
             yield inferred(Mode.OUT, "f(dy, y, axis, dtype, grad_input=out)", **more)
+        case "log_softmax_vjp":
+            more = {"f": torch._log_softmax_backward_data, "logp": x, "dy": operands[1]}
+            yield inferred(Mode.FRESH, "f(dy, logp, axis, dtype)", **more)
+            yield inferred(Mode.OUT, "f(dy, logp, axis, dtype, out=out)", **more)
         case "cross_entropy":
             # It wants the classes on the axis that follows the batch.
             x = torch.movedim(x, axis, 1)
@@ -191,6 +195,9 @@ def jax(problem: Problem) -> Calls:
             # minute for one row of 16 million.
             if problem.operands[0].shape[axis] < 1 << 20:
                 yield compiled(lambda y, dy: y * (dy - (y * dy).sum(axis=axis, keepdims=True)))
+        case "log_softmax_vjp":
+            exp = jax.numpy.exp
+            yield compiled(lambda logp, dy: dy - exp(logp) * dy.sum(axis=axis, keepdims=True))
         case "cross_entropy" | "cross_entropy_value_and_grad":
             names["y"] = names["y"].astype(np.int32)
             loss = _jax_loss(jax, axis)

@@ -84,6 +84,9 @@ class Problem:
             case "softmax_vjp":
                 dy = self.operands[1].astype(np.float64)
                 return (x * (dy - np.sum(x * dy, axis=self.axis, keepdims=True)),)
+            case "log_softmax_vjp":
+                dy = self.operands[1].astype(np.float64)
+                return (dy - np.exp(x) * np.sum(dy, axis=self.axis, keepdims=True),)
             case "cross_entropy":
                 return (self._loss(x),)
             case "cross_entropy_value_and_grad":
@@ -149,10 +152,11 @@ def make_problem(cell: Cell) -> Problem:
         low, high = (0, 20) if cell.dtype.startswith("u") else (-10, 10)
         x = spaced(rng.integers(low, high, size=drawn, dtype=cell.dtype))
     operands: tuple[Array, ...] = (x,)
-    if cell.operation == "softmax_vjp":
+    if cell.operation in {"softmax_vjp", "log_softmax_vjp"}:
         y = np.empty(drawn, cell.dtype)
         y = spaced(y)
-        y[...] = softmax(x.astype(np.float64), cell.axis)
+        exact = softmax(x.astype(np.float64), cell.axis)
+        y[...] = exact if cell.operation == "softmax_vjp" else np.log(exact)
         operands = (y, normal())
     elif cell.operation in LOSSES:
         rows = [size for i, size in enumerate(cell.shape) if i != cell.axis % len(cell.shape)]

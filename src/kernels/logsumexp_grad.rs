@@ -9,7 +9,7 @@
 
 use super::weighted::difference;
 use super::{Next, Op, Rows, number};
-use crate::element::two_to;
+use crate::element::{Compute, two_to};
 use crate::math::exp::{Exp, ExpConstants, SCALE, power_of_two};
 use crate::simd::{PanelIo, Row, RowIo, Wide};
 
@@ -20,6 +20,10 @@ const REACH: [f64; 2] = [1500.0, 2250.0];
 const LARGE: f64 = two_to(500);
 /// By this power of two.
 const NEARER: i64 = 600;
+
+/// Differences below this, and factors below this and above its reciprocal, need none of that.
+const NEAR: f64 = 300.0;
+const MEDIUM: f64 = two_to(300);
 
 /// The operation. Its inputs are x, lse, dlse; and then, if there are five, b and the sign of the sum.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +38,25 @@ impl Default for LogSumExpGrad {
 }
 
 impl LogSumExpGrad {
+    /// One vector of the result where nothing comes near overflow or underflow; the same bits.
+    #[inline(always)]
+    fn ordinary<S: Wide<f64>>(&self, s: S, [x, lse]: [S::V; 2], factor: S::V) -> Option<S::V> {
+        let zero = s.splat(0.0);
+        let (high, low) = difference(s, x, lse);
+        let (distance, size) = (s.max(high, s.sub(zero, high)), s.max(factor, s.sub(zero, factor)));
+        let is_near = s.bits(s.greater(s.splat(NEAR), distance));
+        let is_medium =
+            s.bits(s.greater(s.splat(MEDIUM), size)) & s.bits(s.greater(size, s.splat(1.0 / MEDIUM)));
+        if is_near & is_medium != (1 << f64::LANES) - 1 {
+            return None;
+        }
+        let shift = self.exp.row_shift(s, &self.exp.shift_to(s, zero, zero));
+        let e = self.exp.row_exp(s, &shift, high);
+        let rest = s.mul_add(low, s.add(s.splat(1.0), e.rest), e.rest);
+        let value = s.mul_add(e.power, rest, e.power);
+        Some(s.mul(s.mul(value, s.splat(power_of_two((-SCALE).into()))), factor))
+    }
+
     /// One vector of the result, for a factor times a power of two. If `TWO`, it is a product of two.
     #[inline(always)]
     fn entry<S: Wide<f64>, const TWO: bool>(
@@ -89,6 +112,11 @@ impl LogSumExpGrad {
     fn inputs<S: Wide<f64>, const K: usize>(&self, s: S, inputs: [S::V; K]) -> S::V {
         let zero = s.splat(0.0);
         let [x, lse, dlse] = [inputs[0], inputs[1], inputs[2]];
+        if K == 3
+            && let Some(result) = self.ordinary(s, [x, lse], dlse)
+        {
+            return result;
+        }
         let mut is_zero = s.select(s.equals(dlse, zero), s.splat(1.0), zero);
         let result = if K == 5 {
             is_zero = s.select(s.equals(inputs[3], zero), s.splat(1.0), is_zero);

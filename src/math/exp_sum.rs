@@ -87,6 +87,12 @@ impl ExpSum {
     }
 }
 
+/// exp(x), nearly as exact as an `f64` can say; of what is above zero, or below -131, not all digits.
+pub fn probability(x: f64) -> f64 {
+    let [e] = Fixed192::exp_60([-x.abs()]);
+    if x > 0.0 { 1.0 / e.to_f64() } else { e.to_f64() }
+}
+
 /// The logarithm of the sum of a column's exponentials, with as many digits as it takes, of which `guess` is an approximation.
 #[inline(never)]
 pub fn column_logarithm<E: Compute>(panel: PanelIo<'_, E, 1>, column: usize, guess: f64) -> f64 {

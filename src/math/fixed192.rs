@@ -106,7 +106,7 @@ impl Fixed192 {
         for i in 0..N {
             let (mantissa, shift) = argument(x[i]);
             let mantissa = u128::from(mantissa);
-            let low = (mantissa * u128::from(HALF_LOG2_E[0]) >> 64) + mantissa * u128::from(HALF_LOG2_E[1]);
+            let low = ((mantissa * u128::from(HALF_LOG2_E[0])) >> 64) + mantissa * u128::from(HALF_LOG2_E[1]);
             let high = (low >> 64) + mantissa * u128::from(HALF_LOG2_E[2]);
             let product =
                 [(low as u64) >> 55 | (high as u64) << 9, (high >> 55) as u64, (high >> 119) as u64, 0];
@@ -163,10 +163,15 @@ impl Fixed192 {
         let [high, low] = if guess > 0.0 {
             self.times(e.fraction).minus(Self::ONE)
         } else {
-            let divisor = e.fraction as f64 * power_of_two(-128.0);
+            let divisor = e.to_f64();
             self.minus(e).map(|part| part / divisor)
         };
         guess + ln_1p(high, low)
+    }
+
+    /// Its first digits.
+    pub fn to_f64(self) -> f64 {
+        self.whole as f64 + self.fraction as f64 * power_of_two(-128.0)
     }
 
     /// The product with a number below 1, in units of 2^-128.
@@ -217,7 +222,7 @@ fn words(high: u64, low: u64) -> u128 {
 /// The upper word of the product.
 #[inline(always)]
 fn upper_word(a: u64, b: u64) -> u64 {
-    (u128::from(a) * u128::from(b) >> 64) as u64
+    ((u128::from(a) * u128::from(b)) >> 64) as u64
 }
 
 /// The upper half of the product, at most three units too small.
@@ -225,7 +230,7 @@ fn upper_word(a: u64, b: u64) -> u64 {
 fn upper(a: u128, b: u128) -> u128 {
     const WORD: u128 = u64::MAX as u128;
     let ((a1, a0), (b1, b0)) = ((a >> 64, a & WORD), (b >> 64, b & WORD));
-    a1 * b1 + (a1 * b0 >> 64) + (a0 * b1 >> 64)
+    a1 * b1 + ((a1 * b0) >> 64) + ((a0 * b1) >> 64)
 }
 
 /// The number divided by 2^n, for n below 192; the lowest word first.

@@ -1,13 +1,14 @@
 //! The gradients of log_softmax and logsumexp, and second derivatives of softmax, on arrays.
 //!
-//! All are computed in `f64`, whatever the inputs, and rounded once.
+//! All are computed in `f64`, whatever the inputs, and rounded once; but for the gradient of log_softmax at temperature 1.
 #![forbid(unsafe_code)]
 
 use super::run::run;
 use super::softmax::{reduced, softmax_vjp};
 use super::{Input, Options};
+use crate::element::DType;
 use crate::error::Error;
-use crate::kernels::log_softmax_grad::{Direction, LogSoftmaxGrad};
+use crate::kernels::log_softmax_grad::{Direction, LogSoftmaxGrad, ShortLogSoftmaxVjp};
 use crate::kernels::logsumexp_grad::LogSumExpGrad;
 use crate::kernels::softmax_covariance::{SoftmaxHvp, SoftmaxTemperatureGrad};
 use crate::layout::Axes;
@@ -55,8 +56,13 @@ fn log_softmax_grad(
     out: &mut ViewMut<'_>,
     options: &Options<'_>,
 ) -> Result<(), Error> {
-    let op = LogSoftmaxGrad::new(options.checked_temperature()?, direction);
-    run(&op, names, inputs, out.as_view(), &Options { mask: None, ..*options }, false)
+    let temperature = options.checked_temperature()?;
+    let (out_view, options) = (out.as_view(), &Options { mask: None, ..*options });
+    let is_short = options.compute_type(inputs, out) == DType::F32;
+    if is_short && temperature == 1.0 && direction == Direction::Backward {
+        return run(&ShortLogSoftmaxVjp::default(), names, inputs, out_view, options, false);
+    }
+    run(&LogSoftmaxGrad::new(temperature, direction), names, inputs, out_view, options, false)
 }
 
 /// The derivative of [`softmax_vjp`], whose cotangent is `dy`, as x moves along `v`; given `y = softmax(x)`.

@@ -39,7 +39,7 @@ def test_every_cell_has_a_name_of_its_own() -> None:
 @pytest.mark.parametrize(
     "operation",
     [
-        *("softmax", "log_softmax", "logsumexp", "softmax_vjp"),
+        *("softmax", "log_softmax", "logsumexp", "softmax_vjp", "log_softmax_vjp"),
         *("cross_entropy", "cross_entropy_value_and_grad"),
     ],
 )

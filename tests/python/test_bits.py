@@ -402,3 +402,23 @@ def test_all_kinds_of_rows_among_each_other(dtype: Any, classes: int) -> None:
         alone = np.concatenate([function(slice(i, i + 1)) for i in range(53)])
         given[:] = x
         assert same_bits(function(slice(None)), alone), name
+
+
+@pytest.mark.parametrize("length", [2, 10, 5000])
+@pytest.mark.parametrize("rows", [1, 5, 64, 65, 200])
+@pytest.mark.parametrize("dtype", ["?", "i1", ">i4", "u8", "f2", "<f4", ">f4", "f8", ">f8"])
+def test_operands_that_repeat_along_a_row(dtype: str, rows: int, length: int) -> None:
+    rng = np.random.default_rng(rows)
+    x = rng.standard_normal((rows, length))
+    whole = (3 * rng.standard_normal(3 * rows)).astype(dtype)
+    for each in (whole[:rows], whole[::3], whole[rows - 1 :: -1], np.broadcast_to(whole[:1], rows)):
+        repeated = np.broadcast_to(each[:, None], x.shape)
+        copied = np.ascontiguousarray(repeated)
+        for first in (x, x.astype(np.float32)):
+            got, want = (softlane.softmax_vjp(first, d) for d in (repeated, copied))
+            assert same_bits(got, want)
+        assert same_bits(softlane.softmin(repeated), softlane.softmin(copied))
+        mask = rng.random(x.shape) < 0.7
+        assert same_bits(
+            softlane.softmax(repeated, where=mask), softlane.softmax(copied, where=mask)
+        )

@@ -15,6 +15,9 @@ use crate::parallel::{Watch, for_each};
 use crate::simd::{Lanes, Row};
 use crate::view::{Block, Memory, Read, Write};
 
+/// Elements that are read at a time where each is repeated.
+const REPEATED: usize = 64;
+
 /// An operation, inputs, mask and output, and the lanes they are made of.
 pub(super) struct Job<'a, E, const K: usize> {
     pub(super) op: &'a dyn Erased<E, K>,
@@ -85,8 +88,26 @@ impl<'a, E: Dispatch, const K: usize> Job<'a, E, K> {
     }
 
     pub(super) fn read(&self, k: usize, block: Block, buffer: &mut [E], step: usize) {
+        if block.columns.1 == 0 && block.columns.0 > 1 {
+            return self.read_repeated(k, block, buffer, step);
+        }
         let negate = self.negate && k == 0;
         E::dispatch(self.isa, Read { memory: self.src[k], block, buffer, step, negate });
+    }
+
+    /// A block of which each row is one element over and over, which is read once.
+    fn read_repeated(&self, k: usize, block: Block, buffer: &mut [E], step: usize) {
+        let mut each = [E::ZERO; REPEATED];
+        let ((rows, stride), (columns, _)) = (block.rows, block.columns);
+        for first in (0..rows).step_by(REPEATED) {
+            let count = REPEATED.min(rows - first);
+            let offset = block.offset + stride * first as isize;
+            let distinct = if stride == 0 { 1 } else { count };
+            self.read(k, Block { offset, rows: (1, 0), columns: (distinct, stride) }, &mut each, 0);
+            for i in 0..count {
+                buffer[(first + i) * step..][..columns].fill(each[i.min(distinct - 1)]);
+            }
+        }
     }
 
     pub(super) fn write(&self, block: Block, buffer: &[E], step: usize) {

@@ -1,0 +1,290 @@
+//! The gradient of log_softmax from its output: `dy - exp(logp) · sum(dy)` for a cotangent (backward) and
+//! `dx - sum(exp(logp) · dx)` for a tangent (forward), over the temperature.
+//!
+//! In `f64`, whatever the inputs, but for the [most usual](short) case; sums in double-double. Where a class is near certainty, the
+//! first is `(dy - sum(dy)) - expm1(logp) · sum(dy)`, the cotangents of the *others* and the digits that the logarithm kept; in
+//! the second the tangent is shifted by its value at the largest probability. Entries that are minus infinity in `logp`
+//! do not exist: their gradient is zero, whatever the cotangent is.
+#![forbid(unsafe_code)]
+
+mod short;
+
+pub use self::short::ShortLogSoftmaxVjp;
+
+use super::softmax_grad::largest_pass;
+use super::{LaneTerms, Next, Op, fold_lanes, number};
+use crate::element::{Compute, DoubleDouble, WideScalar};
+use crate::math::exp::{Exp, RowShift, SCALE, power_of_two};
+use crate::math::two_sum;
+use crate::simd::{PanelIo, Row, RowIo, Wide};
+
+/// Which of the two products with the Jacobian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The vector–Jacobian product.
+    Backward,
+    /// The Jacobian–vector product.
+    Forward,
+}
+
+/// The operation. Its inputs are `logp` and the cotangent or tangent `d`.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSoftmaxGrad {
+    exp: Exp<f64>,
+    temperature: f64,
+    direction: Direction,
+}
+
+impl LogSoftmaxGrad {
+    /// `temperature` is finite and above zero.
+    pub fn new(temperature: f64, direction: Direction) -> Self {
+        Self { exp: Exp::new(1.0), temperature, direction }
+    }
+
+    /// That of a probability.
+    #[inline(always)]
+    fn shift<S: Wide<f64>>(&self, s: S) -> RowShift<S::V> {
+        let zero = s.splat(0.0);
+        self.exp.row_shift(s, &self.exp.shift_to(s, zero, zero))
+    }
+
+    /// One vector: what is added to the sum of tangents.
+    #[inline(always)]
+    fn tangents<S: Wide<f64>>(
+        &self,
+        s: S,
+        shift: &RowShift<S::V>,
+        offset: S::V,
+        sum: S::W,
+        [log_p, d]: [S::V; 2],
+    ) -> S::W {
+        let d = s.select(s.equals(log_p, s.splat(f64::NEG_INFINITY)), offset, d);
+        let e = self.exp.row_exp(s, shift, log_p);
+        let lost = s.mul_add(e.power, e.rest, s.sub(e.power, e.value));
+        s.wide_dot(s.wide_dot(sum, e.value, d, offset), lost, d, offset)
+    }
+
+    /// One vector of the product backward.
+    #[inline(always)]
+    fn backward<S: Wide<f64>>(
+        &self,
+        s: S,
+        shift: &RowShift<S::V>,
+        [high, low]: [S::V; 2],
+        [log_p, d]: [S::V; 2],
+    ) -> S::V {
+        let (zero, one) = (s.splat(0.0), s.splat(1.0));
+        let unscale = s.splat(power_of_two((-SCALE).into()));
+        let e = self.exp.row_exp(s, shift, log_p);
+        let power = s.mul(e.power, unscale);
+        let p = s.mul(e.value, unscale);
+        let lost = s.mul_add(power, e.rest, s.sub(power, p));
+        let product = s.mul(p, high);
+        let excess = s.neg_mul_add(p, high, product);
+        let error = s.sub(s.mul_add(p, low, s.mul(lost, high)), excess);
+        let unlikely = s.sub(s.sub(d, product), error);
+        let complement = s.sub(s.sub(one, power), s.mul(power, e.rest));
+        let [others, left] = two_sum(s, d, s.sub(zero, high));
+        let likely = s.add(others, s.mul_add(complement, high, s.sub(left, low)));
+        s.select(s.greater(log_p, s.splat(-core::f64::consts::LN_2)), likely, unlikely)
+    }
+
+    /// One vector of the result.
+    #[inline(always)]
+    fn entry<S: Wide<f64>>(
+        &self,
+        s: S,
+        shift: &RowShift<S::V>,
+        offset: S::V,
+        sum: [S::V; 2],
+        [log_p, d]: [S::V; 2],
+    ) -> S::V {
+        let mut result = match self.direction {
+            Direction::Forward => s.sub(s.sub(s.sub(d, offset), sum[0]), sum[1]),
+            Direction::Backward => self.backward(s, shift, sum, [log_p, d]),
+        };
+        if self.temperature != 1.0 {
+            result = s.div(result, s.splat(self.temperature));
+        }
+        s.select(s.equals(log_p, s.splat(f64::NEG_INFINITY)), s.splat(0.0), number(s, result))
+    }
+}
+
+/// What is known of a row; also what a sweep finds in a chunk.
+#[derive(Clone, Copy, Debug)]
+pub struct Total {
+    is_summing: bool,
+    largest: f64,
+    /// What `d` is shifted by.
+    offset: f64,
+    has_nan: bool,
+    sum: DoubleDouble,
+}
+
+impl Op<f64, 2> for LogSoftmaxGrad {
+    type Total = Total;
+    type Partial = Total;
+    const WIDE_PANELS: bool = false;
+
+    fn begin(&self, _: usize) -> Total {
+        let is_summing = self.direction == Direction::Backward;
+        let offset = if is_summing { 0.0 } else { f64::NAN };
+        Total { is_summing, largest: f64::NEG_INFINITY, offset, has_nan: false, sum: DoubleDouble::default() }
+    }
+
+    #[inline(always)]
+    fn sweep<S: Wide<f64>>(&self, s: S, total: &Total, [log_p, d]: [Row<'_, f64>; 2]) -> Total {
+        if !total.is_summing {
+            let (largest, at) = largest_pass(s, log_p);
+            return Total { largest, offset: d.get(at), ..*total };
+        }
+        let (shift, offset) = (self.shift(s), s.splat(total.offset));
+        let mut sum = s.wide_zero();
+        let mut numbers = !0;
+        let vectors = log_p.vectors() + usize::from(log_p.rest() > 0);
+        for i in 0..vectors {
+            let entry = match i < log_p.vectors() {
+                true => [log_p.load(s, i), d.load(s, i)],
+                false => [log_p.load_rest(s, f64::NEG_INFINITY), d.load_rest(s, 0.0)],
+            };
+            numbers &= s.equal(entry[0], entry[0]);
+            sum = match self.direction {
+                Direction::Forward => self.tangents(s, &shift, offset, sum, entry),
+                Direction::Backward => Cotangents::<f64, 1>::add(s, sum, entry),
+            };
+        }
+        let has_nan = log_p.len() > 0 && numbers & 0xff != 0xff;
+        Total { has_nan, sum: s.wide_total(sum), ..*total }
+    }
+
+    #[inline(always)]
+    fn merge(&self, total: &mut Total, partial: Total) {
+        if total.is_summing {
+            total.sum = total.sum.add(partial.sum);
+            total.has_nan |= partial.has_nan;
+        } else if partial.largest > total.largest || total.offset.is_nan() {
+            // An offset of NaN is that of a row of which nothing is known, or that is NaN.
+            *total = partial;
+        }
+    }
+
+    fn next(&self, total: &mut Total) -> Next {
+        if total.is_summing {
+            return Next::Finish;
+        }
+        total.is_summing = true;
+        Next::Sweep
+    }
+
+    #[inline(always)]
+    fn finish<S: Wide<f64>>(&self, s: S, total: &Total, chunk: RowIo<'_, f64, 2>) {
+        if total.has_nan || total.sum.hi.is_nan() {
+            return chunk.fill(f64::NAN);
+        }
+        let (shift, offset) = (self.shift(s), s.splat(total.offset));
+        let scale = match self.direction {
+            Direction::Backward => 1.0,
+            Direction::Forward => power_of_two((-SCALE).into()),
+        };
+        let sum = total.sum.scale(scale);
+        let sum = [s.splat(sum.hi), s.splat(sum.lo)];
+        let (log_p, d) = (chunk.input(0), chunk.input(1));
+        for i in 0..log_p.vectors() {
+            let inputs = [log_p.load(s, i), d.load(s, i)];
+            chunk.store(s, i, self.entry(s, &shift, offset, sum, inputs));
+        }
+        if log_p.rest() > 0 {
+            let inputs = [log_p.load_rest(s, 0.0), d.load_rest(s, 0.0)];
+            chunk.store_rest(s, self.entry(s, &shift, offset, sum, inputs));
+        }
+    }
+
+    /// Backward, and where all is finite; else columns go by rows.
+    #[inline(always)]
+    fn panel<S: Wide<f64>, const P: usize>(&self, s: S, panel: PanelIo<'_, f64, 2>) -> bool {
+        if S::BY_CALLS || self.direction == Direction::Forward {
+            return false;
+        }
+        let sum = Cotangents::<f64, P>::total(s, panel);
+        // NaN if there is one, or an infinite sum.
+        let mut found = s.splat(0.0);
+        for p in 0..P {
+            let high = s.wide_split(sum[p]).0;
+            found = s.add(found, s.sub(high, high));
+            for i in 0..panel.rows() {
+                let log_p = panel.load(s, 0, i, p);
+                found = s.select(s.equals(log_p, log_p), found, log_p);
+            }
+        }
+        if s.equal(found, found) != 0xff {
+            return false;
+        }
+        let (shift, zero) = (self.shift(s), s.splat(0.0));
+        for p in 0..P {
+            let (high, low) = s.wide_split(sum[p]);
+            for i in 0..panel.rows() {
+                let inputs = panel.inputs(s, i, p);
+                panel.store(s, i, p, self.entry(s, &shift, zero, [high, low], inputs));
+            }
+        }
+        true
+    }
+}
+
+/// The sums of the cotangents that count in the rows `start..end` of a panel.
+struct Cotangents<'a, E: Compute, const P: usize> {
+    panel: PanelIo<'a, E, 2>,
+    start: usize,
+    end: usize,
+}
+
+impl<'a, E: Compute, const P: usize> Cotangents<'a, E, P> {
+    /// One vector's, added to `sum`.
+    #[inline(always)]
+    fn add<S: Wide<E>>(s: S, sum: S::W, [log_p, d]: [S::V; 2]) -> S::W {
+        let zero = s.splat(E::ZERO);
+        let d = s.select(s.equals(log_p, s.splat(E::NEG_INFINITY)), zero, d);
+        // In `f32` both are the same, and the first is faster.
+        if size_of::<E>() == 4 {
+            s.wide_add(sum, s.widen(d))
+        } else {
+            s.wide_dot(sum, s.splat(E::ONE), d, zero)
+        }
+    }
+
+    /// Those of all rows.
+    #[inline(always)]
+    fn total<S: Wide<E>>(s: S, panel: PanelIo<'a, E, 2>) -> [S::W; P] {
+        let mut sum = [s.wide_zero(); P];
+        let mut start = 0;
+        while start < panel.rows() {
+            let end = panel.rows().min(start + E::CHUNK);
+            let chunk = fold_lanes(s, &Self { panel, start, end });
+            for p in 0..P {
+                sum[p] = s.wide_add(sum[p], chunk[p]);
+            }
+            start = end;
+        }
+        sum
+    }
+}
+
+impl<E: Compute, S: Wide<E>, const P: usize> LaneTerms<E, S, P> for Cotangents<'_, E, P> {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        E::LANES.min(self.end - self.start)
+    }
+
+    #[inline(always)]
+    fn lane(&self, s: S, lane: usize) -> [S::W; P] {
+        let mut i = self.start + lane;
+        let mut sum = [s.wide_zero(); P];
+        while i < self.end {
+            for p in 0..P {
+                sum[p] = Self::add(s, sum[p], self.panel.inputs(s, i, p));
+            }
+            i += E::LANES;
+        }
+        sum
+    }
+}

@@ -1,0 +1,225 @@
+//! The product backward in `f32`, at temperature 1.
+//!
+//! The exponential is `power · (1 + rest)`, so that of `exp(logp) · sum(dy)` some digits more are known than an `f32` holds.
+//! What is a small difference of that and `dy` is taken once more in `f64`: all of a row may be such differences, as where
+//! cotangents and probabilities are constant.
+#![forbid(unsafe_code)]
+
+use super::Cotangents;
+use crate::element::{Compute, WideScalar, two_to};
+use crate::kernels::{Next, Op, one_nan};
+use crate::math::exp::{Exp, RowShift, SCALE};
+use crate::math::exp_sum::probability;
+use crate::math::two_sum;
+use crate::simd::{PanelIo, Row, RowIo, Wide};
+
+/// The operation. Its inputs are `logp` and the cotangent.
+#[derive(Clone, Copy, Debug)]
+pub struct ShortLogSoftmaxVjp {
+    exp: Exp<f32>,
+}
+
+/// A difference is small where it is this much smaller than what is subtracted.
+const SMALL: f32 = 16.0;
+
+/// Sums and logarithms from here on are left to `f64`.
+const LARGE_SUM: f64 = two_to(100);
+const LARGE_LOG: f32 = 80.0;
+
+/// Above this a class is likely.
+const LIKELY: f32 = -core::f32::consts::LN_2;
+
+const ALL: u32 = (1 << f32::LANES) - 1;
+
+impl Default for ShortLogSoftmaxVjp {
+    fn default() -> Self {
+        Self { exp: Exp::new(1.0) }
+    }
+}
+
+/// What is known of a row; also what a sweep finds in a chunk.
+#[derive(Clone, Copy, Debug)]
+pub struct Total {
+    largest: f32,
+    has_nan: bool,
+    sum: f64,
+}
+
+impl ShortLogSoftmaxVjp {
+    /// With this, powers of two are what they are.
+    #[inline(always)]
+    fn shift<S: Wide<f32>>(&self, s: S) -> RowShift<S::V> {
+        self.exp.row_shift(s, &self.exp.shift_to(s, s.splat(SCALE as f32), s.splat(0.0)))
+    }
+
+    /// One vector of the result, `total` being the sum of each lane's row, and `high` and `low` the same as two numbers. If not
+    /// `ANY_LIKELY`, there are no likely classes.
+    #[inline(always)]
+    fn entry<S: Wide<f32>, const ANY_LIKELY: bool>(
+        &self,
+        s: S,
+        shift: &RowShift<S::V>,
+        [high, low]: [S::V; 2],
+        [log_p, d]: [S::V; 2],
+        total: impl Fn(usize) -> f64,
+    ) -> S::V {
+        let zero = s.splat(0.0);
+        let e = self.exp.row_exp(s, shift, log_p);
+        let mut subtracted = s.mul(e.power, high);
+        let rounding = s.neg_mul_add(e.power, high, subtracted);
+        let rest = s.neg_mul_add(subtracted, e.rest, s.neg_mul_add(e.power, low, rounding));
+        let mut result = s.add(s.sub(d, subtracted), rest);
+        if ANY_LIKELY {
+            let complement = s.neg_mul_add(e.power, e.rest, s.sub(s.splat(1.0), e.power));
+            let [others, left] = two_sum(s, d, s.sub(zero, high));
+            let likely = s.add(others, s.mul_add(complement, high, s.sub(left, low)));
+            let is_likely = s.greater(log_p, s.splat(LIKELY));
+            result = s.select(is_likely, likely, result);
+            subtracted = s.select(is_likely, s.mul(complement, high), subtracted);
+        }
+        let size = s.max(subtracted, s.sub(zero, subtracted));
+        let limit = s.mul(s.max(result, s.sub(zero, result)), s.splat(SMALL));
+        let mut small = s.bits(s.greater(size, limit));
+        if small != 0 {
+            let (log_p, d, mut results) = (s.to_array(log_p), s.to_array(d), s.to_array(result));
+            while small != 0 {
+                let lane = small.trailing_zeros() as usize;
+                small &= small - 1;
+                results[lane] = alone(log_p[lane], d[lane], total(lane));
+            }
+            result = s.from_array(results);
+        }
+        s.select(s.equals(log_p, s.splat(f32::NEG_INFINITY)), zero, result)
+    }
+
+    #[inline(always)]
+    fn chunk<S: Wide<f32>, const ANY_LIKELY: bool>(&self, s: S, sum: f64, chunk: RowIo<'_, f32, 2>) {
+        let (high, low) = WideScalar::<f32>::split(sum);
+        let (shift, sums) = (self.shift(s), [s.splat(high), s.splat(low)]);
+        let (log_p, d) = (chunk.input(0), chunk.input(1));
+        for i in 0..chunk.vectors() {
+            let entry = [log_p.load(s, i), d.load(s, i)];
+            chunk.store(s, i, self.entry::<S, ANY_LIKELY>(s, &shift, sums, entry, |_| sum));
+        }
+        if chunk.rest() > 0 {
+            let entry = [log_p.load_rest(s, f32::NEG_INFINITY), d.load_rest(s, 0.0)];
+            chunk.store_rest(s, self.entry::<S, ANY_LIKELY>(s, &shift, sums, entry, |_| sum));
+        }
+    }
+
+    /// The results of a strip of columns.
+    #[inline(always)]
+    fn strip<S: Wide<f32>, const ANY_LIKELY: bool>(
+        &self,
+        s: S,
+        sum: S::W,
+        panel: PanelIo<'_, f32, 2>,
+        p: usize,
+    ) {
+        let (shift, (high, low), lanes) = (self.shift(s), s.wide_split(sum), s.wide_lanes(sum));
+        for i in 0..panel.rows() {
+            let entry = panel.inputs(s, i, p);
+            let total = |lane: usize| lanes.as_ref()[lane];
+            panel.store(s, i, p, self.entry::<S, ANY_LIKELY>(s, &shift, [high, low], entry, total));
+        }
+    }
+}
+
+/// An entry in `f64`, of a sum that is finite.
+#[inline(never)]
+fn alone(log_p: f32, d: f32, sum: f64) -> f32 {
+    if log_p == f32::NEG_INFINITY {
+        return 0.0;
+    }
+    one_nan((f64::from(d) - probability(log_p.into()) * sum) as f32)
+}
+
+/// The largest logarithm in each lane, and one that is NaN, if there is one.
+#[inline(always)]
+fn seen<S: Wide<f32>>(s: S, [log_p, largest, found]: [S::V; 3]) -> [S::V; 2] {
+    [s.max(log_p, largest), s.select(s.equals(log_p, log_p), found, log_p)]
+}
+
+impl Op<f32, 2> for ShortLogSoftmaxVjp {
+    type Total = Total;
+    type Partial = Total;
+    const WIDE_PANELS: bool = false;
+
+    fn begin(&self, _: usize) -> Total {
+        Total { largest: f32::NEG_INFINITY, has_nan: false, sum: 0.0 }
+    }
+
+    #[inline(always)]
+    fn sweep<S: Wide<f32>>(&self, s: S, _: &Total, [log_p, d]: [Row<'_, f32>; 2]) -> Total {
+        let (mut sum, mut largest, mut found) = (s.wide_zero(), s.splat(f32::NEG_INFINITY), s.splat(0.0));
+        for i in 0..log_p.vectors() {
+            let entry = [log_p.load(s, i), d.load(s, i)];
+            sum = Cotangents::<f32, 1>::add(s, sum, entry);
+            [largest, found] = seen(s, [entry[0], largest, found]);
+        }
+        if log_p.rest() > 0 {
+            let entry = [log_p.load_rest(s, f32::NEG_INFINITY), d.load_rest(s, 0.0)];
+            sum = Cotangents::<f32, 1>::add(s, sum, entry);
+            [largest, found] = seen(s, [entry[0], largest, found]);
+        }
+        let has_nan = s.equal(found, found) != ALL;
+        Total { largest: s.max_lane(largest), has_nan, sum: s.wide_total(sum) }
+    }
+
+    #[inline(always)]
+    fn merge(&self, total: &mut Total, partial: Total) {
+        total.sum += partial.sum;
+        total.has_nan |= partial.has_nan;
+        if partial.largest > total.largest {
+            total.largest = partial.largest;
+        }
+    }
+
+    fn next(&self, _: &mut Total) -> Next {
+        Next::Finish
+    }
+
+    #[inline(always)]
+    fn finish<S: Wide<f32>>(&self, s: S, total: &Total, chunk: RowIo<'_, f32, 2>) {
+        let Total { largest, has_nan, sum } = *total;
+        if has_nan || !sum.is_finite() {
+            chunk.fill(f32::NAN);
+        } else if sum.abs() >= LARGE_SUM || largest > LARGE_LOG {
+            let (log_p, d) = (chunk.input(0), chunk.input(1));
+            for i in 0..log_p.len() {
+                chunk.set(i, alone(log_p.get(i), d.get(i), sum));
+            }
+        } else if largest > LIKELY {
+            self.chunk::<S, true>(s, sum, chunk);
+        } else {
+            self.chunk::<S, false>(s, sum, chunk);
+        }
+    }
+
+    #[inline(always)]
+    fn panel<S: Wide<f32>, const P: usize>(&self, s: S, panel: PanelIo<'_, f32, 2>) -> bool {
+        if S::BY_CALLS {
+            return false;
+        }
+        let sum = Cotangents::<f32, P>::total(s, panel);
+        for p in 0..P {
+            let (mut largest, mut found) = (s.splat(f32::NEG_INFINITY), s.splat(0.0));
+            for i in 0..panel.rows() {
+                [largest, found] = seen(s, [panel.load(s, 0, i, p), largest, found]);
+            }
+            let (zero, high) = (s.splat(0.0), s.wide_split(sum[p]).0);
+            let size = s.max(high, s.sub(zero, high));
+            let is_ordinary = s.bits(s.greater(s.splat(LARGE_SUM as f32), size))
+                & s.bits(s.greater(s.splat(LARGE_LOG), largest))
+                & s.equal(found, found);
+            if is_ordinary != ALL {
+                // Nothing is written before all strips are known.
+                return false;
+            }
+        }
+        for p in 0..P {
+            self.strip::<S, true>(s, sum[p], panel, p);
+        }
+        true
+    }
+}

@@ -1,0 +1,112 @@
+"""log_softmax_vjp in float32, computed in that type: hard rows, and the rules of float64."""
+
+import itertools
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+
+import reference
+import softlane as sl
+from cases import DTYPES, rounded, same_bits
+from reference import Array
+
+LENGTHS = (1, 2, 3, 10, 16, 17, 100, 1000)
+
+
+def exact(logp: Array, d: Array) -> list[Any]:
+    """Return a row of the gradient in mpmath."""
+    total = mpmath.fsum(map(mpmath.mpf, d.astype(float)))
+    return [
+        mpmath.mpf(float(a)) - mpmath.exp(mpmath.mpf(float(x))) * total
+        for x, a in zip(logp, d, strict=True)
+    ]
+
+
+def rows(length: int, dtype: np.dtype[Any]) -> dict[str, tuple[Array, Array]]:
+    """Return log-probabilities with cotangents of which the gradient is a small difference."""
+    rng = np.random.default_rng(length)
+    logp = sl.log_softmax(rounded(2 * rng.standard_normal(length), dtype))
+    even = sl.log_softmax(np.zeros(length, dtype))
+    p = np.exp(logp.astype(np.float64))
+    sure = sl.log_softmax(rounded(np.where(np.arange(length) == length // 2, 9.0, 0.0), dtype))
+    return {
+        "even": (even, np.ones(length, dtype)),
+        "even, large": (even, np.full(length, 3e4, dtype)),
+        "like the probabilities": (logp, rounded(p, dtype)),
+        "and large": (logp, rounded(-1000 * p, dtype)),
+        "sure, of one class": (sure, rounded(-1.0 * (np.arange(length) == length // 2), dtype)),
+        "sure, like it": (sure, rounded(np.exp(sure.astype(np.float64)), dtype)),
+        "some alike": (logp, rounded(np.where(p > p.mean(), p, rng.random(length)), dtype)),
+    }
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("length", LENGTHS)
+def test_small_differences(length: int, dtype: np.dtype[Any]) -> None:
+    for name, (logp, d) in rows(length, dtype).items():
+        got = sl.log_softmax_vjp(logp, d).astype(np.float64)
+        with mpmath.workdps(40):
+            wanted = exact(logp, d)
+            largest = float(max(map(abs, wanted)))
+            cotangent = float(abs(d).max())
+            # A float64 exponential is good for the largest of what is subtracted.
+            unit = reference.ulp(np.array([largest]), dtype)[0]
+            unit = max(unit, np.spacing(cotangent) / 4)
+            worst = max(abs(mpmath.mpf(g) - w) for g, w in zip(got, wanted, strict=True))
+        assert worst <= 4 * unit, f"{name}: {float(worst / unit)}"
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_hard_rows_in_any_layout(length: int) -> None:
+    hard = rows(length, np.dtype(np.float32)).values()
+    logp = np.concatenate([np.tile(x, (5, 1)) for x, _ in hard])
+    d = np.concatenate([np.tile(d, (5, 1)) for _, d in hard])
+    logp[3::7, : length // 2] = -np.inf
+    d[6::11, -1] = 3e38
+    d[8::17, -1] = np.inf
+    logp[9::18, 0] = np.nan
+    logp[5::23, 0] = 90
+    one_by_one = np.array([sl.log_softmax_vjp(a, b) for a, b in zip(logp, d, strict=True)])
+    for count in (1, 15, 16, len(logp)):
+        got = sl.log_softmax_vjp(logp[:count], d[:count])
+        assert same_bits(got, one_by_one[:count])
+    columns = sl.log_softmax_vjp(np.asfortranarray(logp), d, out=np.zeros_like(d, order="F"))
+    assert same_bits(columns, one_by_one)
+    axis_0 = sl.log_softmax_vjp(logp.T.copy(), d.T.copy(), axis=0)
+    assert same_bits(np.ascontiguousarray(axis_0.T), one_by_one)
+    strided = sl.log_softmax_vjp(np.repeat(logp, 2, 1)[:, ::2], d, out=np.zeros_like(d))
+    assert same_bits(strided, one_by_one)
+
+
+def test_cotangents_of_any_size() -> None:
+    rng = np.random.default_rng(8)
+    for power in (-149, -130, -100, 0, 60, 99, 100, 110, 126):
+        for length in LENGTHS:
+            logp = sl.log_softmax((5 * rng.standard_normal((20, length))).astype(np.float32))
+            d = np.ldexp(rng.uniform(-1.9, 1.9, (20, length)), power).astype(np.float32)
+            got = sl.log_softmax_vjp(logp, d)
+            # The sum in exact arithmetic, and the rest in float64.
+            total = np.array([[float(sum(map(mpmath.mpf, row.astype(float))))] for row in d])
+            wanted = d.astype(np.float64) - np.exp(logp.astype(np.float64)) * total
+            size = np.maximum(abs(d).max(1), abs(wanted).max(1)).astype(np.float64)
+            unit = reference.ulp(size, np.dtype(np.float32))[:, None]
+            with np.errstate(over="ignore"):
+                overflows = np.isinf(wanted.astype(np.float32))
+            assert (got[overflows] == np.sign(wanted[overflows]) * np.inf).all()
+            assert (abs(got - wanted)[~overflows] <= (4 * unit + 0 * wanted)[~overflows]).all()
+
+
+def test_special_values_are_those_of_float64() -> None:
+    logs, cotangents = (-np.inf, -0.5, 0.0, 60.0, np.nan), (0.0, 1.5, np.inf, -np.inf, np.nan)
+    entries = list(itertools.product(logs, cotangents))
+    rows = np.array(list(itertools.product(entries, entries)))
+    with np.errstate(all="ignore"):
+        expected = sl.log_softmax_vjp(rows[:, :, 0].copy(), rows[:, :, 1].copy())
+        expected = expected.astype(np.float32)
+    for count in (1, 16, len(rows)):
+        part = rows[:count].astype(np.float32)
+        got = sl.log_softmax_vjp(part[:, :, 0].copy(), part[:, :, 1].copy())
+        np.testing.assert_allclose(got, expected[:count], rtol=1e-6)
+        assert not np.signbit(got[np.isnan(got)]).any()
