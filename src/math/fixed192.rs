@@ -16,8 +16,8 @@ const BITS: u32 = 7;
 const ENTRIES: usize = 1 << BITS;
 
 /// 2^(i / 2^7) and 2^(i / 2^14), in units of 2^-127.
-const COARSE: [u128; ENTRIES] = powers(BITS);
-const FINE: [u128; ENTRIES] = powers(2 * BITS);
+static COARSE: [u128; ENTRIES] = powers(BITS);
+static FINE: [u128; ENTRIES] = powers(2 * BITS);
 
 /// (ln 2)^n / n! · 2^(-14 (n - 1)), in units of 2^-128.
 const TERMS: [u128; 8] = {

@@ -107,20 +107,14 @@ impl ShortLogSoftmaxVjp {
         }
     }
 
-    /// The results of a strip of columns.
+    /// The results of a strip of columns, most of which have a likely class in one row or another.
     #[inline(always)]
-    fn strip<S: Wide<f32>, const ANY_LIKELY: bool>(
-        &self,
-        s: S,
-        sum: S::W,
-        panel: PanelIo<'_, f32, 2>,
-        p: usize,
-    ) {
+    fn strip<S: Wide<f32>>(&self, s: S, sum: S::W, panel: PanelIo<'_, f32, 2>, p: usize) {
         let (shift, (high, low), lanes) = (self.shift(s), s.wide_split(sum), s.wide_lanes(sum));
         for i in 0..panel.rows() {
             let entry = panel.inputs(s, i, p);
             let total = |lane: usize| lanes.as_ref()[lane];
-            panel.store(s, i, p, self.entry::<S, ANY_LIKELY>(s, &shift, [high, low], entry, total));
+            panel.store(s, i, p, self.entry::<S, true>(s, &shift, [high, low], entry, total));
         }
     }
 }
@@ -218,7 +212,7 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
             }
         }
         for p in 0..P {
-            self.strip::<S, true>(s, sum[p], panel, p);
+            self.strip(s, sum[p], panel, p);
         }
         true
     }

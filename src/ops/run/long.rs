@@ -68,10 +68,6 @@ struct Visit<'v, E: Dispatch, const K: usize> {
     work: &'v (dyn Fn(usize, usize, RowIo<'_, E, K>) + Sync),
     /// Whether results are written then.
     writes: bool,
-    /// Whether lanes have one result.
-    reduces: bool,
-    /// What is given back to results that a mask leaves out, in lanes that are NaN throughout.
-    masked: Option<E>,
 }
 
 impl<E: Dispatch, const K: usize> Job<'_, E, K> {
@@ -115,7 +111,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         buffers: &Reused<Chunk<E>>,
     ) -> Result<(), Error> {
         let (len, count) = (self.plan.len, together.lanes.count);
-        let chunks = if visit.writes && visit.reduces { 1 } else { self.chunks() };
+        let chunks = if visit.writes && self.facts.reduces { 1 } else { self.chunks() };
         let size = TASK_ELEMENTS.div_ceil(E::CHUNK * count);
         // As many as fit the buffer.
         let most = (BUFFER_BYTES / (size_of::<E>() * K * E::CHUNK)).max(4);
@@ -151,7 +147,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         if wanted.peek().is_none() {
             return;
         }
-        let result = if visit.reduces { 1 } else { span.len() };
+        let result = if self.facts.reduces { 1 } else { span.len() };
         if visit.direct {
             let at = part.at.advance(&self.plan.step(), span.start);
             return (visit.work)(chunk, first, row_io(&self.src, &self.dst, at, span.len(), result));
@@ -160,10 +156,8 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         for lane in wanted {
             let elements = &mut buffer.elements[lane * Self::PITCH..];
             (visit.work)(chunk, first + lane, RowIo::packed(elements, span.len()));
-            if visit.writes
-                && let Some(masked) = visit.masked
-            {
-                restore(masked, &mut elements[..span.len()], &buffer.keep[lane * E::CHUNK..]);
+            if visit.writes && self.spreads_nan() {
+                restore(self.facts.masked, &mut elements[..span.len()], &buffer.keep[lane * E::CHUNK..]);
             }
         }
         if visit.writes {
@@ -237,8 +231,6 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             wants: &|_| true,
             work: &|_, _, _| (),
             writes: false,
-            reduces: O::REDUCES,
-            masked: self.spreads_nan().then_some(O::MASKED),
         };
         while next.contains(&Next::Sweep) {
             let found: Vec<OnceLock<O::Partial>> =

@@ -22,7 +22,7 @@ pub(super) fn restore<E: Compute>(masked: E, lane: &mut [E], keep: &[u8]) {
     }
 }
 
-/// These are functions of their own, for each operation would have them otherwise.
+/// These are functions of their own, for each type would have them otherwise.
 impl Prepared<'_> {
     /// Some lanes, one after another. `keep` stays as it is from block to block, of which this may be the first.
     #[inline(never)]
