@@ -87,10 +87,14 @@ impl ExpSum {
     }
 }
 
-/// exp(x), nearly as exact as an `f64` can say; of what is above zero, or below -131, not all digits.
+/// exp(x), nearly as exact as an `f64` can say; of what is above 130, or below -65, not all digits.
 pub fn probability(x: f64) -> f64 {
-    let [e] = Fixed192::exp_60([-x.abs()]);
-    if x > 0.0 { 1.0 / e.to_f64() } else { e.to_f64() }
+    if x > 0.0 {
+        // The square of its half: what is far below 1 has few digits.
+        let [e] = Fixed192::exp_60([-0.5 * x]);
+        return 1.0 / (e.to_f64() * e.to_f64());
+    }
+    Fixed192::exp_60([x])[0].to_f64()
 }
 
 /// The logarithm of the sum of a column's exponentials, with as many digits as it takes, of which `guess` is an approximation.

@@ -259,6 +259,26 @@ def test_the_nan_of_a_temperature_is_the_usual_one(count: int) -> None:
     assert same_bits(result, np.full(count, np.nan))
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_the_nan_of_infinite_cotangents_is_the_usual_one(
+    dtype: np.dtype[Any], temperature: float
+) -> None:
+    rng = np.random.default_rng(0)
+    for length in (1, 3, 20, 115, 1000):
+        y = sl.softmax(rounded(rng.standard_normal((40, length)), dtype))
+        d = rounded(rng.standard_normal(y.shape), dtype)
+        d[::2, length // 2] = np.inf
+        d[1::4, -1] = -np.inf
+        d[1::8, 0] = np.inf
+        for name in ("softmax_vjp", "log_softmax_vjp"):
+            first = y if name == "softmax_vjp" else sl.log_softmax(y)
+            rows = call(name, first, d, temperature=temperature)
+            columns = call(name, first.T.copy(), d.T.copy(), axis=0, temperature=temperature)
+            assert same_bits(np.ascontiguousarray(columns.T), rows)
+            assert not np.signbit(rows[np.isnan(rows)]).any(), (name, length)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_jacobian(dtype: np.dtype[Any]) -> None:
     y = sl.softmax(golden.values((2, 5, 3), dtype), axis=1)

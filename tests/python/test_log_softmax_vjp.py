@@ -51,6 +51,12 @@ def test_small_differences(length: int, dtype: np.dtype[Any]) -> None:
             wanted = exact(logp, d)
             largest = float(max(map(abs, wanted)))
             cotangent = float(abs(d).max())
+            p = np.exp(logp.astype(np.float64))
+            if p.max() > 0.5:
+                # A likely class is good for dy of the others, and what it lacks of the sum.
+                rare = np.arange(length) != p.argmax()
+                terms = [abs(d[rare]).max(initial=0), abs(float(d.sum())) * (1 - p.max())]
+                largest = max(largest, *map(float, terms))
             # A float64 exponential is good for the largest of what is subtracted.
             unit = reference.ulp(np.array([largest]), dtype)[0]
             unit = max(unit, np.spacing(cotangent) / 4)
@@ -110,3 +116,22 @@ def test_special_values_are_those_of_float64() -> None:
         got = sl.log_softmax_vjp(part[:, :, 0].copy(), part[:, :, 1].copy())
         np.testing.assert_allclose(got, expected[:count], rtol=1e-6)
         assert not np.signbit(got[np.isnan(got)]).any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("rows", [1, 16, 40])
+def test_a_likely_class_keeps_its_digits(dtype: np.dtype[Any], rows: int) -> None:
+    for log_of_likely, rare in ((-1e-20, -46), (-1e-13, -30), (-1e-9, -20.7), (-1e-4, -9.2)):
+        for large, small in ((1, 3), (-1, 3), (1, 0), (0, 1), (1e4, -1)):
+            logp = np.tile(rounded(np.array([log_of_likely, rare]), dtype), (rows, 1))
+            d = np.tile(rounded(np.array([large, -small * log_of_likely]), dtype), (rows, 1))
+            with mpmath.workdps(60):
+                wanted = exact(logp[0], d[0])
+                sizes = (abs(log_of_likely * large), abs(small * log_of_likely))
+                unit = reference.ulp(np.array([max(sizes)]), dtype)[0]
+                for got in (
+                    sl.log_softmax_vjp(logp, d)[-1],
+                    sl.log_softmax_vjp(np.asfortranarray(logp), np.asfortranarray(d))[0],
+                ):
+                    error = abs(mpmath.mpf(float(got[0])) - wanted[0])
+                    assert error <= 4 * unit, (log_of_likely, large, small, float(error / unit))

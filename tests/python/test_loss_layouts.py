@@ -148,3 +148,45 @@ def test_no_memory_for_the_rows() -> None:
         softlane.cross_entropy(logits, labels)
     with pytest.raises(MemoryError):
         softlane.LogSumExpState().update(np.zeros((1 << 40, 0)))
+
+
+@pytest.mark.parametrize("kind", ["classes", "z_loss", "smoothed", "probabilities", "divergence"])
+@pytest.mark.parametrize("count", [9, 17, 24, 33, 48, 100])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_special_columns_in_several_groups(dtype: Any, count: int, kind: str) -> None:
+    """Each is taken by itself, and the others are not moved by it."""
+    rng = np.random.default_rng(count)
+    x = rng.standard_normal((count, 5)).astype(dtype)
+    special = np.arange(count) % 8 == 0
+    mask = np.broadcast_to(rng.random((count, 1)) < 0.9, x.shape) & ~special[:, None]
+    hidden, infinite, unknown = x.copy(), x.copy(), x.copy()
+    infinite[special] = -np.inf
+    unknown[special, 2] = np.nan
+    targets: Array = rng.integers(0, 5, count)
+    if kind in {"probabilities", "divergence"}:
+        targets = softlane.softmax(rng.standard_normal((count, 5)))
+    options = dict(KINDS[kind])
+    function: Callable[..., Any] = softlane.cross_entropy_value_and_grad
+    if kind == "divergence":
+        function = softlane.kl_divergence_value_and_grad
+    cases: list[tuple[Array, Any]] = [(infinite, None), (unknown, None)]
+    if kind != "divergence":  # which takes no mask
+        cases += [(hidden, mask)]
+    for logits, where in cases:
+
+        def run(part: slice, axis: int, logits: Array = logits, where: Any = where) -> list[Array]:
+            given = {**options, "reduction": "none"}
+            if where is not None:
+                given["where"] = where[part].T.copy() if axis == 0 else where[part]
+            turned = logits[part].T.copy() if axis == 0 else logits[part]
+            chosen = targets[part]
+            if targets.ndim == 2 and axis == 0:
+                chosen = chosen.T.copy()
+            value, gradient = function(turned, chosen, axis=axis, **given)
+            return [value, gradient.T if axis == 0 else gradient]
+
+        alone = [run(slice(i, i + 1), -1) for i in range(count)]
+        together = [np.concatenate(parts) for parts in zip(*alone, strict=True)]
+        for axis in (0, -1):
+            for got, want in zip(run(slice(None), axis), together, strict=True):
+                assert same_bits(np.ascontiguousarray(got), want)

@@ -150,7 +150,7 @@ impl Op<f64, 2> for LogSoftmaxGrad {
             numbers &= s.equal(entry[0], entry[0]);
             sum = match self.direction {
                 Direction::Forward => self.tangents(s, &shift, offset, sum, entry),
-                Direction::Backward => Cotangents::<f64, 1>::add(s, sum, entry),
+                Direction::Backward => Cotangents::add(s, sum, entry),
             };
         }
         let has_nan = log_p.len() > 0 && numbers & 0xff != 0xff;
@@ -205,7 +205,7 @@ impl Op<f64, 2> for LogSoftmaxGrad {
         if S::BY_CALLS || self.direction == Direction::Forward {
             return false;
         }
-        let sum = Cotangents::<f64, P>::total(s, panel);
+        let sum = Cotangents::total::<S, P>(s, panel);
         // NaN if there is one, or an infinite sum.
         let mut found = s.splat(0.0);
         for p in 0..P {
@@ -232,47 +232,40 @@ impl Op<f64, 2> for LogSoftmaxGrad {
 }
 
 /// The sums of the cotangents that count in the rows `start..end` of a panel.
-struct Cotangents<'a, E: Compute, const P: usize> {
-    panel: PanelIo<'a, E, 2>,
+struct Cotangents<'a> {
+    panel: PanelIo<'a, f64, 2>,
     start: usize,
     end: usize,
 }
 
-impl<'a, E: Compute, const P: usize> Cotangents<'a, E, P> {
+impl<'a> Cotangents<'a> {
     /// One vector's, added to `sum`.
     #[inline(always)]
-    fn add<S: Wide<E>>(s: S, sum: S::W, [log_p, d]: [S::V; 2]) -> S::W {
-        let zero = s.splat(E::ZERO);
-        let d = s.select(s.equals(log_p, s.splat(E::NEG_INFINITY)), zero, d);
-        // In `f32` both are the same, and the first is faster.
-        if size_of::<E>() == 4 {
-            s.wide_add(sum, s.widen(d))
-        } else {
-            s.wide_dot(sum, s.splat(E::ONE), d, zero)
-        }
+    fn add<S: Wide<f64>>(s: S, sum: S::W, [log_p, d]: [S::V; 2]) -> S::W {
+        let zero = s.splat(0.0);
+        let d = s.select(s.equals(log_p, s.splat(f64::NEG_INFINITY)), zero, d);
+        s.wide_dot(sum, s.splat(1.0), d, zero)
     }
 
     /// Those of all rows.
     #[inline(always)]
-    fn total<S: Wide<E>>(s: S, panel: PanelIo<'a, E, 2>) -> [S::W; P] {
+    fn total<S: Wide<f64>, const P: usize>(s: S, panel: PanelIo<'a, f64, 2>) -> [S::W; P] {
         let mut sum = [s.wide_zero(); P];
-        let mut start = 0;
-        while start < panel.rows() {
-            let end = panel.rows().min(start + E::CHUNK);
-            let chunk = fold_lanes(s, &Self { panel, start, end });
+        for start in (0..panel.rows()).step_by(f64::CHUNK) {
+            let end = panel.rows().min(start + f64::CHUNK);
+            let chunk: [S::W; P] = fold_lanes(s, &Self { panel, start, end });
             for p in 0..P {
                 sum[p] = s.wide_add(sum[p], chunk[p]);
             }
-            start = end;
         }
         sum
     }
 }
 
-impl<E: Compute, S: Wide<E>, const P: usize> LaneTerms<E, S, P> for Cotangents<'_, E, P> {
+impl<S: Wide<f64>, const P: usize> LaneTerms<f64, S, P> for Cotangents<'_> {
     #[inline(always)]
     fn count(&self) -> usize {
-        E::LANES.min(self.end - self.start)
+        f64::LANES.min(self.end - self.start)
     }
 
     #[inline(always)]
@@ -283,7 +276,7 @@ impl<E: Compute, S: Wide<E>, const P: usize> LaneTerms<E, S, P> for Cotangents<'
             for p in 0..P {
                 sum[p] = Self::add(s, sum[p], self.panel.inputs(s, i, p));
             }
-            i += E::LANES;
+            i += f64::LANES;
         }
         sum
     }

@@ -2,15 +2,14 @@
 //!
 //! The exponential is `power · (1 + rest)`, so that of `exp(logp) · sum(dy)` some digits more are known than an `f32` holds.
 //! What is a small difference of that and `dy` is taken once more in `f64`: all of a row may be such differences, as where
-//! cotangents and probabilities are constant.
+//! cotangents and probabilities are constant. The cotangent of a likely class is summed apart from the others, which may be
+//! smaller by more than an `f64` can tell.
 #![forbid(unsafe_code)]
 
-use super::Cotangents;
 use crate::element::{Compute, WideScalar, two_to};
-use crate::kernels::{Next, Op, one_nan};
+use crate::kernels::{LaneTerms, Next, Op, fold_lanes, one_nan};
 use crate::math::exp::{Exp, RowShift, SCALE};
 use crate::math::exp_sum::probability;
-use crate::math::two_sum;
 use crate::simd::{PanelIo, Row, RowIo, Wide};
 
 /// The operation. Its inputs are `logp` and the cotangent.
@@ -42,7 +41,28 @@ impl Default for ShortLogSoftmaxVjp {
 pub struct Total {
     largest: f32,
     has_nan: bool,
-    sum: f64,
+    sums: Sums<f64>,
+}
+
+/// The sums of the cotangents of likely classes and of the others.
+#[derive(Clone, Copy, Debug)]
+struct Sums<T> {
+    likely: T,
+    others: T,
+}
+
+impl Sums<f64> {
+    fn all(self) -> f64 {
+        self.likely + self.others
+    }
+}
+
+/// What entries are made of, in each lane: the sum of all cotangents and that of the others in two parts each, and that of likely
+/// classes.
+struct Parts<V> {
+    all: [V; 2],
+    others: [V; 2],
+    likely: V,
 }
 
 impl ShortLogSoftmaxVjp {
@@ -52,30 +72,30 @@ impl ShortLogSoftmaxVjp {
         self.exp.row_shift(s, &self.exp.shift_to(s, s.splat(SCALE as f32), s.splat(0.0)))
     }
 
-    /// One vector of the result, `total` being the sum of each lane's row, and `high` and `low` the same as two numbers. If not
-    /// `ANY_LIKELY`, there are no likely classes.
+    /// One vector of the result, `total` being the sum of each lane's row. If not `ANY_LIKELY`, there are no likely classes.
     #[inline(always)]
     fn entry<S: Wide<f32>, const ANY_LIKELY: bool>(
         &self,
         s: S,
         shift: &RowShift<S::V>,
-        [high, low]: [S::V; 2],
+        parts: &Parts<S::V>,
         [log_p, d]: [S::V; 2],
         total: impl Fn(usize) -> f64,
     ) -> S::V {
-        let zero = s.splat(0.0);
+        let (zero, [high, low]) = (s.splat(0.0), parts.all);
         let e = self.exp.row_exp(s, shift, log_p);
         let mut subtracted = s.mul(e.power, high);
         let rounding = s.neg_mul_add(e.power, high, subtracted);
         let rest = s.neg_mul_add(subtracted, e.rest, s.neg_mul_add(e.power, low, rounding));
         let mut result = s.add(s.sub(d, subtracted), rest);
         if ANY_LIKELY {
+            // (1 - p) · sum(dy) less the cotangents of the others; two likely classes are none.
             let complement = s.neg_mul_add(e.power, e.rest, s.sub(s.splat(1.0), e.power));
-            let [others, left] = two_sum(s, d, s.sub(zero, high));
-            let likely = s.add(others, s.mul_add(complement, high, s.sub(left, low)));
+            let others = s.add(s.add(parts.others[0], s.sub(parts.likely, d)), parts.others[1]);
+            let likely = s.sub(zero, s.neg_mul_add(complement, high, others));
             let is_likely = s.greater(log_p, s.splat(LIKELY));
             result = s.select(is_likely, likely, result);
-            subtracted = s.select(is_likely, s.mul(complement, high), subtracted);
+            subtracted = s.select(is_likely, zero, subtracted);
         }
         let size = s.max(subtracted, s.sub(zero, subtracted));
         let limit = s.mul(s.max(result, s.sub(zero, result)), s.splat(SMALL));
@@ -93,28 +113,42 @@ impl ShortLogSoftmaxVjp {
     }
 
     #[inline(always)]
-    fn chunk<S: Wide<f32>, const ANY_LIKELY: bool>(&self, s: S, sum: f64, chunk: RowIo<'_, f32, 2>) {
-        let (high, low) = WideScalar::<f32>::split(sum);
-        let (shift, sums) = (self.shift(s), [s.splat(high), s.splat(low)]);
+    fn chunk<S: Wide<f32>, const ANY_LIKELY: bool>(&self, s: S, sums: Sums<f64>, chunk: RowIo<'_, f32, 2>) {
+        let (shift, sum) = (self.shift(s), sums.all());
+        let [all, others] = [sum, sums.others].map(WideScalar::<f32>::split);
+        let parts = Parts {
+            all: [s.splat(all.0), s.splat(all.1)],
+            others: [s.splat(others.0), s.splat(others.1)],
+            likely: s.splat(sums.likely as f32),
+        };
         let (log_p, d) = (chunk.input(0), chunk.input(1));
         for i in 0..chunk.vectors() {
             let entry = [log_p.load(s, i), d.load(s, i)];
-            chunk.store(s, i, self.entry::<S, ANY_LIKELY>(s, &shift, sums, entry, |_| sum));
+            chunk.store(s, i, self.entry::<S, ANY_LIKELY>(s, &shift, &parts, entry, |_| sum));
         }
         if chunk.rest() > 0 {
             let entry = [log_p.load_rest(s, f32::NEG_INFINITY), d.load_rest(s, 0.0)];
-            chunk.store_rest(s, self.entry::<S, ANY_LIKELY>(s, &shift, sums, entry, |_| sum));
+            chunk.store_rest(s, self.entry::<S, ANY_LIKELY>(s, &shift, &parts, entry, |_| sum));
         }
     }
 
     /// The results of a strip of columns, most of which have a likely class in one row or another.
     #[inline(always)]
-    fn strip<S: Wide<f32>>(&self, s: S, sum: S::W, panel: PanelIo<'_, f32, 2>, p: usize) {
-        let (shift, (high, low), lanes) = (self.shift(s), s.wide_split(sum), s.wide_lanes(sum));
+    fn strip<S: Wide<f32>>(
+        &self,
+        s: S,
+        (sums, all): (&Sums<S::W>, S::W),
+        panel: PanelIo<'_, f32, 2>,
+        p: usize,
+    ) {
+        let (shift, lanes) = (self.shift(s), s.wide_lanes(all));
+        let [all, others] = [s.wide_split(all), s.wide_split(sums.others)];
+        let likely = s.wide_split(sums.likely).0;
+        let parts = Parts { all: [all.0, all.1], others: [others.0, others.1], likely };
         for i in 0..panel.rows() {
             let entry = panel.inputs(s, i, p);
             let total = |lane: usize| lanes.as_ref()[lane];
-            panel.store(s, i, p, self.entry::<S, true>(s, &shift, [high, low], entry, total));
+            panel.store(s, i, p, self.entry::<S, true>(s, &shift, &parts, entry, total));
         }
     }
 }
@@ -134,35 +168,90 @@ fn seen<S: Wide<f32>>(s: S, [log_p, largest, found]: [S::V; 3]) -> [S::V; 2] {
     [s.max(log_p, largest), s.select(s.equals(log_p, log_p), found, log_p)]
 }
 
+/// One vector's cotangents, of likely classes and of others: zero where there is no entry.
+#[inline(always)]
+fn apart<S: Wide<f32>>(s: S, [log_p, d]: [S::V; 2]) -> Sums<S::V> {
+    let zero = s.splat(0.0);
+    let d = s.select(s.equals(log_p, s.splat(f32::NEG_INFINITY)), zero, d);
+    let is_likely = s.greater(log_p, s.splat(LIKELY));
+    Sums { likely: s.select(is_likely, d, zero), others: s.select(is_likely, zero, d) }
+}
+
+/// The sums down the columns of a panel.
+struct Columns<'a, const OF_LIKELY: bool> {
+    panel: PanelIo<'a, f32, 2>,
+    start: usize,
+    end: usize,
+}
+
+impl<'a, const OF_LIKELY: bool> Columns<'a, OF_LIKELY> {
+    #[inline(always)]
+    fn total<S: Wide<f32>, const P: usize>(s: S, panel: PanelIo<'a, f32, 2>) -> [S::W; P] {
+        let mut sum = [s.wide_zero(); P];
+        for start in (0..panel.rows()).step_by(f32::CHUNK) {
+            let end = panel.rows().min(start + f32::CHUNK);
+            let chunk: [S::W; P] = fold_lanes(s, &Self { panel, start, end });
+            for p in 0..P {
+                sum[p] = s.wide_add(sum[p], chunk[p]);
+            }
+        }
+        sum
+    }
+}
+
+impl<S: Wide<f32>, const P: usize, const OF_LIKELY: bool> LaneTerms<f32, S, P> for Columns<'_, OF_LIKELY> {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        f32::LANES.min(self.end - self.start)
+    }
+
+    #[inline(always)]
+    fn lane(&self, s: S, lane: usize) -> [S::W; P] {
+        let mut sum = [s.wide_zero(); P];
+        let mut i = self.start + lane;
+        while i < self.end {
+            for p in 0..P {
+                let d = apart(s, self.panel.inputs(s, i, p));
+                sum[p] = s.wide_add(sum[p], s.widen(if OF_LIKELY { d.likely } else { d.others }));
+            }
+            i += f32::LANES;
+        }
+        sum
+    }
+}
+
 impl Op<f32, 2> for ShortLogSoftmaxVjp {
     type Total = Total;
     type Partial = Total;
     const WIDE_PANELS: bool = false;
 
     fn begin(&self, _: usize) -> Total {
-        Total { largest: f32::NEG_INFINITY, has_nan: false, sum: 0.0 }
+        Total { largest: f32::NEG_INFINITY, has_nan: false, sums: Sums { likely: 0.0, others: 0.0 } }
     }
 
     #[inline(always)]
     fn sweep<S: Wide<f32>>(&self, s: S, _: &Total, [log_p, d]: [Row<'_, f32>; 2]) -> Total {
-        let (mut sum, mut largest, mut found) = (s.wide_zero(), s.splat(f32::NEG_INFINITY), s.splat(0.0));
-        for i in 0..log_p.vectors() {
-            let entry = [log_p.load(s, i), d.load(s, i)];
-            sum = Cotangents::<f32, 1>::add(s, sum, entry);
+        let (mut likely, mut others) = (s.wide_zero(), s.wide_zero());
+        let (mut largest, mut found) = (s.splat(f32::NEG_INFINITY), s.splat(0.0));
+        let vectors = log_p.vectors() + usize::from(log_p.rest() > 0);
+        for i in 0..vectors {
+            let entry = match i < log_p.vectors() {
+                true => [log_p.load(s, i), d.load(s, i)],
+                false => [log_p.load_rest(s, f32::NEG_INFINITY), d.load_rest(s, 0.0)],
+            };
+            let d = apart(s, entry);
+            likely = s.wide_add(likely, s.widen(d.likely));
+            others = s.wide_add(others, s.widen(d.others));
             [largest, found] = seen(s, [entry[0], largest, found]);
         }
-        if log_p.rest() > 0 {
-            let entry = [log_p.load_rest(s, f32::NEG_INFINITY), d.load_rest(s, 0.0)];
-            sum = Cotangents::<f32, 1>::add(s, sum, entry);
-            [largest, found] = seen(s, [entry[0], largest, found]);
-        }
-        let has_nan = s.equal(found, found) != ALL;
-        Total { largest: s.max_lane(largest), has_nan, sum: s.wide_total(sum) }
+        let sums = Sums { likely: s.wide_total(likely), others: s.wide_total(others) };
+        Total { largest: s.max_lane(largest), has_nan: s.equal(found, found) != ALL, sums }
     }
 
     #[inline(always)]
     fn merge(&self, total: &mut Total, partial: Total) {
-        total.sum += partial.sum;
+        total.sums.likely += partial.sums.likely;
+        total.sums.others += partial.sums.others;
         total.has_nan |= partial.has_nan;
         if partial.largest > total.largest {
             total.largest = partial.largest;
@@ -175,7 +264,8 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
 
     #[inline(always)]
     fn finish<S: Wide<f32>>(&self, s: S, total: &Total, chunk: RowIo<'_, f32, 2>) {
-        let Total { largest, has_nan, sum } = *total;
+        let Total { largest, has_nan, sums } = *total;
+        let sum = sums.all();
         if has_nan || !sum.is_finite() {
             chunk.fill(f32::NAN);
         } else if sum.abs() >= LARGE_SUM || largest > LARGE_LOG {
@@ -184,9 +274,9 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
                 chunk.set(i, alone(log_p.get(i), d.get(i), sum));
             }
         } else if largest > LIKELY {
-            self.chunk::<S, true>(s, sum, chunk);
+            self.chunk::<S, true>(s, sums, chunk);
         } else {
-            self.chunk::<S, false>(s, sum, chunk);
+            self.chunk::<S, false>(s, sums, chunk);
         }
     }
 
@@ -195,13 +285,16 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
         if S::BY_CALLS {
             return false;
         }
-        let sum = Cotangents::<f32, P>::total(s, panel);
+        let likely = Columns::<true>::total::<S, P>(s, panel);
+        let others = Columns::<false>::total::<S, P>(s, panel);
+        let mut all = others;
         for p in 0..P {
+            all[p] = s.wide_add(likely[p], others[p]);
             let (mut largest, mut found) = (s.splat(f32::NEG_INFINITY), s.splat(0.0));
             for i in 0..panel.rows() {
                 [largest, found] = seen(s, [panel.load(s, 0, i, p), largest, found]);
             }
-            let (zero, high) = (s.splat(0.0), s.wide_split(sum[p]).0);
+            let (zero, high) = (s.splat(0.0), s.wide_split(all[p]).0);
             let size = s.max(high, s.sub(zero, high));
             let is_ordinary = s.bits(s.greater(s.splat(LARGE_SUM as f32), size))
                 & s.bits(s.greater(s.splat(LARGE_LOG), largest))
@@ -212,7 +305,8 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
             }
         }
         for p in 0..P {
-            self.strip(s, sum[p], panel, p);
+            let sums = Sums { likely: likely[p], others: others[p] };
+            self.strip(s, (&sums, all[p]), panel, p);
         }
         true
     }

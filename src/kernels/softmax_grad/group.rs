@@ -35,9 +35,9 @@ fn group<E: Compute, S: Wide<E>, R: Rows<E, 2>>(s: S, rows: &R, (first, count): 
     let (high, low) = (s.to_array(high), s.to_array(low));
     for k in 0..count {
         let row = rows.get(first + k);
-        match dots[k].to_f64().is_nan() {
-            true => row.fill(E::NAN),
-            false => result_from(s, row, 0, (s.splat(high.as_ref()[k]), s.splat(low.as_ref()[k]))),
+        match dots[k].to_f64().is_finite() {
+            true => result_from(s, row, 0, (s.splat(high.as_ref()[k]), s.splat(low.as_ref()[k]))),
+            false => row.fill(E::NAN),
         }
     }
 }

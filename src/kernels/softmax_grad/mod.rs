@@ -270,7 +270,7 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
 
     #[inline(always)]
     fn finish<S: Wide<E>>(&self, s: S, total: &Total<E>, chunk: RowIo<'_, E, 2>) {
-        if total.dot.to_f64().is_nan() {
+        if !total.dot.to_f64().is_finite() {
             chunk.fill(E::NAN);
             return;
         }

@@ -102,8 +102,9 @@ impl<E: Compute> SoftmaxGrad<E> {
                 write_panel::<E, S, O, _, 2, P>(s, (panel, near), &entries);
             }
         }
-        for (p, (high, _)) in sums.into_iter().enumerate() {
-            panel.fill_nan(s, p, high);
+        for (p, (_, low)) in sums.into_iter().enumerate() {
+            // Of what is infinite the second part is NaN, and so are all entries.
+            panel.fill_nan(s, p, low);
         }
     }
 }

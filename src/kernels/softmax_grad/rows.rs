@@ -51,7 +51,7 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
         before = None;
         if SoftmaxGrad::<E>::has_overflowed(dot, E::PRODUCT_POWER) {
             row_apart(op, s, row, rows.lane(i - 1));
-        } else if dot.to_f64().is_nan() {
+        } else if !dot.to_f64().is_finite() {
             row.fill(E::NAN);
         } else {
             let (high, low) = op.sums(dot, offset, E::PRODUCT_POWER);

@@ -211,9 +211,9 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         while strip < strips {
             let memory = Memory::of(buffer);
             let at = packed::<E, K>(size).advance(&along, strip * E::LANES);
-            let lanes = lanes.from(strip * E::LANES);
-            let strips = Strips { src: [memory; K], dst: memory, at, along, step, lanes };
-            let Some(refused) = self.op.strips(self.isa, strips) else { break };
+            let rest = lanes.from(strip * E::LANES);
+            let given = Strips { src: [memory; K], dst: memory, at, along, step, lanes: rest };
+            let Some(refused) = self.op.strips(self.isa, given) else { break };
             strip += refused;
             self.columns_as_rows(buffer, width, strip * E::LANES..count.min((strip + 1) * E::LANES), lanes);
             strip += 1;
