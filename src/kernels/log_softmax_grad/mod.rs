@@ -7,6 +7,8 @@
 //! do not exist: their gradient is zero, whatever the cotangent is.
 #![forbid(unsafe_code)]
 
+use core::marker::PhantomData;
+
 mod short;
 
 pub use self::short::ShortLogSoftmaxVjp;
@@ -205,7 +207,7 @@ impl Op<f64, 2> for LogSoftmaxGrad {
         if S::BY_CALLS || self.direction == Direction::Forward {
             return false;
         }
-        let sum = Cotangents::total::<S, P>(s, panel);
+        let sum = ColumnSums::<f64, Cotangents>::total::<S, P>(s, panel);
         // NaN if there is one, or an infinite sum.
         let mut found = s.splat(0.0);
         for p in 0..P {
@@ -231,29 +233,40 @@ impl Op<f64, 2> for LogSoftmaxGrad {
     }
 }
 
-/// The sums of the cotangents that count in the rows `start..end` of a panel.
-struct Cotangents<'a> {
-    panel: PanelIo<'a, f64, 2>,
-    start: usize,
-    end: usize,
+/// Which cotangents count in a sum.
+trait Counted<E: Compute> {
+    /// One vector's, added to `sum`. Implementations are `#[inline(always)]`.
+    fn add<S: Wide<E>>(s: S, sum: S::W, entry: [S::V; 2]) -> S::W;
 }
 
-impl<'a> Cotangents<'a> {
-    /// One vector's, added to `sum`.
+/// All of entries that exist.
+struct Cotangents;
+
+impl Counted<f64> for Cotangents {
     #[inline(always)]
     fn add<S: Wide<f64>>(s: S, sum: S::W, [log_p, d]: [S::V; 2]) -> S::W {
         let zero = s.splat(0.0);
         let d = s.select(s.equals(log_p, s.splat(f64::NEG_INFINITY)), zero, d);
         s.wide_dot(sum, s.splat(1.0), d, zero)
     }
+}
 
+/// The sums of those in the rows `start..end` of a panel.
+struct ColumnSums<'a, E, C> {
+    panel: PanelIo<'a, E, 2>,
+    start: usize,
+    end: usize,
+    counted: PhantomData<C>,
+}
+
+impl<'a, E: Compute, C: Counted<E>> ColumnSums<'a, E, C> {
     /// Those of all rows.
     #[inline(always)]
-    fn total<S: Wide<f64>, const P: usize>(s: S, panel: PanelIo<'a, f64, 2>) -> [S::W; P] {
+    fn total<S: Wide<E>, const P: usize>(s: S, panel: PanelIo<'a, E, 2>) -> [S::W; P] {
         let mut sum = [s.wide_zero(); P];
-        for start in (0..panel.rows()).step_by(f64::CHUNK) {
-            let end = panel.rows().min(start + f64::CHUNK);
-            let chunk: [S::W; P] = fold_lanes(s, &Self { panel, start, end });
+        for start in (0..panel.rows()).step_by(E::CHUNK) {
+            let end = panel.rows().min(start + E::CHUNK);
+            let chunk: [S::W; P] = fold_lanes(s, &Self { panel, start, end, counted: PhantomData });
             for p in 0..P {
                 sum[p] = s.wide_add(sum[p], chunk[p]);
             }
@@ -262,10 +275,10 @@ impl<'a> Cotangents<'a> {
     }
 }
 
-impl<S: Wide<f64>, const P: usize> LaneTerms<f64, S, P> for Cotangents<'_> {
+impl<E: Compute, C: Counted<E>, S: Wide<E>, const P: usize> LaneTerms<E, S, P> for ColumnSums<'_, E, C> {
     #[inline(always)]
     fn count(&self) -> usize {
-        f64::LANES.min(self.end - self.start)
+        E::LANES.min(self.end - self.start)
     }
 
     #[inline(always)]
@@ -274,9 +287,9 @@ impl<S: Wide<f64>, const P: usize> LaneTerms<f64, S, P> for Cotangents<'_> {
         let mut sum = [s.wide_zero(); P];
         while i < self.end {
             for p in 0..P {
-                sum[p] = Self::add(s, sum[p], self.panel.inputs(s, i, p));
+                sum[p] = C::add(s, sum[p], self.panel.inputs(s, i, p));
             }
-            i += f64::LANES;
+            i += E::LANES;
         }
         sum
     }

@@ -6,8 +6,9 @@
 //! smaller by more than an `f64` can tell.
 #![forbid(unsafe_code)]
 
+use super::{ColumnSums, Counted};
 use crate::element::{Compute, WideScalar, two_to};
-use crate::kernels::{LaneTerms, Next, Op, fold_lanes, one_nan};
+use crate::kernels::{Next, Op, one_nan};
 use crate::math::exp::{Exp, RowShift, SCALE};
 use crate::math::exp_sum::probability;
 use crate::simd::{PanelIo, Row, RowIo, Wide};
@@ -177,46 +178,14 @@ fn apart<S: Wide<f32>>(s: S, [log_p, d]: [S::V; 2]) -> Sums<S::V> {
     Sums { likely: s.select(is_likely, d, zero), others: s.select(is_likely, zero, d) }
 }
 
-/// The sums down the columns of a panel.
-struct Columns<'a, const OF_LIKELY: bool> {
-    panel: PanelIo<'a, f32, 2>,
-    start: usize,
-    end: usize,
-}
+/// Those of likely classes, or those of the others.
+struct OfClasses<const LIKELY: bool>;
 
-impl<'a, const OF_LIKELY: bool> Columns<'a, OF_LIKELY> {
+impl<const LIKELY: bool> Counted<f32> for OfClasses<LIKELY> {
     #[inline(always)]
-    fn total<S: Wide<f32>, const P: usize>(s: S, panel: PanelIo<'a, f32, 2>) -> [S::W; P] {
-        let mut sum = [s.wide_zero(); P];
-        for start in (0..panel.rows()).step_by(f32::CHUNK) {
-            let end = panel.rows().min(start + f32::CHUNK);
-            let chunk: [S::W; P] = fold_lanes(s, &Self { panel, start, end });
-            for p in 0..P {
-                sum[p] = s.wide_add(sum[p], chunk[p]);
-            }
-        }
-        sum
-    }
-}
-
-impl<S: Wide<f32>, const P: usize, const OF_LIKELY: bool> LaneTerms<f32, S, P> for Columns<'_, OF_LIKELY> {
-    #[inline(always)]
-    fn count(&self) -> usize {
-        f32::LANES.min(self.end - self.start)
-    }
-
-    #[inline(always)]
-    fn lane(&self, s: S, lane: usize) -> [S::W; P] {
-        let mut sum = [s.wide_zero(); P];
-        let mut i = self.start + lane;
-        while i < self.end {
-            for p in 0..P {
-                let d = apart(s, self.panel.inputs(s, i, p));
-                sum[p] = s.wide_add(sum[p], s.widen(if OF_LIKELY { d.likely } else { d.others }));
-            }
-            i += f32::LANES;
-        }
-        sum
+    fn add<S: Wide<f32>>(s: S, sum: S::W, entry: [S::V; 2]) -> S::W {
+        let d = apart(s, entry);
+        s.wide_add(sum, s.widen(if LIKELY { d.likely } else { d.others }))
     }
 }
 
@@ -285,8 +254,8 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
         if S::BY_CALLS {
             return false;
         }
-        let likely = Columns::<true>::total::<S, P>(s, panel);
-        let others = Columns::<false>::total::<S, P>(s, panel);
+        let likely = ColumnSums::<f32, OfClasses<true>>::total::<S, P>(s, panel);
+        let others = ColumnSums::<f32, OfClasses<false>>::total::<S, P>(s, panel);
         let mut all = others;
         for p in 0..P {
             all[p] = s.wide_add(likely[p], others[p]);
