@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod binary;
+mod column_sums;
 pub mod log_softmax_grad;
 pub mod logsumexp_grad;
 pub mod sigmoid;
@@ -16,6 +17,9 @@ pub mod softmax_grad;
 pub mod sum;
 pub mod weighted;
 
+pub(crate) use self::column_sums::{
+    LaneTerms, LaneTotals, RowTerms, fold_each_lane, fold_lanes, sum_columns,
+};
 use crate::element::Compute;
 use crate::simd::{Kernel, Outside, PanelIo, Row, RowIo, SHORTER_TILE_ROWS, Simd, Wide};
 
@@ -61,6 +65,8 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     /// Whether each element of the result depends on one element alone: a row may then begin and end anywhere, and no
     /// sweep is made.
     const ELEMENTWISE: bool = false;
+    /// Whether all results of a row may be NaN for one element of it: those then, too, that a mask leaves out.
+    const SPREADS_NAN: bool = !Self::REDUCES && !Self::ELEMENTWISE;
 
     /// Nothing is known yet of a row of `len` elements.
     fn begin(&self, len: usize) -> Self::Total;
@@ -274,85 +280,6 @@ pub(crate) fn write_panel<E, S, O, R, const K: usize, const P: usize>(
             panel.store(s, i, p, results.result(s, near.inputs(s, i, p), p));
         }
     }
-}
-
-/// The terms of a sum down the columns of a panel, by lanes: a lane of a row is every `LANES`th element.
-pub(crate) trait LaneTerms<E: Compute, S: Wide<E>, const P: usize> {
-    /// How many lanes have terms.
-    fn count(&self) -> usize;
-    /// The sums of one lane. Implementations are `#[inline(always)]`.
-    fn lane(&self, s: S, lane: usize) -> [S::W; P];
-}
-
-/// The sums of the lanes of each strip, as they are known, and how many lanes have terms.
-pub(crate) struct LaneTotals<'a, W, const P: usize>(pub(crate) &'a [[W; 16]; P], pub(crate) usize);
-
-impl<E: Compute, S: Wide<E>, const P: usize> LaneTerms<E, S, P> for LaneTotals<'_, S::W, P> {
-    #[inline(always)]
-    fn count(&self) -> usize {
-        self.1
-    }
-
-    #[inline(always)]
-    fn lane(&self, s: S, lane: usize) -> [S::W; P] {
-        let mut totals = [s.wide_zero(); P];
-        for p in 0..P {
-            totals[p] = self.0[p][lane];
-        }
-        totals
-    }
-}
-
-/// The sums down the columns of a panel, its lanes added up in the order of [`Wide::wide_total`].
-#[inline(always)]
-pub(crate) fn fold_lanes<E: Compute, S: Wide<E>, T: LaneTerms<E, S, P>, const P: usize>(
-    s: S,
-    terms: &T,
-) -> [S::W; P] {
-    let quarter = E::LANES / 4;
-    let mut quarters = [[s.wide_zero(); P]; 4];
-    for lane in 0..quarter {
-        let sum = pair(s, terms, lane, lane + 2 * quarter);
-        let other = pair(s, terms, lane + quarter, lane + 3 * quarter);
-        for p in 0..P {
-            quarters[lane][p] = s.wide_add(sum[p], other[p]);
-        }
-    }
-    let mut half = quarter / 2;
-    while half > 0 {
-        for lane in 0..half {
-            for p in 0..P {
-                quarters[lane][p] = s.wide_add(quarters[lane][p], quarters[lane + half][p]);
-            }
-        }
-        half /= 2;
-    }
-    quarters[0]
-}
-
-/// The sums of two lanes. One that has no terms is zero.
-#[inline(always)]
-fn pair<E: Compute, S: Wide<E>, T: LaneTerms<E, S, P>, const P: usize>(
-    s: S,
-    terms: &T,
-    a: usize,
-    b: usize,
-) -> [S::W; P] {
-    if a >= terms.count() {
-        return [s.wide_zero(); P];
-    }
-    let mut sum = terms.lane(s, a);
-    if b < terms.count() {
-        let other = terms.lane(s, b);
-        for p in 0..P {
-            sum[p] = s.wide_add(sum[p], other[p]);
-        }
-    } else {
-        for p in 0..P {
-            sum[p] = s.wide_and_zero(sum[p]);
-        }
-    }
-    sum
 }
 
 /// Rows that a panel's first pass asks for ahead of their use.

@@ -40,9 +40,10 @@ impl ExpSum {
         Self { digits, ..Self::default() }
     }
 
-    /// The sum over a row of finite numbers below zero, or minus infinity.
+    /// The sum over a row of finite numbers below zero, or minus infinity, with as many digits as this.
     #[inline(never)]
-    pub fn of<E: Compute>(row: Row<'_, E>, digits: Digits) -> Self {
+    pub fn of<E: Compute>(&self, row: Row<'_, E>) -> Self {
+        let digits = self.digits;
         let mut sum = Self::begin(digits);
         let mut i = 0;
         while i < row.len() {
@@ -110,7 +111,7 @@ pub fn column_logarithm<E: Compute>(panel: PanelIo<'_, E, 1>, column: usize, gue
             for (i, x) in part.iter_mut().enumerate() {
                 *x = panel.get(0, start + i, column);
             }
-            sum = sum.add(ExpSum::of(Row::new(part), digits));
+            sum = sum.add(sum.of(Row::new(part)));
             start += part.len();
         }
         match sum.needed() {
@@ -145,9 +146,9 @@ mod tests {
                 continue;
             }
             let about = row.iter().map(|x| x.exp()).sum::<f64>().ln();
-            let exact = ExpSum::of(Row::new(&row), Digits::All).ln(about);
+            let exact = ExpSum::begin(Digits::All).of(Row::new(&row)).ln(about);
             for (at, (digits, _)) in DIGITS.into_iter().enumerate() {
-                let sum = ExpSum::of(Row::new(&row), digits);
+                let sum = ExpSum::begin(digits).of(Row::new(&row));
                 if sum.needed().is_none() {
                     let error = (sum.ln(f64::from(exact as f32)) - exact).abs();
                     // The second is none: the last place is larger.
@@ -165,14 +166,14 @@ mod tests {
         for (digits, bits) in DIGITS {
             for (factor, is_near) in [(0.99, true), (1.01, false)] {
                 let excess = factor * power_of_two(-bits);
-                let below = ExpSum::of(Row::new(&[-excess]), digits);
+                let below = ExpSum::begin(digits).of(Row::new(&[-excess]));
                 assert_eq!(below.needed().is_some(), is_near, "1 - {excess:e}");
-                let above = below.add(ExpSum::of(Row::new(&[(2.0 * excess).ln()]), digits));
+                let above = below.add(below.of(Row::new(&[(2.0 * excess).ln()])));
                 assert_eq!(above.needed().is_some(), is_near, "1 + {excess:e}");
             }
         }
         let tiny = Row::new(&[-1e-320, f64::NEG_INFINITY]);
-        assert_eq!(ExpSum::of(tiny, Digits::Few).needed(), Some(Digits::Many));
-        assert_eq!(ExpSum::of(tiny, Digits::Many).needed(), Some(Digits::All));
+        assert_eq!(ExpSum::begin(Digits::Few).of(tiny).needed(), Some(Digits::Many));
+        assert_eq!(ExpSum::begin(Digits::Many).of(tiny).needed(), Some(Digits::All));
     }
 }

@@ -3,7 +3,9 @@
 
 use super::Softmax;
 use crate::element::Compute;
-use crate::kernels::{LaneTerms, LaneTotals, PANEL_PREFETCH, PanelResults, fold_lanes, write_panel};
+use crate::kernels::{
+    LaneTerms, LaneTotals, PANEL_PREFETCH, PanelResults, fold_each_lane, fold_lanes, write_panel,
+};
 use crate::math::exp::{Exp, ExpConstants, Exponential, Shift};
 use crate::math::sum::LaneSum;
 use crate::simd::{Outside, PanelIo, Simd, Wide};
@@ -159,10 +161,10 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         }
         if const { S::EXP_RUNS && P == 1 && !SHORT } {
             let sums = self.exp.columns_run(s, &shift[0], (panel, keep), (start, end));
-            return fold_lanes(s, &LaneParts(&sums));
+            return fold_each_lane(s, &LaneParts(&sums));
         }
         if !FAR || SHORT {
-            return fold_lanes(s, &terms);
+            return fold_each_lane(s, &terms);
         }
         let mut sums = [[LaneSum::<S::V, SHORT>::new(s); 16]; P];
         let mut i = start;

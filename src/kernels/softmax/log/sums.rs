@@ -26,7 +26,7 @@ pub(super) enum Stage {
     /// The terms other than the largest.
     Apart,
     /// All terms in fixed point, as exact.
-    Exact(Digits),
+    Exact,
     /// Whether there is a NaN in a row whose maximum is infinite.
     Nan,
 }
@@ -89,7 +89,7 @@ impl<E: ExpConstants> LogSum<E> {
             Stage::Apart => {
                 (partial.others, partial.ties, partial.sums.top) = self.others_pass(s, &total.sums, chunk);
             }
-            Stage::Exact(digits) => partial.exact = ExpSum::of(chunk, digits),
+            Stage::Exact => partial.exact = total.exact.of(chunk),
             Stage::Nan => {
                 for i in 0..chunk.len() {
                     partial.has_nan |= chunk.get(i).is_nan();
@@ -133,7 +133,7 @@ impl<E: ExpConstants> LogSum<E> {
                 total.ties += partial.ties;
                 total.sums.top = partial.sums.top;
             }
-            Stage::Exact(_) => total.exact = total.exact.add(partial.exact),
+            Stage::Exact => total.exact = total.exact.add(partial.exact),
             Stage::Nan => total.has_nan |= partial.has_nan,
         }
     }
@@ -160,11 +160,11 @@ impl<E: ExpConstants> LogSum<E> {
         }
         let digits = match total.stage {
             Stage::Sums | Stage::Apart => is_difference(max, ratio(total)).then(Digits::enough::<E>),
-            Stage::Exact(_) => total.exact.needed(),
+            Stage::Exact => total.exact.needed(),
             Stage::Nan => None,
         };
         let Some(digits) = digits else { return Next::Finish };
-        (total.stage, total.exact) = (Stage::Exact(digits), ExpSum::begin(digits));
+        (total.stage, total.exact) = (Stage::Exact, ExpSum::begin(digits));
         Next::Sweep
     }
 
