@@ -1,17 +1,18 @@
 //! The gradients of log_softmax and logsumexp, and second derivatives of softmax, on arrays.
 //!
-//! All are computed in `f64`, whatever the inputs, and rounded once; but for the gradient of log_softmax at temperature 1.
+//! All are computed in `f64`, whatever the inputs, and rounded once; but for the gradients of log_softmax at temperature 1 and of
+//! logsumexp without weights.
 #![forbid(unsafe_code)]
 
 use super::run::run;
 use super::softmax::{reduced, softmax_vjp};
-use super::{Input, Options};
+use super::{Input, Options, check_memory};
 use crate::element::DType;
 use crate::error::Error;
 use crate::kernels::log_softmax_grad::{Direction, LogSoftmaxGrad, ShortLogSoftmaxVjp};
-use crate::kernels::logsumexp_grad::LogSumExpGrad;
+use crate::kernels::logsumexp_grad::{LogSumExpGrad, ShortLogSumExpGrad};
 use crate::kernels::softmax_covariance::{SoftmaxHvp, SoftmaxTemperatureGrad};
-use crate::layout::Axes;
+use crate::layout::{Axes, Plan};
 use crate::view::{View, ViewMut};
 
 /// The vector–Jacobian product of log_softmax: the gradient with respect to x, given `logp = log_softmax(x)` and the
@@ -120,11 +121,13 @@ pub fn logsumexp_vjp(
 ) -> Result<(), Error> {
     let (shape, op) = (x.shape(), LogSumExpGrad::default());
     let axes = options.axes.resolve(shape.len())?;
-    let [x, lse, dlse] = [
-        Input::View(x.clone()),
-        Input::View(repeated("lse", lse, shape, &axes, false)?),
-        Input::View(repeated("dlse", dlse, shape, &axes, true)?),
-    ];
+    let are_short = [x, lse, dlse, out.as_view()].into_iter().all(is_short);
+    let lse = repeated("lse", lse, shape, &axes, false)?;
+    let dlse = repeated("dlse", dlse, shape, &axes, true)?;
+    if are_short && options.at_least != Some(DType::F64) && weights.is_none() {
+        return short_logsumexp_vjp(x, [&lse, &dlse], out.as_view(), &axes, options);
+    }
+    let [x, lse, dlse] = [Input::View(x.clone()), Input::View(lse), Input::View(dlse)];
     // Every element for itself, once it is known which lse is its own.
     let own = Options { axes: Axes::Many(&[]), ..*options };
     let Some([b, sign]) = weights else {
@@ -138,6 +141,35 @@ pub fn logsumexp_vjp(
     let (b, sign) = (Input::View(b), Input::View(repeated("sign", sign, shape, &axes, true)?));
     let inputs = [&x, &lse, &dlse, &b, &sign];
     run(&op, ["x", "lse", "dlse", "b", "sign"], inputs, out.as_view(), &own, false)
+}
+
+/// Whether `f32` holds all of an array: by its type, or as one number.
+fn is_short(array: &View<'_>) -> bool {
+    let is_one = array.shape().is_empty();
+    array.dtype().result() != DType::F64
+        || is_one && array.numbers().iter().all(|&x| x.is_nan() || f64::from(x as f32) == x)
+}
+
+/// The gradient of short logits: each lane by its own numbers.
+fn short_logsumexp_vjp(
+    x: &View<'_>,
+    [lse, dlse]: [&View<'_>; 2],
+    out: &View<'_>,
+    axes: &[bool],
+    options: &Options<'_>,
+) -> Result<(), Error> {
+    let x = &Input::View(x.clone());
+    if out.shape() != lse.shape() || out.is_empty() {
+        return run(&ShortLogSumExpGrad::new(&[], &[]), ["x"], [x], out, options, false);
+    }
+    let plan = Plan::new(out.shape(), axes, [lse.strides(), dlse.strides()], out.strides());
+    check_memory(plan.count)?;
+    let (mut of_lanes, mut factors) = (Vec::with_capacity(plan.count), Vec::with_capacity(plan.count));
+    plan.each_lane(|_, at| {
+        of_lanes.push(lse.memory().get(at.src[0]));
+        factors.push(dlse.memory().get(at.src[1]));
+    });
+    run(&ShortLogSumExpGrad::new(&of_lanes, &factors), ["x"], [x], out, options, false)
 }
 
 /// An array of the reduced shape, repeated along the axes; or a number.

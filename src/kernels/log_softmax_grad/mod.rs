@@ -13,8 +13,8 @@ mod short;
 
 pub use self::short::ShortLogSoftmaxVjp;
 
-use super::softmax_grad::largest_pass;
-use super::{LaneTerms, Next, Op, fold_lanes, number};
+use super::softmax_grad::{largest_pass, largest_rows};
+use super::{Next, Op, RowTerms, number, sum_columns};
 use crate::element::{Compute, DoubleDouble, WideScalar};
 use crate::math::exp::{Exp, RowShift, SCALE, power_of_two};
 use crate::math::two_sum;
@@ -201,15 +201,30 @@ impl Op<f64, 2> for LogSoftmaxGrad {
         }
     }
 
-    /// Backward, and where all is finite; else columns go by rows.
+    /// Where all is finite; else columns go by rows.
     #[inline(always)]
     fn panel<S: Wide<f64>, const P: usize>(&self, s: S, panel: PanelIo<'_, f64, 2>) -> bool {
-        if S::BY_CALLS || self.direction == Direction::Forward {
+        if S::BY_CALLS || panel.rows() == 0 {
             return false;
         }
-        let sum = ColumnSums::<f64, Cotangents>::total::<S, P>(s, panel);
-        // NaN if there is one, or an infinite sum.
-        let mut found = s.splat(0.0);
+        let (shift, zero) = (self.shift(s), s.splat(0.0));
+        // NaN if there is one, or an infinite sum, or a row without a chance for any class.
+        let mut found = zero;
+        let mut offset = [zero; P];
+        let sum = match self.direction {
+            Direction::Backward => Entries::<f64, Cotangents>::sums::<S, P>(s, panel),
+            Direction::Forward => {
+                let beside = largest_rows::<f64, S, 2, P>(s, panel);
+                let tangents = Tangents { op: self, shift, panel, beside };
+                let mut sum: [S::W; P] = sum_columns(s, panel.rows(), &tangents);
+                for p in 0..P {
+                    sum[p] = s.wide_scale(sum[p], power_of_two((-SCALE).into()));
+                    found = s.add(found, s.sub(beside[p][0], beside[p][0]));
+                    offset[p] = beside[p][1];
+                }
+                sum
+            }
+        };
         for p in 0..P {
             let high = s.wide_split(sum[p]).0;
             found = s.add(found, s.sub(high, high));
@@ -221,15 +236,29 @@ impl Op<f64, 2> for LogSoftmaxGrad {
         if s.equal(found, found) != 0xff {
             return false;
         }
-        let (shift, zero) = (self.shift(s), s.splat(0.0));
         for p in 0..P {
             let (high, low) = s.wide_split(sum[p]);
             for i in 0..panel.rows() {
                 let inputs = panel.inputs(s, i, p);
-                panel.store(s, i, p, self.entry(s, &shift, zero, [high, low], inputs));
+                panel.store(s, i, p, self.entry(s, &shift, offset[p], [high, low], inputs));
             }
         }
         true
+    }
+}
+
+/// What the entries of a panel add to sums of tangents, given those beside the largest logarithms.
+struct Tangents<'a, V, const P: usize> {
+    op: &'a LogSoftmaxGrad,
+    shift: RowShift<V>,
+    panel: PanelIo<'a, f64, 2>,
+    beside: [[V; 2]; P],
+}
+
+impl<S: Wide<f64>, const P: usize> RowTerms<f64, S> for Tangents<'_, S::V, P> {
+    #[inline(always)]
+    fn add(&self, s: S, sum: S::W, i: usize, p: usize) -> S::W {
+        self.op.tangents(s, &self.shift, self.beside[p][1], sum, self.panel.inputs(s, i, p))
     }
 }
 
@@ -251,46 +280,23 @@ impl Counted<f64> for Cotangents {
     }
 }
 
-/// The sums of those in the rows `start..end` of a panel.
-struct ColumnSums<'a, E, C> {
+/// Those that count in a panel.
+struct Entries<'a, E, C> {
     panel: PanelIo<'a, E, 2>,
-    start: usize,
-    end: usize,
     counted: PhantomData<C>,
 }
 
-impl<'a, E: Compute, C: Counted<E>> ColumnSums<'a, E, C> {
-    /// Those of all rows.
+impl<'a, E: Compute, C: Counted<E>> Entries<'a, E, C> {
+    /// Their sums down the columns.
     #[inline(always)]
-    fn total<S: Wide<E>, const P: usize>(s: S, panel: PanelIo<'a, E, 2>) -> [S::W; P] {
-        let mut sum = [s.wide_zero(); P];
-        for start in (0..panel.rows()).step_by(E::CHUNK) {
-            let end = panel.rows().min(start + E::CHUNK);
-            let chunk: [S::W; P] = fold_lanes(s, &Self { panel, start, end, counted: PhantomData });
-            for p in 0..P {
-                sum[p] = s.wide_add(sum[p], chunk[p]);
-            }
-        }
-        sum
+    fn sums<S: Wide<E>, const P: usize>(s: S, panel: PanelIo<'a, E, 2>) -> [S::W; P] {
+        sum_columns::<E, S, _, P>(s, panel.rows(), &Self { panel, counted: PhantomData })
     }
 }
 
-impl<E: Compute, C: Counted<E>, S: Wide<E>, const P: usize> LaneTerms<E, S, P> for ColumnSums<'_, E, C> {
+impl<E: Compute, C: Counted<E>, S: Wide<E>> RowTerms<E, S> for Entries<'_, E, C> {
     #[inline(always)]
-    fn count(&self) -> usize {
-        E::LANES.min(self.end - self.start)
-    }
-
-    #[inline(always)]
-    fn lane(&self, s: S, lane: usize) -> [S::W; P] {
-        let mut i = self.start + lane;
-        let mut sum = [s.wide_zero(); P];
-        while i < self.end {
-            for p in 0..P {
-                sum[p] = C::add(s, sum[p], self.panel.inputs(s, i, p));
-            }
-            i += E::LANES;
-        }
-        sum
+    fn add(&self, s: S, sum: S::W, i: usize, p: usize) -> S::W {
+        C::add(s, sum, self.panel.inputs(s, i, p))
     }
 }

@@ -6,7 +6,7 @@
 //! smaller by more than an `f64` can tell.
 #![forbid(unsafe_code)]
 
-use super::{ColumnSums, Counted};
+use super::{Counted, Entries};
 use crate::element::{Compute, WideScalar, two_to};
 use crate::kernels::{Next, Op, one_nan};
 use crate::math::exp::{Exp, RowShift, SCALE};
@@ -254,8 +254,8 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
         if S::BY_CALLS {
             return false;
         }
-        let likely = ColumnSums::<f32, OfClasses<true>>::total::<S, P>(s, panel);
-        let others = ColumnSums::<f32, OfClasses<false>>::total::<S, P>(s, panel);
+        let likely = Entries::<f32, OfClasses<true>>::sums::<S, P>(s, panel);
+        let others = Entries::<f32, OfClasses<false>>::sums::<S, P>(s, panel);
         let mut all = others;
         for p in 0..P {
             all[p] = s.wide_add(likely[p], others[p]);

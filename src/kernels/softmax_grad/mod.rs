@@ -178,6 +178,26 @@ pub(super) fn largest_pass<E: Compute, S: Wide<E>>(s: S, y: Row<'_, E>) -> (E, u
     (largest, first_of(s, y, largest))
 }
 
+/// The same down the columns of a panel that is not empty: the largest of the first input, and what the others have beside it.
+#[inline(always)]
+pub(super) fn largest_rows<E: Compute, S: Wide<E>, const K: usize, const P: usize>(
+    s: S,
+    panel: PanelIo<'_, E, K>,
+) -> [[S::V; K]; P] {
+    let mut best = [panel.inputs(s, 0, 0); P];
+    for p in 0..P {
+        best[p] = panel.inputs(s, 0, p);
+        for i in 1..panel.rows() {
+            let row = panel.inputs(s, i, p);
+            let is_larger = s.greater(row[0], best[p][0]);
+            for k in 0..K {
+                best[p][k] = s.select(is_larger, row[k], best[p][k]);
+            }
+        }
+    }
+    best
+}
+
 /// Rows of up to so many vectors are sought through whole.
 const FEW_VECTORS: usize = 8;
 

@@ -16,6 +16,7 @@ use crate::simd::{SHORTER_TILE_ROWS, SpacedRows};
 pub(super) struct Facts<E> {
     pub(super) reduces: bool,
     pub(super) elementwise: bool,
+    pub(super) spreads_nan: bool,
     pub(super) far_panels: bool,
     /// The longest rows that are transposed in registers.
     pub(super) tile_rows: usize,
@@ -51,6 +52,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Erased<E, K> for O {
         Facts {
             reduces: O::REDUCES,
             elementwise: O::ELEMENTWISE,
+            spreads_nan: O::SPREADS_NAN,
             far_panels: O::FAR_PANELS,
             tile_rows: if E::has_long_tiles(isa) { O::LONGEST_TILE } else { SHORTER_TILE_ROWS },
             masked: O::MASKED,

@@ -145,7 +145,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
 
     /// Whether elements that are masked out become NaN where their row does, so that they must be restored.
     pub(super) fn spreads_nan(&self) -> bool {
-        self.mask.is_some() && !self.facts.reduces && !self.facts.elementwise
+        self.mask.is_some() && self.facts.spreads_nan
     }
 
     /// Gives back to elements that are masked out what they must be, in rows of `len` that are NaN throughout.

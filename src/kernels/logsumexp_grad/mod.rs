@@ -1,12 +1,15 @@
 //! The gradient of logsumexp from its result: `dlse · exp(x - lse)`, with weights `sign · dlse · b · exp(x - lse)`.
 //!
-//! In `f64` alone, whatever the inputs. The difference is taken in two parts, so that a result is good to a few units in
+//! In `f64`, but for [short](ShortLogSumExpGrad) inputs without weights. The difference is taken in two parts, so that a result is good to a few units in
 //! its last place for the `x` and `lse` that are given, and its power of two is kept apart until the end, so that
 //! neither the exponential nor its product with a large or small `dlse` overflows or vanishes on its own.
 //!
 //! A factor of exactly zero gives zero, whatever the others are: `exp(-inf)`, `b`, `dlse`.
 #![forbid(unsafe_code)]
 
+mod short;
+
+pub use self::short::ShortLogSumExpGrad;
 use super::weighted::difference;
 use super::{Next, Op, Rows, number};
 use crate::element::{Compute, two_to};
