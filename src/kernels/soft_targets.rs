@@ -7,11 +7,13 @@
 #![forbid(unsafe_code)]
 
 mod panel;
+mod settle;
 
-use super::softmax::{CrossEntropy, Found, LossPartial, LossTotal, Parts, Scale, Targets};
+use self::settle::{Settle, Sums, same};
+use super::softmax::{CrossEntropy, Found, LossPartial, LossTotal, Scale, Targets};
 use super::{Next, Op, one_or_each};
 use crate::element::{Compute, DoubleDouble, WideScalar, two_to};
-use crate::simd::{PanelIo, Row, RowIo, Simd, Wide};
+use crate::simd::{Lanes, PanelIo, Row, RowIo, Simd, Wide};
 
 /// The operation. Its inputs are the logits, the probabilities and the weights of the classes; a weight is 0 where a mask
 /// leaves the class out. Without the gradient it reduces, and its output is not used.
@@ -49,34 +51,6 @@ impl<'a, const GRAD: bool> SoftTargets<'a, GRAD> {
         one_or_each(self.even, lane)
     }
 
-    /// Writes what is found of a row, and gives what its exponentials are multiplied by, in two parts.
-    #[inline(always)]
-    fn settle(&self, lane: usize, max: f64, sums: &Parts<f64>, weighed: &Weighed) -> [f64; 2] {
-        let log = DoubleDouble::widened(sums.high).add(DoubleDouble::widened(sums.low));
-        let Scale { cotangent, weight: extra, smooth, .. } = self.rows.scale(lane);
-        let mut all = weighed.sum.add(DoubleDouble::widened(extra));
-        let spread = product(all, log);
-        let mut loss = weighed.distance.add(spread).add(weighed.entropy).hi;
-        if extra != 0.0 {
-            loss += extra * (max - self.rows.logit(lane));
-        }
-        // A sum of terms above zero that overflowed has a second part that is NaN.
-        let has_overflowed = loss.is_nan() && all.hi.is_finite();
-        if weighed.is_infinite || has_overflowed {
-            loss = f64::INFINITY;
-        }
-        let lse = self.rows.lse(lane).unwrap_or(max + log.hi);
-        if self.rows.z_loss != 0.0 {
-            all = all.add(DoubleDouble::widened(2.0 * self.rows.z_loss * lse));
-        }
-        let (p, rest) = WideScalar::<f64>::reciprocal(sums.sum);
-        let high = p * all.hi;
-        let low = p.mul_add(all.hi, -high) + (rest * all.hi + p * all.lo);
-        let at_target = sums.target.mul_add(high, sums.target * low);
-        self.rows.set(lane, [loss, lse, cotangent * ((at_target - smooth) - extra)]);
-        [high, low]
-    }
-
     /// The targets of a vector of classes.
     #[inline(always)]
     fn targets<S: Simd<f64>>(&self, s: S, q: S::V, weight: S::V, even: S::V) -> S::V {
@@ -100,8 +74,6 @@ pub struct Weighed {
     sum: DoubleDouble,
     /// sum(q · ln(q)), if it is wanted.
     entropy: DoubleDouble,
-    /// Whether a class without a chance is a target.
-    is_infinite: bool,
 }
 
 impl Weighed {
@@ -110,7 +82,6 @@ impl Weighed {
         self.distance = self.distance.add(other.distance);
         self.sum = self.sum.add(other.sum);
         self.entropy = self.entropy.add(other.entropy);
-        self.is_infinite |= other.is_infinite;
     }
 }
 
@@ -148,7 +119,6 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
         let even = s.splat(self.even(total.row.lane()));
         let (mut distance, mut sum, mut entropy) = (s.wide_zero(), s.wide_zero(), s.wide_zero());
         let (mut short_distance, mut short_sum) = (zero, zero);
-        let mut impossible = 0;
         let vectors = x.vectors() + usize::from(x.rest() > 0);
         for i in 0..vectors {
             let (x, q, weight) = match i < x.vectors() {
@@ -156,8 +126,7 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
                 false => (x.load_rest(s, 0.0), q.load_rest(s, 0.0), weight.load_rest(s, 0.0)),
             };
             let q = self.targets(s, q, weight, even);
-            let (x, never) = counted(s, x, q, max);
-            impossible |= never;
+            let x = counted(s, x, q, max);
             if self.is_short {
                 short_distance = s.mul_add(q, s.sub(max, x), short_distance);
                 short_sum = s.add(short_sum, q);
@@ -176,7 +145,6 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
             distance: s.wide_total(distance),
             sum: s.wide_total(sum),
             entropy: s.wide_total(entropy),
-            is_infinite: impossible != 0,
         };
         SoftPartial { row: None, weighed }
     }
@@ -209,12 +177,23 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
             }
             return;
         };
-        let [high, low] = self.settle(lane, total.row.max(), &sums, &total.weighed);
+        let weighed = &total.weighed;
+        let rows = Sums {
+            max: [total.row.max(); f64::LANES],
+            sum: same(sums.sum),
+            log: same(sums.log),
+            logit: [self.rows.logit(lane); f64::LANES],
+            target: [sums.target; f64::LANES],
+            distance: same(weighed.distance),
+            targets: same(weighed.sum),
+            entropy: same(weighed.entropy),
+        };
+        let lanes = Lanes { first: lane, step: 0, count: 1 };
+        let [high, low, cotangent] = s.enter(Settle { op: *self, lanes, rows });
         if !GRAD {
             return;
         }
-        let (high, low) = (s.splat(high), s.splat(low));
-        let cotangent = s.splat(self.rows.scale(lane).cotangent);
+        let (high, low, cotangent) = (s.splat(high[0]), s.splat(low[0]), s.splat(cotangent[0]));
         let even = s.splat(self.even(lane));
         let (x, q, weight) = (chunk.input(0), chunk.input(1), chunk.input(2));
         let vectors = x.vectors() + usize::from(x.rest() > 0);
@@ -243,13 +222,10 @@ fn entry<S: Wide<f64>>(s: S, e: S::V, (high, low): (S::V, S::V), q: S::V, cotang
     s.mul(s.mul_add(e, high, s.sub(s.mul(e, low), q)), cotangent)
 }
 
-/// A logit whose target counts, or else the maximum; and the lanes of those that have no chance, though they are targets.
+/// A logit whose target counts, or else the maximum: what does not count may be anything.
 #[inline(always)]
-fn counted<S: Wide<f64>>(s: S, x: S::V, q: S::V, max: S::V) -> (S::V, u32) {
-    let wanted = s.greater(q, s.splat(0.0));
-    let never = s.equals(x, s.splat(f64::NEG_INFINITY));
-    // What does not count may be anything.
-    (s.select(never, max, s.select(wanted, x, max)), s.bits(wanted) & s.bits(never))
+fn counted<S: Simd<f64>>(s: S, x: S::V, q: S::V, max: S::V) -> S::V {
+    s.select(s.greater(q, s.splat(0.0)), x, max)
 }
 
 /// `acc + q · ln(q)`.
@@ -279,12 +255,4 @@ fn ln<S: Wide<f64>>(s: S, q: S::V) -> (S::V, S::V) {
     let (high, low) = (s.select(below, negative.0, high), s.select(below, negative.1, low));
     let more = s.mul(s.splat(128.0), s.splat(core::f64::consts::LN_2));
     (s.select(is_tiny, s.sub(high, more), high), low)
-}
-
-/// a · b.
-#[inline(always)]
-fn product(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble {
-    let high = a.hi * b.hi;
-    let low = a.hi.mul_add(b.hi, -high) + (a.hi * b.lo + a.lo * b.hi);
-    DoubleDouble::widened(high).add(DoubleDouble::widened(low))
 }

@@ -153,6 +153,15 @@ def classified(length: int, dtype: Any) -> Iterator[Call]:
     yield (x[[0, 1, 3]], ignored[[0, 1, 3]]), {"reduction": "mean"}
 
 
+def smoothed(length: int, dtype: Any) -> Iterator[Call]:
+    """Yield logits with classes of which a part is spread evenly over all."""
+    x, labels = scores(length, dtype), (np.arange(ROWS) * 7 + length // 2) % length
+    ignored = np.where(np.arange(ROWS) == 3, -100, labels)
+    yield (x, labels), {"label_smoothing": 0.125, "reduction": "none"}
+    yield (x, ignored), {"label_smoothing": 1.0, "z_loss": 0.5, "reduction": "none"}
+    yield (x[[0, 1, 3]], ignored[[0, 1, 3]]), {"label_smoothing": 0.3}
+
+
 def distributed(length: int, dtype: Any) -> Iterator[Call]:
     """Yield logits with probabilities over the classes, zeros among them."""
     targets = np.abs(values((ROWS, length), np.float64, spread=2.0, seed=length + 5)) / length
@@ -225,6 +234,7 @@ CORPORA = {
     "log_sigmoid": Corpus("log_sigmoid", elements, **PLAIN),
     "cross_entropy": Corpus("cross_entropy", classified, **PLAIN),
     "cross_entropy grad": Corpus("cross_entropy_value_and_grad", classified, **PLAIN),
+    "cross_entropy smoothed": Corpus("cross_entropy_value_and_grad", smoothed, **PLAIN),
     "cross_entropy soft": Corpus("cross_entropy_value_and_grad", distributed, **PLAIN),
     "kl_divergence": Corpus("kl_divergence_value_and_grad", distributed, **PLAIN),
     "binary_cross_entropy": Corpus("binary_cross_entropy_value_and_grad", independent, **PLAIN),

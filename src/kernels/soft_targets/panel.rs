@@ -1,10 +1,10 @@
 //! Losses and gradients down the columns of a panel: tiny rows, and classes that are not along the last axis.
 #![forbid(unsafe_code)]
 
-use super::{SoftTargets, Weighed, counted, entropy_term, entry};
+use super::settle::{Settle, Sums, each};
+use super::{SoftTargets, counted, entropy_term, entry};
 use crate::element::Compute;
-use crate::kernels::softmax::Parts;
-use crate::kernels::{LaneTerms, fold_lanes, one_or_each};
+use crate::kernels::{RowTerms, one_or_each, sum_columns};
 use crate::simd::{Outside, PanelIo, Simd, Wide};
 
 /// As [`Op::panel`](crate::kernels::Op::panel), of columns of one chunk.
@@ -24,51 +24,30 @@ pub(super) fn losses<S: Wide<f64>, const P: usize, const GRAD: bool>(
         even[p] = evens(op, s, panel, p);
     }
     let terms = Terms { op, panel, max, even, kind: Kind::Distance };
-    let distance = fold_lanes(s, &terms);
-    let weights = fold_lanes(s, &Terms { kind: Kind::Sum, ..terms });
+    let distance: [S::W; P] = terms.sums(s);
+    let targets: [S::W; P] = Terms { kind: Kind::Sum, ..terms }.sums(s);
     let mut entropy = [s.wide_zero(); P];
     if op.is_relative {
-        entropy = fold_lanes(s, &Terms { kind: Kind::Entropy, ..terms });
-    }
-    let mut impossible = [0; P];
-    for i in 0..panel.rows() {
-        for p in 0..P {
-            let (x, q) = terms.element(s, i, p);
-            impossible[p] |= counted(s, x, q, max[p]).1;
-        }
+        entropy = Terms { kind: Kind::Entropy, ..terms }.sums(s);
     }
     let (sum, others) = op.rows.panel_sums::<S, P, false, GRAD>(s, logits, &shift);
     for p in 0..P {
-        let (high, low) = s.wide_ln_1p(others[p], shift[p].top, s.splat(0.0));
-        let (high, low) = (s.to_array(high), s.to_array(low));
-        let target = s.to_array(op.rows.exponentials(s, &shift[p], logit[p]));
-        let (max, sum) = (s.to_array(max[p]), s.wide_lanes(sum[p]));
-        let (distance, weights) = (s.wide_lanes(distance[p]), s.wide_lanes(weights[p]));
-        let entropy = s.wide_lanes(entropy[p]);
-        let [mut highs, mut lows, mut cotangents] = [[0.0; f64::LANES]; 3];
-        for lane in 0..f64::LANES {
-            let Some(number) = panel.lanes().get(p * f64::LANES + lane) else { break };
-            let sum = sum.as_ref()[lane];
-            if !(sum.hi > 0.0) {
-                op.rows.set(number, [f64::NAN; 3]);
-                highs[lane] = f64::NAN;
-                continue;
-            }
-            let mut weighed = Weighed::default();
-            weighed.merge(&Weighed {
-                distance: distance.as_ref()[lane],
-                sum: weights.as_ref()[lane],
-                entropy: entropy.as_ref()[lane],
-                is_infinite: impossible[p] >> lane & 1 == 1,
-            });
-            let parts = Parts { sum, high: high[lane], low: low[lane], target: target[lane] };
-            [highs[lane], lows[lane]] = op.settle(number, max[lane], &parts, &weighed);
-            cotangents[lane] = op.rows.scale(number).cotangent;
-        }
+        let rows = Sums {
+            max: s.to_array(max[p]),
+            sum: each(s, sum[p]),
+            log: each(s, s.pair_ln_1p(others[p], shift[p].top)),
+            logit: s.to_array(logit[p]),
+            target: s.to_array(op.rows.exponentials(s, &shift[p], logit[p])),
+            distance: each(s, distance[p]),
+            targets: each(s, targets[p]),
+            entropy: each(s, entropy[p]),
+        };
+        let lanes = panel.lanes().from(p * f64::LANES);
+        let [high, low, cotangent] = s.enter(Settle { op: *op, lanes, rows });
         if !GRAD {
             continue;
         }
-        let (high, low, cotangent) = (s.from_array(highs), s.from_array(lows), s.from_array(cotangents));
+        let (high, low, cotangent) = (s.from_array(high), s.from_array(low), s.from_array(cotangent));
         for i in 0..panel.rows() {
             let (q, weight) = (panel.load(s, 1, i, p), panel.load(s, 2, i, p));
             let q = op.targets(s, q, weight, even[p]);
@@ -114,6 +93,12 @@ struct Terms<'a, V, const P: usize, const GRAD: bool> {
 }
 
 impl<V: Copy, const P: usize, const GRAD: bool> Terms<'_, V, P, GRAD> {
+    /// The sums down the columns.
+    #[inline(always)]
+    fn sums<S: Wide<f64> + Simd<f64, V = V>>(&self, s: S) -> [S::W; P] {
+        sum_columns::<f64, S, _, P>(s, self.panel.rows(), self)
+    }
+
     /// A logit and its target.
     #[inline(always)]
     fn element<S: Simd<f64, V = V>>(&self, s: S, i: usize, p: usize) -> (V, V) {
@@ -122,37 +107,18 @@ impl<V: Copy, const P: usize, const GRAD: bool> Terms<'_, V, P, GRAD> {
     }
 }
 
-impl<S: Wide<f64>, const P: usize, const GRAD: bool> LaneTerms<f64, S, P> for Terms<'_, S::V, P, GRAD> {
+impl<S: Wide<f64>, const P: usize, const GRAD: bool> RowTerms<f64, S> for Terms<'_, S::V, P, GRAD> {
     #[inline(always)]
-    fn count(&self) -> usize {
-        f64::LANES.min(self.panel.rows())
-    }
-
-    #[inline(always)]
-    fn lane(&self, s: S, lane: usize) -> [S::W; P] {
-        let (mut sum, zero) = ([s.wide_zero(); P], s.splat(0.0));
-        let mut short = [zero; P];
-        let is_short = self.op.is_short && self.kind != Kind::Entropy;
-        let mut i = lane;
-        while i < self.panel.rows() {
-            for p in 0..P {
-                let (x, q) = self.element(s, i, p);
-                let (x, max) = (counted(s, x, q, self.max[p]).0, self.max[p]);
-                match self.kind {
-                    Kind::Distance if is_short => short[p] = s.mul_add(q, s.sub(max, x), short[p]),
-                    Kind::Distance => sum[p] = s.wide_dot(sum[p], q, max, x),
-                    Kind::Sum if is_short => short[p] = s.add(short[p], q),
-                    Kind::Sum => sum[p] = s.wide_add(sum[p], s.widen_sum(q, zero)),
-                    Kind::Entropy => sum[p] = entropy_term(s, sum[p], q),
-                }
-            }
-            i += f64::LANES;
+    fn add(&self, s: S, sum: S::W, i: usize, p: usize) -> S::W {
+        let (x, q) = self.element(s, i, p);
+        let (x, max) = (counted(s, x, q, self.max[p]), self.max[p]);
+        let short = s.wide_split(sum).0;
+        match self.kind {
+            Kind::Distance if self.op.is_short => s.widen(s.mul_add(q, s.sub(max, x), short)),
+            Kind::Distance => s.wide_dot(sum, q, max, x),
+            Kind::Sum if self.op.is_short => s.widen(s.add(short, q)),
+            Kind::Sum => s.wide_add(sum, s.widen_sum(q, s.splat(0.0))),
+            Kind::Entropy => entropy_term(s, sum, q),
         }
-        if is_short {
-            for p in 0..P {
-                sum[p] = s.widen(short[p]);
-            }
-        }
-        sum
     }
 }

@@ -17,8 +17,9 @@ mod log;
 mod panel;
 mod rows;
 
-pub(in crate::kernels) use self::cross_entropy::Parts;
-pub use self::cross_entropy::{CrossEntropy, Found, LossPartial, LossTotal, Scale, Targets, enlarge};
+pub use self::cross_entropy::{
+    CrossEntropy, Found, LossPartial, LossTotal, Scale, Smoothing, Targets, enlarge,
+};
 pub use self::log::{LogSoftmax, LogSumExp, Seen, Share, Whole, exceeds, seen, share};
 
 use self::group::Group;

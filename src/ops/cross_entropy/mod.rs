@@ -19,7 +19,7 @@ use crate::dispatch::Dispatch;
 use crate::element::{DType, DoubleDouble, WideScalar};
 use crate::error::Error;
 use crate::kernels::soft_targets::SoftTargets;
-use crate::kernels::softmax::{CrossEntropy, ExpConstants, Found, Scale, Targets, enlarge};
+use crate::kernels::softmax::{CrossEntropy, ExpConstants, Found, Scale, Smoothing, Targets, enlarge};
 use crate::layout::{Axes, Plan};
 use crate::parallel::Watch;
 use crate::view::{IGNORED, View, ViewMut};
@@ -126,17 +126,16 @@ impl Call<'_> {
     }
 
     fn typed(&self) -> Result<(), Error> {
-        // Distributions are computed in f64, whatever the logits.
-        let is_soft = self.has_probabilities() || self.labelling.label_smoothing != 0.0;
-        match (is_soft, self.logits.dtype().result()) {
-            (true, _) => self.run::<f64>(true),
-            (false, DType::F64) => self.run::<f64>(false),
-            (false, _) => self.run::<f32>(false),
+        // Targets that are spread over the classes are computed in f64, whatever the logits.
+        let are_spread = self.has_probabilities() || self.labelling.label_smoothing != 0.0;
+        match (are_spread, self.logits.dtype().result()) {
+            (false, DType::F16 | DType::BF16 | DType::F32) => self.run::<f32>(),
+            _ => self.run::<f64>(),
         }
     }
 
     /// Checks, plans and runs.
-    fn run<E: Dispatch + ExpConstants>(&self, is_soft: bool) -> Result<(), Error> {
+    fn run<E: Dispatch + ExpConstants>(&self) -> Result<(), Error> {
         let (isa, shape) = (self.options.checked_isa()?, self.logits.shape());
         let Axes::One(axis) = self.options.axes else {
             return Err(Error::Option { argument: "axis", want: "one integer" });
@@ -183,10 +182,11 @@ impl Call<'_> {
         let mask_strides = mask.as_ref().map_or(&nowhere[..], View::strides);
         let plan = Plan::new(shape, &reduced, [self.logits.strides(), &order, mask_strides], out.strides());
         let places = Places { shape, plan, mask };
-
-        let smoothing = self.labelling.label_smoothing;
-        let even = places.even(smoothing, is_soft);
-        let mut scale = self.scale(&places, &rows, &cotangents, &even);
+        let part = self.labelling.label_smoothing;
+        let is_soft = self.is_soft(&places, &rows);
+        // Where the kernel does not know of smoothed labels, weights tell.
+        let (sharp, even) = if is_soft { (1.0 - part, places.even(part)) } else { (1.0, vec![0.0]) };
+        let mut scale = self.scale(&places, &rows, &cotangents, (sharp, &even));
         let reduce = match self.gradients.is_some() && !is_soft {
             true => enlarge::<E>(&mut scale, places.plan.len, self.labelling.z_loss),
             false => Vec::new(),
@@ -204,13 +204,16 @@ impl Call<'_> {
             let z_loss = (self.labelling.z_loss, &lse[..]);
             let logits = &[&Input::View(self.logits.clone())];
             let targets = if is_plain { Targets::Classes(&rows.classes) } else { Targets::Logits(&targets) };
+            let smoothing = Smoothing::new(part, places.plan.len);
             match &self.gradients {
                 Some(_) => {
-                    let op = CrossEntropy::<E, true>::new(targets, &scale, z_loss, &found);
+                    let op =
+                        CrossEntropy::<E, true>::new(targets, &scale, z_loss, &found).smoothed(smoothing);
                     run(&op, ["logits"], *logits, out, options, false)?;
                 }
                 None => {
-                    let op = CrossEntropy::<E, false>::new(targets, &scale, z_loss, &found);
+                    let op =
+                        CrossEntropy::<E, false>::new(targets, &scale, z_loss, &found).smoothed(smoothing);
                     run(&op, ["logits"], *logits, out, options, false)?;
                 }
             }
@@ -225,6 +228,12 @@ impl Call<'_> {
         };
         self.write(isa, &rows, &losses);
         Ok(())
+    }
+
+    /// Whether a row's targets are told by an array, or by weights or a mask: a part of one class's that is spread evenly over all is not.
+    fn is_soft(&self, places: &Places<'_>, rows: &Rows) -> bool {
+        let is_uneven = !rows.weights.is_empty() || places.mask.is_some();
+        self.has_probabilities() || self.labelling.label_smoothing != 0.0 && is_uneven
     }
 
     /// The labels, weights and options, if they are sound.
@@ -255,6 +264,9 @@ impl Call<'_> {
                 machine.copied(weight)?
             }
         };
+        if weights.iter().all(|&weight| weight == 1.0) {
+            weights.clear();
+        }
         let count: usize = rows_shape.iter().product();
         if self.has_probabilities() {
             let argument = if self.is_relative { "targets" } else { "labels" };

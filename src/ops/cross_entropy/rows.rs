@@ -91,8 +91,8 @@ impl Places<'_> {
     }
 
     /// The even share of each class: one for all lanes, or for each where a mask decides over how many it is spread.
-    pub(super) fn even(&self, smoothing: f64, is_soft: bool) -> Vec<f64> {
-        if self.mask.is_none() || !is_soft || smoothing == 0.0 {
+    pub(super) fn even(&self, smoothing: f64) -> Vec<f64> {
+        if self.mask.is_none() || smoothing == 0.0 {
             return vec![smoothing / self.plan.len as f64];
         }
         let kept = |at: &_| (0..self.plan.len).filter(|&class| self.keeps(at, class)).count().max(1);

@@ -16,9 +16,8 @@ impl Call<'_> {
         places: &Places<'_>,
         rows: &Rows,
         cotangents: &[f64],
-        even: &[f64],
+        (sharp, even): (f64, &[f64]),
     ) -> Vec<Scale> {
-        let sharp = 1.0 - self.labelling.label_smoothing;
         let divisor = match self.labelling.reduction {
             Reduction::Mean if rows.divisor.hi == 0.0 => DoubleDouble::widened(f64::NAN),
             Reduction::Mean => rows.divisor,

@@ -81,6 +81,11 @@ impl Found {
     }
 
     #[inline(always)]
+    pub(in crate::kernels) fn set_loss(&self, row: usize, loss: f64) {
+        set(&self.loss[row], loss);
+    }
+
+    #[inline(always)]
     pub(in crate::kernels) fn set_target(&self, row: usize, x: f64) {
         set(&self.target[row], x);
     }

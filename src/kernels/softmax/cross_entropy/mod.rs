@@ -9,22 +9,28 @@
 //! With m the maximum and R the other terms over the largest: the loss is `(m - x[t]) + ln(1 + R)`, terms of one sign.
 //! Where R is below 1/8 it is taken from the others alone, and not from the whole sum. The gradient at the class is
 //! `-(sum of the others) / sum`, which is R / (1 + R) if that class is the largest: nothing cancels there either.
+//!
+//! If labels are smoothed, of which S is spread over n classes: `(1 - S) · (m - x[t]) + S/n · sum(m - x) + ln(1 + R)`, terms of
+//! one sign again; the gradient is S/n less everywhere, and S more at the class.
 #![forbid(unsafe_code)]
 
 mod found;
+mod others;
 mod panel;
 mod scale;
 mod settle;
+mod smoothing;
 
 pub use self::found::Found;
+use self::others::{other, others_apart, others_of};
 pub use self::scale::{Scale, enlarge};
 use self::settle::Sums;
+pub use self::smoothing::Smoothing;
 use super::group::Group;
-use super::log::APART;
 use super::rows::{Piped, piped_rows};
 use super::{Partial, Softmax, Sweep, Total, first, rescaled, scaled};
 use crate::element::{Compute, WideScalar};
-use crate::kernels::{Next, Op, Rows, one_or_each, row_by_sweeps};
+use crate::kernels::{Next, Op, Rows, row_by_sweeps};
 use crate::math::exp::{ExpConstants, RowShift, Shift};
 use crate::simd::{Lanes, Outside, PanelIo, Row, RowIo, Simd, TILE_ROWS, Wide};
 
@@ -34,10 +40,13 @@ pub struct CrossEntropy<'a, E, const GRAD: bool> {
     softmax: Softmax<E>,
     targets: Targets<'a, E>,
     /// One for each row, or one for all.
-    scale: &'a [Scale],
+    pub(in crate::kernels) scale: &'a [Scale],
     pub(in crate::kernels) z_loss: f64,
     /// The logarithms of the rows' sums, where they are known and may be small differences, or NaN; or nothing.
     lse: &'a [f64],
+    smoothing: Option<Smoothing>,
+    /// Whether rows of smoothed labels are [prepared](Self::prepare), and [completed](Self::complete) after.
+    is_prepared: bool,
     pub(in crate::kernels) found: &'a Found,
 }
 
@@ -65,18 +74,27 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
         };
         assert!(count == found.len() && (scale.len() == 1 || scale.len() == count));
         assert!(lse.is_empty() || lse.len() == count);
-        Self { softmax: Softmax::new(1.0), targets, scale, z_loss, lse, found }
+        Self {
+            softmax: Softmax::new(1.0),
+            targets,
+            scale,
+            z_loss,
+            lse,
+            smoothing: None,
+            is_prepared: false,
+            found,
+        }
+    }
+
+    /// The same with smoothed labels.
+    pub fn smoothed(self, smoothing: Option<Smoothing>) -> Self {
+        Self { smoothing, ..self }
     }
 
     /// The logarithm of a row's sum, if it is known.
     #[inline(always)]
     pub(in crate::kernels) fn lse(&self, lane: usize) -> Option<f64> {
         self.lse.get(lane).copied().filter(|lse| !lse.is_nan())
-    }
-
-    #[inline(always)]
-    pub(in crate::kernels) fn scale(&self, lane: usize) -> Scale {
-        one_or_each(self.scale, lane)
     }
 
     /// The logit of a row's class.
@@ -123,11 +141,10 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
             return None;
         }
         let others = others.unwrap_or_else(|| sum.add(E::Wide::widened(E::ZERO - first(s, shift.top))));
-        let (high, low) = s.wide_ln_1p(s.wide_splat(others), shift.top, s.splat(E::ZERO));
+        let log = first_wide(s, s.pair_ln_1p(s.wide_splat(others), shift.top));
         let row_shift = self.softmax.exp.row_shift(s, &shift);
         let target = self.exponential(s, total, &row_shift, s.splat(self.logit(total.lane)));
-        let (high, low, target) = (first(s, high), first(s, low), first(s, target));
-        Some((Parts { sum, high, low, target }, row_shift))
+        Some((Parts { sum, log, target: first(s, target) }, row_shift))
     }
 
     /// The exponentials of some entries of a row.
@@ -152,50 +169,16 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
 #[derive(Clone, Copy)]
 pub(in crate::kernels) struct Parts<E: Compute> {
     pub(in crate::kernels) sum: E::Wide,
-    /// The logarithm of the sum over the largest term, in two parts.
-    pub(in crate::kernels) high: E,
-    pub(in crate::kernels) low: E,
+    /// The logarithm of the sum over the largest term.
+    pub(in crate::kernels) log: E::Wide,
     /// The exponential of the class.
     pub(in crate::kernels) target: E,
 }
 
-/// The sum less the largest term, unless that would be a small difference.
+/// The first lane of a sum.
 #[inline(always)]
-fn others_of<E: Compute>(sum: E::Wide, top: E) -> Option<E::Wide> {
-    let others = sum.add(E::Wide::widened(E::ZERO - top));
-    let least = E::from_f64(APART * top.to_f64());
-    (!(least > others.split().0)).then_some(others)
-}
-
-/// The terms of a row but the largest, of exponentials that were kept.
-#[inline(always)]
-fn others_apart<E: ExpConstants, S: Wide<E>>(s: S, row: RowIo<'_, E, 1>, top: S::V) -> E::Wide {
-    let (mut others, mut start) = (E::Wide::default(), 0);
-    while start < row.len() {
-        others = others.add(others_pass(s, row.part(start, E::CHUNK).output(), top));
-        start += E::CHUNK;
-    }
-    others
-}
-
-/// The terms of a chunk but the largest, as they are rounded.
-#[inline(always)]
-fn others_pass<E: ExpConstants, S: Wide<E>>(s: S, exponentials: Row<'_, E>, top: S::V) -> E::Wide {
-    let mut sum = s.wide_zero();
-    for i in 0..exponentials.vectors() {
-        sum = s.wide_add(sum, other::<E, S>(s, exponentials.load(s, i), top));
-    }
-    if exponentials.rest() > 0 {
-        sum = s.wide_add(sum, other::<E, S>(s, exponentials.load_rest(s, E::ZERO), top));
-    }
-    s.wide_total(sum)
-}
-
-/// A term, unless it is the largest.
-#[inline(always)]
-fn other<E: Compute, S: Wide<E>>(s: S, e: S::V, top: S::V) -> S::W {
-    let zero = s.splat(E::ZERO);
-    s.widen_sum(s.select(s.equals(e, top), zero, e), zero)
+fn first_wide<E: Compute, S: Wide<E>>(s: S, w: S::W) -> E::Wide {
+    s.wide_lanes(w).as_ref()[0]
 }
 
 /// What is known of a row.
@@ -203,9 +186,21 @@ fn other<E: Compute, S: Wide<E>>(s: S, e: S::V, top: S::V) -> S::W {
 pub struct LossTotal<E: Compute> {
     lane: usize,
     sums: Total<E>,
-    /// Whether the sweep is one over the terms other than the largest.
-    is_apart: bool,
+    stage: Stage,
+    /// Of smoothed labels: sum(m - x), times the even share.
+    spread: E::Wide,
     others: Option<E::Wide>,
+}
+
+/// What a sweep adds up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// All terms.
+    All,
+    /// What the logits are below the largest, times the even share.
+    Spread,
+    /// The terms other than the largest.
+    Others,
 }
 
 impl<E: Compute> LossTotal<E> {
@@ -225,7 +220,8 @@ impl<E: Compute> LossTotal<E> {
 #[derive(Clone, Copy, Debug)]
 pub struct LossPartial<E: Compute> {
     sums: Partial<E>,
-    others: E::Wide,
+    /// Of the [stages](Stage) that follow the first.
+    more: E::Wide,
 }
 
 impl<E: ExpConstants, const GRAD: bool> Piped<E, false> for CrossEntropy<'_, E, GRAD> {
@@ -249,8 +245,9 @@ impl<E: ExpConstants, const GRAD: bool> Piped<E, false> for CrossEntropy<'_, E, 
             Some(others) => others,
             None => others_apart(s, row, shift.top),
         };
-        let scale = self.settle(s, lane, (max, None), shift, sum, others);
-        (!scale[0].is_nan()).then_some(scale)
+        let spread = self.begin_lane(row.len(), lane).spread;
+        let [high, low, _] = self.settle(s, lane, (max, None), [sum, others, spread]);
+        (!high.is_nan()).then_some([high, low])
     }
 
     #[inline(always)]
@@ -273,15 +270,15 @@ impl<E: ExpConstants, const GRAD: bool> Piped<E, false> for CrossEntropy<'_, E, 
         let e = if GRAD { self.exponentials(s, &shift, logit) } else { logit };
         let (sum, others) = (s.wide_from_lanes(&group.sums), s.wide_from_lanes(&others));
         let lanes = Lanes { first: group.rows.lane(group.first), step: 1, count: group.count };
-        let (scale, entry) =
-            self.settle_lanes(s, lanes, Sums { max, top: shift.top, sum, others }, (logit, e));
+        let rows = Sums { max, top: shift.top, sum, others, spread: s.wide_zero() };
+        let ([high, low, _], entry) = self.settle_lanes(s, lanes, rows, (logit, e));
         let entry = s.wide_lanes(entry);
         for k in 0..group.count {
             if group.ordinary >> k & 1 == 1 {
                 self.found.set_target(lanes.first + k, -entry.as_ref()[k].rounded());
             }
         }
-        scale
+        [high, low]
     }
 
     #[inline(always)]
@@ -302,16 +299,24 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
     }
 
     fn begin_lane(&self, len: usize, lane: usize) -> LossTotal<E> {
-        LossTotal { lane, sums: self.softmax.begin(len), is_apart: false, others: None }
+        let mut spread = E::Wide::default();
+        if self.is_prepared && self.smoothing().is_some() {
+            spread = E::Wide::widened(E::from_f64(self.found.loss(lane)));
+        }
+        let sums = self.softmax.begin(len);
+        LossTotal { lane, sums, stage: Stage::All, spread, others: None }
     }
 
     #[inline(always)]
     fn sweep<S: Wide<E>>(&self, s: S, total: &LossTotal<E>, [chunk]: [Row<'_, E>; 1]) -> LossPartial<E> {
-        if !total.is_apart {
-            return LossPartial {
-                sums: self.softmax.sweep(s, &total.sums, [chunk]),
-                others: E::Wide::default(),
-            };
+        let sums = match total.stage {
+            Stage::All => self.softmax.sweep(s, &total.sums, [chunk]),
+            _ => Partial { max: total.sums.max, sum: total.sums.sum, top: total.sums.top },
+        };
+        match total.stage {
+            Stage::All => return LossPartial { sums, more: E::Wide::default() },
+            Stage::Spread => return LossPartial { sums, more: self.spread(s, chunk, total.sums.max) },
+            Stage::Others => {}
         }
         let shift = self.shift(s, &total.sums);
         let row_shift = self.softmax.exp.row_shift(s, &shift);
@@ -325,31 +330,36 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
             let e = self.softmax.exp.row_exp(s, &row_shift, rescaled(s, total.sums.rescale, x));
             sum = s.wide_add(sum, other::<E, S>(s, e.value, shift.top));
         }
-        let sums = Partial { max: total.sums.max, sum: total.sums.sum, top: total.sums.top };
-        LossPartial { sums, others: s.wide_total(sum) }
+        LossPartial { sums, more: s.wide_total(sum) }
     }
 
     #[inline(always)]
     fn merge(&self, total: &mut LossTotal<E>, partial: LossPartial<E>) {
-        if total.is_apart {
-            total.others = Some(total.others.unwrap_or_default().add(partial.others));
-        } else {
-            self.softmax.merge(&mut total.sums, partial.sums);
+        match total.stage {
+            Stage::All => self.softmax.merge(&mut total.sums, partial.sums),
+            Stage::Spread => total.spread = total.spread.add(partial.more),
+            Stage::Others => total.others = Some(total.others.unwrap_or_default().add(partial.more)),
         }
     }
 
     fn next(&self, total: &mut LossTotal<E>) -> Next {
-        if total.is_apart || !total.sums.max.to_f64().is_finite() {
+        if total.stage == Stage::Others || !total.sums.max.to_f64().is_finite() {
             return Next::Finish;
         }
-        if self.softmax.next(&mut total.sums) == Next::Sweep {
-            return Next::Sweep;
+        if total.stage == Stage::All {
+            if self.softmax.next(&mut total.sums) == Next::Sweep {
+                return Next::Sweep;
+            }
+            if self.smoothing().is_some() && !self.is_prepared {
+                total.stage = Stage::Spread;
+                return Next::Sweep;
+            }
         }
         // The growth is far below what this asks for.
         if others_of::<E>(total.sums.sum.sum, total.sums.top).is_some() {
             return Next::Finish;
         }
-        total.is_apart = true;
+        total.stage = Stage::Others;
         Next::Sweep
     }
 
@@ -359,14 +369,17 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
         let shift = self.shift(s, sums);
         let (sum, others) = self.sums(s, total, &shift);
         let others = others.unwrap_or_else(|| sum.add(E::Wide::widened(E::ZERO - first(s, shift.top))));
-        let scale = self.settle(s, total.lane, (sums.max, sums.rescale), &shift, sum, others);
+        let row = (sums.max, sums.rescale);
+        let [high, low, added] = self.settle(s, total.lane, row, [sum, others, total.spread]);
         if !GRAD {
             return;
         }
-        if scale[0].is_nan() {
-            chunk.fill(E::NAN);
-        } else {
-            self.softmax.exp_pass(s, sums.rescale, &shift, chunk, scale);
+        if high.is_nan() {
+            return chunk.fill(E::NAN);
+        }
+        self.softmax.exp_pass(s, sums.rescale, &shift, chunk, [high, low]);
+        if self.smoothing().is_some() && !self.is_prepared {
+            smoothing::add_to(s, chunk, added);
         }
     }
 
@@ -386,7 +399,9 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
             }
             return;
         }
-        piped_rows(self, s, rows);
+        self.prepare(s, rows);
+        piped_rows(&Self { is_prepared: true, ..*self }, s, rows);
+        self.complete(s, rows);
         if let Targets::Classes(classes) = self.targets {
             for i in 0..rows.count() {
                 let (row, lane) = (rows.get(i), rows.lane(i));

@@ -2,13 +2,13 @@
 #![forbid(unsafe_code)]
 
 use super::super::log::APART;
-use super::super::panel::Scaled;
 use super::settle::Sums;
+use super::smoothing::lowered;
 use super::{CrossEntropy, other};
 use crate::element::Compute;
-use crate::kernels::{LaneTerms, fold_lanes, write_panel};
+use crate::kernels::{PanelResults, RowTerms, sum_columns, write_panel};
 use crate::math::exp::{Exp, ExpConstants, Shift};
-use crate::simd::{Outside, PanelIo, Wide};
+use crate::simd::{Outside, PanelIo, Simd, Wide};
 
 impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
     /// As [`Op::panel`](crate::kernels::Op::panel).
@@ -28,7 +28,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         panels: (O, PanelIo<'_, E, 1>),
     ) -> bool {
         let Some(max) = self.softmax.copied_ordinary_max::<S, O, P>(s, panels) else { return false };
-        let mut settled = [([max[0]; 2], s.wide_zero()); P];
+        let mut settled = [([max[0]; 3], s.wide_zero()); P];
         for p in 0..P {
             [settled[p]] = self.settled_columns::<S, 1, true, true>(s, panels.1.strip(p), [max[p]]);
         }
@@ -44,18 +44,20 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         s: S,
         panel: PanelIo<'_, E, 1>,
         max: [S::V; P],
-    ) -> [([S::V; 2], S::W); P] {
+    ) -> [([S::V; 3], S::W); P] {
         let shift = self.panel_shift(s, max);
         // Before exponentials take the place of the logits.
         let mut logit = max;
         for p in 0..P {
             logit[p] = self.logits(s, panel, p * E::LANES);
         }
+        let spread = self.panel_spread(s, panel, max);
         let (sum, others) = self.panel_sums::<S, P, FAR, KEPT>(s, panel, &shift);
-        let mut settled = [([max[0]; 2], s.wide_zero()); P];
+        let mut settled = [([max[0]; 3], s.wide_zero()); P];
         for p in 0..P {
             let e = if GRAD { self.exponentials(s, &shift[p], logit[p]) } else { logit[p] };
-            let rows = Sums { max: max[p], top: shift[p].top, sum: sum[p], others: others[p] };
+            let (sum, others, spread) = (sum[p], others[p], spread[p]);
+            let rows = Sums { max: max[p], top: shift[p].top, sum, others, spread };
             settled[p] = self.settle_lanes(s, panel.lanes().from(p * E::LANES), rows, (logit[p], e));
         }
         settled
@@ -67,17 +69,17 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         &self,
         s: S,
         (panel, near): (O, PanelIo<'_, E, 1>),
-        settled: [([S::V; 2], S::W); P],
+        settled: [([S::V; 3], S::W); P],
     ) {
         if !GRAD {
             return;
         }
-        let mut with = [(settled[0].0[0], settled[0].0[1]); P];
+        let mut with = [settled[0].0; P];
         for p in 1..P {
-            with[p] = (settled[p].0[0], settled[p].0[1]);
+            with[p] = settled[p].0;
         }
-        write_panel::<E, S, O, _, 1, P>(s, (panel, near.kept()), &Scaled::<_, P, false>(&with));
-        for (p, ([high, _], entry)) in settled.into_iter().enumerate() {
+        write_panel::<E, S, O, _, 1, P>(s, (panel, near.kept()), &Lowered(&with));
+        for (p, ([high, ..], entry)) in settled.into_iter().enumerate() {
             self.store_entries(s, (panel, p * E::LANES), entry);
             panel.fill_nan(s, p, high);
         }
@@ -124,19 +126,8 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
             is_apart |= s.bits(s.greater(lack[p], zero));
         }
         if is_apart != 0 {
-            let mut alone = [s.wide_zero(); P];
-            let mut start = 0;
-            while start < panel.rows() {
-                let end = panel.rows().min(start + E::CHUNK);
-                let chunk = fold_lanes(
-                    s,
-                    &Others::<E, S::V, P, KEPT> { exp: &softmax.exp, panel, start, end, shift },
-                );
-                for p in 0..P {
-                    alone[p] = s.wide_add(alone[p], chunk[p]);
-                }
-                start = end;
-            }
+            let terms = Others::<E, S::V, P, KEPT> { exp: &softmax.exp, panel, shift };
+            let alone = sum_columns::<E, S, _, P>(s, panel.rows(), &terms);
             for p in 0..P {
                 others[p] = s.pair_choose(s.widen(lack[p]), alone[p], others[p]);
             }
@@ -156,37 +147,32 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
     }
 }
 
-/// The terms other than the largest in the rows `start..end` of a panel.
+/// Gradients of exponentials, and of what those of each strip are to be multiplied by, in two parts, and what is then added.
+struct Lowered<'a, V, const P: usize>(&'a [[V; 3]; P]);
+
+impl<E: Compute, S: Simd<E>, const P: usize> PanelResults<E, S, 1> for Lowered<'_, S::V, P> {
+    #[inline(always)]
+    fn result(&self, s: S, [e]: [S::V; 1], p: usize) -> S::V {
+        lowered::<E, S>(s, e, self.0[p])
+    }
+}
+
+/// The terms of a panel other than the largest.
 struct Others<'a, E: Compute, V, const P: usize, const KEPT: bool> {
     exp: &'a Exp<E>,
     panel: PanelIo<'a, E, 1>,
-    start: usize,
-    end: usize,
     shift: &'a [Shift<V>; P],
 }
 
-impl<E: ExpConstants, S: Wide<E>, const P: usize, const KEPT: bool> LaneTerms<E, S, P>
+impl<E: ExpConstants, S: Wide<E>, const P: usize, const KEPT: bool> RowTerms<E, S>
     for Others<'_, E, S::V, P, KEPT>
 {
     #[inline(always)]
-    fn count(&self) -> usize {
-        E::LANES.min(self.end - self.start)
-    }
-
-    #[inline(always)]
-    fn lane(&self, s: S, lane: usize) -> [S::W; P] {
-        let mut i = self.start + lane;
-        let mut sum = [s.wide_zero(); P];
-        while i < self.end {
-            for p in 0..P {
-                let e = match KEPT {
-                    true => self.panel.load_output(s, i, p),
-                    false => self.exp.exp(s, &self.shift[p], self.panel.load(s, 0, i, p)).value,
-                };
-                sum[p] = s.wide_add(sum[p], other::<E, S>(s, e, self.shift[p].top));
-            }
-            i += E::LANES;
-        }
-        sum
+    fn add(&self, s: S, sum: S::W, i: usize, p: usize) -> S::W {
+        let e = match KEPT {
+            true => self.panel.load_output(s, i, p),
+            false => self.exp.exp(s, &self.shift[p], self.panel.load(s, 0, i, p)).value,
+        };
+        s.wide_add(sum, other::<E, S>(s, e, self.shift[p].top))
     }
 }

@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 use super::super::{first, rescaled};
-use super::{CrossEntropy, Targets};
+use super::{CrossEntropy, Targets, first_wide};
 use crate::element::{Compute, DoubleDouble, WideScalar};
-use crate::math::exp::{ExpConstants, Shift};
-use crate::simd::{Lanes, Outside, PanelIo, Wide};
+use crate::math::exp::ExpConstants;
+use crate::simd::{Kernel, Lanes, Outside, PanelIo, Wide};
 
 /// What the terms of rows add up to, one a lane.
 #[derive(Clone, Copy)]
@@ -17,12 +17,14 @@ pub(super) struct Sums<V, W> {
     pub(super) sum: W,
     /// Of all but the maximum.
     pub(super) others: W,
+    /// What smoothed labels take from the classes other than the row's: even shares of the logits below the maximum.
+    pub(super) spread: W,
 }
 
 impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
     /// Writes what is found of rows, one a lane, but for their gradients' entries at the classes. Gives what their
-    /// exponentials are to be multiplied by, in two parts, NaN where a row is; and minus these entries. Their maxima are
-    /// finite; `logit` and `e` are those of their classes.
+    /// exponentials are to be multiplied by, in two parts, NaN where a row is, and what is then added; and minus these entries.
+    /// Their maxima are finite; `logit` and `e` are those of their classes.
     #[inline(always)]
     pub(super) fn settle_lanes<S: Wide<E>>(
         &self,
@@ -30,17 +32,29 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
         lanes: Lanes,
         rows: Sums<S::V, S::W>,
         (logit, e): (S::V, S::V),
-    ) -> ([S::V; 2], S::W) {
+    ) -> ([S::V; 3], S::W) {
         let zero = s.splat(E::ZERO);
         let log = s.pair_ln_1p(rows.others, rows.top);
-        let loss = s.pair_add(s.widen_sum(rows.max, s.sub(zero, logit)), log);
+        let mut below = s.widen_sum(rows.max, s.sub(zero, logit));
+        if let Some(smoothing) = self.smoothing() {
+            // Maxima are finite: what is NaN here has an infinite term, or is NaN by its logarithm, too.
+            let (spread, _) = s.wide_split(rows.spread);
+            let infinity = s.sub(zero, s.splat(E::NEG_INFINITY));
+            let even = s.widen(s.select(s.equals(spread, spread), spread, infinity));
+            // Of a class without a chance the distance is infinite, and has no product with zero.
+            below = match smoothing.sharp.hi > 0.0 {
+                true => s.pair_add(s.pair_mul(below, splat(s, smoothing.sharp)), even),
+                false => even,
+            };
+        }
+        let loss = s.pair_add(below, log);
         let mut lse = s.wide_zero();
         if self.z_loss != 0.0 {
             lse = self.known(s, lanes, s.pair_add(s.widen(rows.max), log));
         }
         self.store(s, lanes, [loss, lse]);
         if !GRAD {
-            return ([zero; 2], s.wide_zero());
+            return ([zero; 3], s.wide_zero());
         }
         let [cotangent, factor] = self.factors(s, lanes);
         let mut scale = s.pair_div(factor, rows.sum);
@@ -55,13 +69,19 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
             entry = s.pair_add(entry, s.pair_mul(s.widen(negative), more));
             scale = s.pair_add(scale, more);
         }
+        let mut added = s.splat(E::NEGATIVE_ZERO);
+        if let Some(smoothing) = self.smoothing() {
+            added = smoothing.added(s, factor);
+            let others = s.pair_mul(factor, splat(s, smoothing.others));
+            entry = s.pair_add(entry, s.pair_mul(others, s.wide_splat(wide::<E>(-1.0))));
+        }
         let (high, low) = s.wide_split(scale);
-        ([high, low], entry)
+        ([high, low, added], entry)
     }
 
     /// The logarithms of the sums of rows, one a lane, with those that [are known](Self::lse).
     #[inline(always)]
-    fn known<S: Wide<E>>(&self, s: S, lanes: Lanes, lse: S::W) -> S::W {
+    pub(in crate::kernels) fn known<S: Wide<E>>(&self, s: S, lanes: Lanes, lse: S::W) -> S::W {
         if self.lse.is_empty() {
             return lse;
         }
@@ -76,7 +96,7 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
 
     /// The cotangents of rows, one a lane, and their products with the weights.
     #[inline(always)]
-    fn factors<S: Wide<E>>(&self, s: S, lanes: Lanes) -> [S::W; 2] {
+    pub(super) fn factors<S: Wide<E>>(&self, s: S, lanes: Lanes) -> [S::W; 2] {
         let (cotangent, weight);
         if let [scale] = self.scale {
             (cotangent, weight) =
@@ -95,7 +115,7 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
 
     /// Writes the losses and the logarithms of the sums.
     #[inline(always)]
-    fn store<S: Wide<E>>(&self, s: S, lanes: Lanes, [loss, lse]: [S::W; 2]) {
+    pub(in crate::kernels) fn store<S: Wide<E>>(&self, s: S, lanes: Lanes, [loss, lse]: [S::W; 2]) {
         let (loss, lse) = (s.wide_lanes(loss), s.wide_lanes(lse));
         if lanes.step == 1 && lanes.count >= E::LANES && self.z_loss == 0.0 {
             return self.found.set_losses(lanes.first, &loss.as_ref()[..E::LANES]);
@@ -164,36 +184,60 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
         s.from_array(logits)
     }
 
-    /// [`settle_lanes`](Self::settle_lanes) of a row by itself, with the shift of its maximum at hand; its entry goes to what
-    /// is found.
+    /// [`settle_lanes`](Self::settle_lanes) of a row by itself, compiled once; its entry goes to what is found. Sums are those of all
+    /// terms, of all but the largest, and of what smoothed labels take.
     #[inline(always)]
     pub(super) fn settle<S: Wide<E>>(
         &self,
         s: S,
         lane: usize,
         (max, rescale): (E, Option<[E; 2]>),
-        shift: &Shift<S::V>,
-        sum: E::Wide,
-        others: E::Wide,
-    ) -> [E; 2] {
-        if !(sum.to_f64() > 0.0) || !max.to_f64().is_finite() {
+        sums: [E::Wide; 3],
+    ) -> [E; 3] {
+        if !(sums[0].to_f64() > 0.0) || !max.to_f64().is_finite() {
             self.set(lane, [f64::NAN; 3]);
-            return [E::NAN; 2];
+            return [E::NAN; 3];
         }
-        let logit = s.splat(self.logit(lane));
+        s.enter(Settle { op: *self, lane, max, rescale, sums })
+    }
+}
+
+/// [`CrossEntropy::settle`] of an ordinary row.
+struct Settle<'a, E: Compute, const GRAD: bool> {
+    op: CrossEntropy<'a, E, GRAD>,
+    lane: usize,
+    max: E,
+    rescale: Option<[E; 2]>,
+    sums: [E::Wide; 3],
+}
+
+impl<E: ExpConstants, const GRAD: bool> Kernel<E> for Settle<'_, E, GRAD> {
+    type Output = [E; 3];
+
+    #[inline(always)]
+    fn run<S: Wide<E>>(self, s: S) -> [E; 3] {
+        let Self { op, lane, max, rescale, sums: [sum, others, spread] } = self;
+        let shift = op.softmax.exp.shift(s, rescaled(s, rescale, s.splat(max)));
+        let logit = s.splat(op.logit(lane));
         let e = match GRAD {
-            true => self.softmax.exp.exp(s, shift, rescaled(s, rescale, logit)).value,
+            true => op.softmax.exp.exp(s, &shift, rescaled(s, rescale, logit)).value,
             false => logit,
         };
-        let (sum, others) = (s.wide_splat(sum), s.wide_splat(others));
-        let rows = Sums { max: s.splat(max), top: shift.top, sum, others };
+        let (sum, others, spread) = (s.wide_splat(sum), s.wide_splat(others), s.wide_splat(spread));
+        let rows = Sums { max: s.splat(max), top: shift.top, sum, others, spread };
         let lanes = Lanes { first: lane, step: 0, count: 1 };
-        let ([high, low], entry) = self.settle_lanes(s, lanes, rows, (logit, e));
+        let ([high, low, added], entry) = op.settle_lanes(s, lanes, rows, (logit, e));
         if GRAD {
-            self.found.set_target(lane, -s.wide_lanes(entry).as_ref()[0].rounded());
+            op.found.set_target(lane, -first_wide::<E, S>(s, entry).rounded());
         }
-        [first(s, high), first(s, low)]
+        [first(s, high), first(s, low), first(s, added)]
     }
+}
+
+/// A number in twice the precision in each lane.
+#[inline(always)]
+pub(super) fn splat<E: Compute, S: Wide<E>>(s: S, x: DoubleDouble) -> S::W {
+    s.wide_splat(E::Wide::from_double_double(x))
 }
 
 /// A number as a sum.
