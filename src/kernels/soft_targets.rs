@@ -189,7 +189,7 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
             entropy: same(weighed.entropy),
         };
         let lanes = Lanes { first: lane, step: 0, count: 1 };
-        let [high, low, cotangent] = s.enter(Settle { op: *self, lanes, rows });
+        let [high, low, cotangent] = s.enter(Settle { op: self, lanes, rows });
         if !GRAD {
             return;
         }

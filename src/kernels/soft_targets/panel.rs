@@ -43,7 +43,7 @@ pub(super) fn losses<S: Wide<f64>, const P: usize, const GRAD: bool>(
             entropy: each(s, entropy[p]),
         };
         let lanes = panel.lanes().from(p * f64::LANES);
-        let [high, low, cotangent] = s.enter(Settle { op: *op, lanes, rows });
+        let [high, low, cotangent] = s.enter(Settle { op, lanes, rows });
         if !GRAD {
             continue;
         }

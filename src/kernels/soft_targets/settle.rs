@@ -41,13 +41,13 @@ pub(super) fn same(sum: DoubleDouble) -> [Each; 2] {
 
 /// Writes what is found of rows, and gives what their exponentials are to be multiplied by, in two parts, NaN where a row is; and
 /// their cotangents. Their maxima are finite. To be [entered](crate::simd::Enter): it is compiled once.
-pub(super) struct Settle<'a, const GRAD: bool> {
-    pub(super) op: SoftTargets<'a, GRAD>,
+pub(super) struct Settle<'a, 'b, const GRAD: bool> {
+    pub(super) op: &'b SoftTargets<'a, GRAD>,
     pub(super) lanes: Lanes,
     pub(super) rows: Sums,
 }
 
-impl<const GRAD: bool> Kernel<f64> for Settle<'_, GRAD> {
+impl<const GRAD: bool> Kernel<f64> for Settle<'_, '_, GRAD> {
     type Output = [Each; 3];
 
     #[inline(always)]

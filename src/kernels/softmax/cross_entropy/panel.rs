@@ -6,7 +6,7 @@ use super::settle::Sums;
 use super::smoothing::lowered;
 use super::{CrossEntropy, other};
 use crate::element::Compute;
-use crate::kernels::{PanelResults, RowTerms, sum_columns, write_panel};
+use crate::kernels::{LaneTerms, PanelResults, fold_lanes, write_panel};
 use crate::math::exp::{Exp, ExpConstants, Shift};
 use crate::simd::{Outside, PanelIo, Simd, Wide};
 
@@ -126,8 +126,19 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
             is_apart |= s.bits(s.greater(lack[p], zero));
         }
         if is_apart != 0 {
-            let terms = Others::<E, S::V, P, KEPT> { exp: &softmax.exp, panel, shift };
-            let alone = sum_columns::<E, S, _, P>(s, panel.rows(), &terms);
+            let mut alone = [s.wide_zero(); P];
+            let mut start = 0;
+            while start < panel.rows() {
+                let end = panel.rows().min(start + E::CHUNK);
+                let chunk = fold_lanes(
+                    s,
+                    &Others::<E, S::V, P, KEPT> { exp: &softmax.exp, panel, start, end, shift },
+                );
+                for p in 0..P {
+                    alone[p] = s.wide_add(alone[p], chunk[p]);
+                }
+                start = end;
+            }
             for p in 0..P {
                 others[p] = s.pair_choose(s.widen(lack[p]), alone[p], others[p]);
             }
@@ -157,22 +168,37 @@ impl<E: Compute, S: Simd<E>, const P: usize> PanelResults<E, S, 1> for Lowered<'
     }
 }
 
-/// The terms of a panel other than the largest.
+/// The terms other than the largest in the rows `start..end` of a panel.
 struct Others<'a, E: Compute, V, const P: usize, const KEPT: bool> {
     exp: &'a Exp<E>,
     panel: PanelIo<'a, E, 1>,
+    start: usize,
+    end: usize,
     shift: &'a [Shift<V>; P],
 }
 
-impl<E: ExpConstants, S: Wide<E>, const P: usize, const KEPT: bool> RowTerms<E, S>
+impl<E: ExpConstants, S: Wide<E>, const P: usize, const KEPT: bool> LaneTerms<E, S, P>
     for Others<'_, E, S::V, P, KEPT>
 {
     #[inline(always)]
-    fn add(&self, s: S, sum: S::W, i: usize, p: usize) -> S::W {
-        let e = match KEPT {
-            true => self.panel.load_output(s, i, p),
-            false => self.exp.exp(s, &self.shift[p], self.panel.load(s, 0, i, p)).value,
-        };
-        s.wide_add(sum, other::<E, S>(s, e, self.shift[p].top))
+    fn count(&self) -> usize {
+        E::LANES.min(self.end - self.start)
+    }
+
+    #[inline(always)]
+    fn lane(&self, s: S, lane: usize) -> [S::W; P] {
+        let mut i = self.start + lane;
+        let mut sum = [s.wide_zero(); P];
+        while i < self.end {
+            for p in 0..P {
+                let e = match KEPT {
+                    true => self.panel.load_output(s, i, p),
+                    false => self.exp.exp(s, &self.shift[p], self.panel.load(s, 0, i, p)).value,
+                };
+                sum[p] = s.wide_add(sum[p], other::<E, S>(s, e, self.shift[p].top));
+            }
+            i += E::LANES;
+        }
+        sum
     }
 }

@@ -198,20 +198,20 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
             self.set(lane, [f64::NAN; 3]);
             return [E::NAN; 3];
         }
-        s.enter(Settle { op: *self, lane, max, rescale, sums })
+        s.enter(Settle { op: self, lane, max, rescale, sums })
     }
 }
 
 /// [`CrossEntropy::settle`] of an ordinary row.
-struct Settle<'a, E: Compute, const GRAD: bool> {
-    op: CrossEntropy<'a, E, GRAD>,
+struct Settle<'a, 'b, E: Compute, const GRAD: bool> {
+    op: &'b CrossEntropy<'a, E, GRAD>,
     lane: usize,
     max: E,
     rescale: Option<[E; 2]>,
     sums: [E::Wide; 3],
 }
 
-impl<E: ExpConstants, const GRAD: bool> Kernel<E> for Settle<'_, E, GRAD> {
+impl<E: ExpConstants, const GRAD: bool> Kernel<E> for Settle<'_, '_, E, GRAD> {
     type Output = [E; 3];
 
     #[inline(always)]
