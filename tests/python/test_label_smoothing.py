@@ -139,3 +139,31 @@ def test_cotangents_of_any_size(length: int, dloss: float) -> None:
     step = np.finfo(np.float64).smallest_subnormal
     terms = np.abs(wanted) + abs(dloss) * 0.2 / length
     assert (np.abs(scaled - wanted) <= 8e-16 * terms + step).all()
+
+
+@pytest.mark.parametrize("part", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("length", [3, 20, 150])
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_factors_of_the_gradient_far_apart(dtype: Any, length: int, part: float) -> None:
+    """Results that are finite are right; what is beyond the type is infinite, of the right sign."""
+    rng = np.random.default_rng(length)
+    x = golden.values((12, length), dtype, spread=4.0, seed=length)
+    y = labels((12,), length)
+    dloss = rng.choice([-1.0, 1.0], 12) * 10.0 ** rng.uniform(-300, 300, 12)
+    for z_loss in (0.0, 1e-200, 1e-4, 1e10, 1e300):
+        given: dict[str, Any] = {"label_smoothing": part, "z_loss": z_loss, "reduction": "none"}
+        with np.errstate(over="ignore"):
+            dx = cross_entropy_value_and_grad(x, y, **given, dloss=dloss)[1]
+        assert not np.isnan(dx).any()
+        largest, step = float(np.finfo(dtype).max), float(np.finfo(dtype).smallest_subnormal)
+        for i in range(12):
+            targets = spread_over(length, int(y[i]), part)
+            _, gradient, _ = cross_entropy_row(x[i], targets, z_loss)
+            with mpmath.workdps(50):
+                wanted = [g * mpmath.mpf(dloss[i]) for g in gradient]
+                size = max(abs(g) for g in wanted)
+                for got, want in zip(dx[i].tolist(), wanted, strict=True):
+                    if abs(want) > 1.001 * largest:
+                        assert got == (np.inf if want > 0 else -np.inf)
+                    elif abs(want) < 0.999 * largest:
+                        assert abs(got - want) <= 2 * np.finfo(dtype).eps * size + step

@@ -18,7 +18,7 @@ mod panel;
 mod rows;
 
 pub use self::cross_entropy::{
-    CrossEntropy, Found, LossPartial, LossTotal, Scale, Smoothing, Targets, enlarge,
+    CrossEntropy, Found, LossPartial, LossTotal, Scale, Smoothing, Targets, bring_within_reach,
 };
 pub use self::log::{LogSoftmax, LogSumExp, Seen, Share, Whole, exceeds, seen, share};
 

@@ -19,7 +19,9 @@ use crate::dispatch::Dispatch;
 use crate::element::{DType, DoubleDouble, WideScalar};
 use crate::error::Error;
 use crate::kernels::soft_targets::SoftTargets;
-use crate::kernels::softmax::{CrossEntropy, ExpConstants, Found, Scale, Smoothing, Targets, enlarge};
+use crate::kernels::softmax::{
+    CrossEntropy, ExpConstants, Found, Scale, Smoothing, Targets, bring_within_reach,
+};
 use crate::layout::{Axes, Plan};
 use crate::parallel::Watch;
 use crate::view::{IGNORED, View, ViewMut};
@@ -188,7 +190,14 @@ impl Call<'_> {
         let (sharp, even) = if is_soft { (1.0 - part, places.even(part)) } else { (1.0, vec![0.0]) };
         let mut scale = self.scale(&places, &rows, &cotangents, (sharp, &even));
         let reduce = match self.gradients.is_some() && !is_soft {
-            true => enlarge::<E>(&mut scale, places.plan.len, self.labelling.z_loss),
+            true => {
+                let reach = match out.dtype() {
+                    DType::F64 => 900,
+                    DType::F16 => 14,
+                    _ => 100,
+                };
+                bring_within_reach::<E>(&mut scale, places.plan.len, self.labelling.z_loss, reach)
+            }
             false => Vec::new(),
         };
         let found = Found::new(count, self.labelling.z_loss != 0.0);

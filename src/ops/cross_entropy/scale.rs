@@ -50,20 +50,20 @@ impl Call<'_> {
     }
 }
 
-/// Multiplies gradients by what [`enlarge`](crate::kernels::softmax::enlarge) says.
-pub(super) fn reduce_again(out: &View<'_>, places: &Places<'_>, factors: &[f64]) {
+/// Multiplies gradients by what [`bring_within_reach`](crate::kernels::softmax::bring_within_reach) says.
+pub(super) fn reduce_again(out: &View<'_>, places: &Places<'_>, factors: &[[f64; 2]]) {
     if factors.is_empty() {
         return;
     }
     let (memory, step) = (out.memory(), places.plan.step().dst);
     places.plan.each_lane(|lane, at| {
-        let factor = one_or_each(factors, lane);
-        if factor == 1.0 {
+        let [first, second] = one_or_each(factors, lane);
+        if first == 1.0 && second == 1.0 {
             return;
         }
         for class in 0..places.plan.len {
             let place = at.dst + step * class as isize;
-            memory.set(place, memory.number(place) * factor);
+            memory.set(place, memory.number(place) * first * second);
         }
     });
 }

@@ -23,7 +23,7 @@ mod smoothing;
 
 pub use self::found::Found;
 use self::others::{other, others_apart, others_of};
-pub use self::scale::{Scale, enlarge};
+pub use self::scale::{Scale, bring_within_reach};
 use self::settle::Sums;
 pub use self::smoothing::Smoothing;
 use super::group::Group;

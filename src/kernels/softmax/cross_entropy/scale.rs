@@ -25,25 +25,49 @@ impl Scale {
     }
 }
 
-/// Multiplies small scales, of rows of `len` classes, by powers of two: those of which exponentials, which are up to 2^64 large, would
-/// be multiplied by a number that has lost digits. Gives what the gradients must then be multiplied by: one factor for each, or
-/// one for all, or none where all are 1.
-pub fn enlarge<E: Compute>(scale: &mut [Scale], len: usize, z_loss: f64) -> Vec<f64> {
-    let least = power_of_two(if size_of::<E>() == 4 { -52.0 } else { -880.0 }) * len as f64;
-    let size = |scale: &Scale| scale.cotangent.abs() * scale.weight.max(z_loss);
-    let is_small = |scale: &Scale| size(scale) > 0.0 && size(scale) < least;
-    if !scale.iter().any(is_small) {
+/// The exponents of the smallest and of the largest number that exponentials, which are up to 2^64 large, are multiplied by without loss.
+const fn range<E>() -> (i32, i32) {
+    if size_of::<E>() == 4 { (-52, 100) } else { (-880, 900) }
+}
+
+/// Logarithms of sums are hardly larger than this power of two.
+const LARGEST_LSE: i32 = 12;
+
+/// Multiplies scales, of rows of `len` classes, by powers of two where they are small, for they would lose digits, or large, for
+/// gradients that are not infinite would be; none beyond 2^`reach`, which the array of gradients can hold, becomes larger. Gives what the gradients must then be multiplied by, in two factors: those of each, or
+/// of all, or none where all are 1.
+pub fn bring_within_reach<E: Compute>(
+    scale: &mut [Scale],
+    len: usize,
+    z_loss: f64,
+    reach: i32,
+) -> Vec<[f64; 2]> {
+    let (least, most) = range::<E>();
+    let least = least + exponent(len as f64) + 1;
+    let power = |scale: &Scale| {
+        let cotangent = scale.cotangent.abs();
+        if !(cotangent > 0.0 && cotangent.is_finite()) {
+            return 0;
+        }
+        let size = |factor: f64| (factor > 0.0).then(|| exponent(cotangent) + exponent(factor));
+        let (of_class, of_lse) = (size(scale.weight), size(z_loss));
+        // Where the class has a weight, what is small beside that does not count.
+        let Some(smallest) = of_class.or(of_lse) else { return 0 };
+        let largest = smallest.max(of_lse.map_or(smallest, |size| size + 1 + LARGEST_LSE));
+        match (smallest < least, largest > most) {
+            (_, true) => most - largest,
+            (true, false) => (-2 - smallest).min(reach - largest).min(1000 - exponent(cotangent)).max(0),
+            _ => 0,
+        }
+    };
+    if scale.iter().all(|scale| power(scale) == 0) {
         return Vec::new();
     }
     let one = |scale: &mut Scale| {
-        if !is_small(scale) {
-            return 1.0;
-        }
-        // No factor is above 1 then, and the cotangent far from overflow.
-        let power = -2 - exponent(size(scale)).max(exponent(scale.cotangent.abs()) - 1000);
+        let power = power(scale);
         scale.cotangent = scale_by(scale.cotangent, power);
         scale.rest = scale_by(scale.rest, power);
-        power_of_two(f64::from(-power))
+        [-power / 2, -power - -power / 2].map(|power| power_of_two(power.into()))
     };
     scale.iter_mut().map(one).collect()
 }

@@ -64,7 +64,7 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
         let rest = s.pair_choose(is_smaller, s.wide_add(rows.sum, s.widen(negative)), rows.others);
         let mut entry = s.pair_mul(rest, scale);
         if self.z_loss != 0.0 {
-            let more = s.pair_mul(s.wide_splat(wide::<E>(2.0 * self.z_loss)), s.pair_mul(lse, cotangent));
+            let more = s.pair_mul(s.pair_mul(s.wide_splat(wide::<E>(2.0 * self.z_loss)), cotangent), lse);
             let more = s.pair_div(more, rows.sum);
             entry = s.pair_add(entry, s.pair_mul(s.widen(negative), more));
             scale = s.pair_add(scale, more);
