@@ -100,3 +100,13 @@ def test_a_number_for_all_rows() -> None:
     tiny = sl.logsumexp_vjp(x + np.float32(80), lse, 1e-60, axis=-1)
     want = 1e-60 * np.exp(x.astype(np.float64) + 80 - lse[:, None].astype(np.float64))
     np.testing.assert_allclose(tiny, want.astype(np.float32), rtol=1e-5)
+
+
+@pytest.mark.parametrize("before", [0.0, 0.1])
+def test_numbers_of_float64_stay_so(before: float) -> None:
+    """Whatever they are, and whatever the result replaces."""
+    want = np.exp(-0.5)
+    assert abs(float(sl.logsumexp_vjp(1.5, 2.0, 1.0)) - want) <= 2e-16
+    out = np.array(before)
+    sl.logsumexp_vjp(np.array(1.5), np.array(2.0), 1.0, out=out)
+    assert abs(float(out) - want) <= 2e-16
