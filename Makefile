@@ -12,6 +12,8 @@ SOURCES := pyproject.toml Cargo.toml README.md $(wildcard Cargo.lock LICENSE-*) 
 # maturin and basedpyright take their interpreter from the environment, never from outside .venv.
 export VIRTUAL_ENV := $(abspath $(VENV))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The backend is maturin, by way of tools/build_backend.py.
+export MATURIN_NO_MISSING_BUILD_BACKEND_WARNING := 1
 unexport CONDA_PREFIX PYTHONHOME
 
 .DEFAULT_GOAL := help
@@ -92,7 +94,7 @@ format: $(VENV)/.built-demo,test,lint ## Format every source
 	$(BIN)/ruff format
 
 wheel: $(VENV)/.created ## A wheel in dist/
-	$(BIN)/maturin build --release --out dist -- --emit asm
+	$(BIN)/maturin build --release --compression-level 9 --out dist -- --emit asm
 
 clean: ## Remove what was built, .venv included
 	rm -rf $(VENV) target dist
