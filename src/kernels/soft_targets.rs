@@ -43,6 +43,7 @@ impl<'a, const GRAD: bool> SoftTargets<'a, GRAD> {
     ) -> Self {
         assert!(even.len() == 1 || even.len() == found.len());
         let rows = CrossEntropy::new(Targets::Logits(targets), scale, z_loss, found);
+        let rows = if is_short { rows.short() } else { rows };
         Self { rows, share, even, is_relative, is_short }
     }
 
@@ -138,14 +139,13 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
                 entropy = entropy_term(s, entropy, q);
             }
         }
+        let mut weighed = Weighed { entropy: s.wide_total(entropy), ..Weighed::default() };
         if self.is_short {
-            (distance, sum) = (s.widen(short_distance), s.widen(short_sum));
+            weighed.distance = DoubleDouble::widened(s.sum_by_halves(short_distance));
+            weighed.sum = DoubleDouble::widened(s.sum_by_halves(short_sum));
+        } else {
+            (weighed.distance, weighed.sum) = (s.wide_total(distance), s.wide_total(sum));
         }
-        let weighed = Weighed {
-            distance: s.wide_total(distance),
-            sum: s.wide_total(sum),
-            entropy: s.wide_total(entropy),
-        };
         SoftPartial { row: None, weighed }
     }
 

@@ -135,3 +135,34 @@ def test_a_likely_class_keeps_its_digits(dtype: np.dtype[Any], rows: int) -> Non
                 ):
                     error = abs(mpmath.mpf(float(got[0])) - wanted[0])
                     assert error <= 4 * unit, (log_of_likely, large, small, float(error / unit))
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 0.3, 0.5, 1.7, 4.0, 3e30, 1e31, 1e-31, 1e40])
+def test_temperatures(temperature: float) -> None:
+    rng = np.random.default_rng(12)
+    for length in LENGTHS:
+        logp = sl.log_softmax((3 * rng.standard_normal((20, length))).astype(np.float32))
+        d = rng.standard_normal((20, length)).astype(np.float32)
+        logp[5, 0] = -np.inf
+        got = sl.log_softmax_vjp(logp, d, temperature=temperature)
+        rows = np.array(
+            [
+                sl.log_softmax_vjp(a, b, temperature=temperature)
+                for a, b in zip(logp, d, strict=True)
+            ]
+        )
+        assert same_bits(got, rows)
+        columns = sl.log_softmax_vjp(logp.T.copy(), d.T.copy(), axis=0, temperature=temperature)
+        assert same_bits(np.ascontiguousarray(columns.T), rows)
+        exists = np.isfinite(logp)
+        assert (got[~exists] == 0).all()
+        d = np.where(exists, d, 0).astype(np.float64)
+        # Exact enough: sums of float32 numbers, and the rest, in float64.
+        terms = (d, np.exp(logp.astype(np.float64)) * d.sum(-1, keepdims=True))
+        with np.errstate(over="ignore"):
+            wanted = np.where(exists, terms[0] - terms[1], 0) / temperature
+            largest = np.maximum(*map(abs, terms)).max(-1, keepdims=True) / temperature
+            finite = abs(wanted) < 3.4e38
+            unit = reference.ulp(np.minimum(largest, 3.4e38), np.dtype(np.float32))
+        assert (abs(got - wanted) <= 4 * unit)[finite].all()
+        assert np.isinf(got[~finite]).all()

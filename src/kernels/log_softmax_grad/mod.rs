@@ -7,15 +7,13 @@
 //! do not exist: their gradient is zero, whatever the cotangent is.
 #![forbid(unsafe_code)]
 
-use core::marker::PhantomData;
-
 mod short;
 
 pub use self::short::ShortLogSoftmaxVjp;
 
 use super::softmax_grad::{largest_pass, largest_rows};
 use super::{Next, Op, RowTerms, number, sum_columns};
-use crate::element::{Compute, DoubleDouble, WideScalar};
+use crate::element::{DoubleDouble, WideScalar};
 use crate::math::exp::{Exp, RowShift, SCALE, power_of_two};
 use crate::math::two_sum;
 use crate::simd::{PanelIo, Row, RowIo, Wide};
@@ -66,34 +64,34 @@ impl LogSoftmaxGrad {
         s.wide_dot(s.wide_dot(sum, e.value, d, offset), lost, d, offset)
     }
 
-    /// One vector of the product backward.
+    /// One vector of the product backward. Along a `ROW` few vectors have a likely class.
     #[inline(always)]
-    fn backward<S: Wide<f64>>(
+    fn backward<S: Wide<f64>, const ROW: bool>(
         &self,
         s: S,
         shift: &RowShift<S::V>,
         [high, low]: [S::V; 2],
         [log_p, d]: [S::V; 2],
     ) -> S::V {
-        let (zero, one) = (s.splat(0.0), s.splat(1.0));
-        let unscale = s.splat(power_of_two((-SCALE).into()));
         let e = self.exp.row_exp(s, shift, log_p);
-        let power = s.mul(e.power, unscale);
-        let p = s.mul(e.value, unscale);
-        let lost = s.mul_add(power, e.rest, s.sub(power, p));
-        let product = s.mul(p, high);
-        let excess = s.neg_mul_add(p, high, product);
-        let error = s.sub(s.mul_add(p, low, s.mul(lost, high)), excess);
-        let unlikely = s.sub(s.sub(d, product), error);
-        let complement = s.sub(s.sub(one, power), s.mul(power, e.rest));
-        let [others, left] = two_sum(s, d, s.sub(zero, high));
+        let power = s.mul(e.power, s.splat(power_of_two((-SCALE).into())));
+        let subtracted = s.mul(power, high);
+        let rounding = s.neg_mul_add(power, high, subtracted);
+        let rest = s.neg_mul_add(subtracted, e.rest, s.neg_mul_add(power, low, rounding));
+        let unlikely = s.add(s.sub(d, subtracted), rest);
+        let is_likely = s.greater(log_p, s.splat(-core::f64::consts::LN_2));
+        if ROW && s.bits(is_likely) == 0 {
+            return unlikely;
+        }
+        let complement = s.neg_mul_add(power, e.rest, s.sub(s.splat(1.0), power));
+        let [others, left] = two_sum(s, d, s.sub(s.splat(0.0), high));
         let likely = s.add(others, s.mul_add(complement, high, s.sub(left, low)));
-        s.select(s.greater(log_p, s.splat(-core::f64::consts::LN_2)), likely, unlikely)
+        s.select(is_likely, likely, unlikely)
     }
 
     /// One vector of the result.
     #[inline(always)]
-    fn entry<S: Wide<f64>>(
+    fn entry<S: Wide<f64>, const ROW: bool>(
         &self,
         s: S,
         shift: &RowShift<S::V>,
@@ -103,7 +101,7 @@ impl LogSoftmaxGrad {
     ) -> S::V {
         let mut result = match self.direction {
             Direction::Forward => s.sub(s.sub(s.sub(d, offset), sum[0]), sum[1]),
-            Direction::Backward => self.backward(s, shift, sum, [log_p, d]),
+            Direction::Backward => self.backward::<S, ROW>(s, shift, sum, [log_p, d]),
         };
         if self.temperature != 1.0 {
             result = s.div(result, s.splat(self.temperature));
@@ -142,20 +140,21 @@ impl Op<f64, 2> for LogSoftmaxGrad {
         }
         let (shift, offset) = (self.shift(s), s.splat(total.offset));
         let mut sum = s.wide_zero();
-        let mut numbers = !0;
+        // NaN if there is one.
+        let mut found = s.splat(0.0);
         let vectors = log_p.vectors() + usize::from(log_p.rest() > 0);
         for i in 0..vectors {
             let entry = match i < log_p.vectors() {
                 true => [log_p.load(s, i), d.load(s, i)],
                 false => [log_p.load_rest(s, f64::NEG_INFINITY), d.load_rest(s, 0.0)],
             };
-            numbers &= s.equal(entry[0], entry[0]);
+            found = s.select(s.equals(entry[0], entry[0]), found, entry[0]);
             sum = match self.direction {
                 Direction::Forward => self.tangents(s, &shift, offset, sum, entry),
-                Direction::Backward => Cotangents::add(s, sum, entry),
+                Direction::Backward => cotangents(s, sum, entry),
             };
         }
-        let has_nan = log_p.len() > 0 && numbers & 0xff != 0xff;
+        let has_nan = s.equal(found, found) != 0xff;
         Total { has_nan, sum: s.wide_total(sum), ..*total }
     }
 
@@ -193,11 +192,11 @@ impl Op<f64, 2> for LogSoftmaxGrad {
         let (log_p, d) = (chunk.input(0), chunk.input(1));
         for i in 0..log_p.vectors() {
             let inputs = [log_p.load(s, i), d.load(s, i)];
-            chunk.store(s, i, self.entry(s, &shift, offset, sum, inputs));
+            chunk.store(s, i, self.entry::<S, true>(s, &shift, offset, sum, inputs));
         }
         if log_p.rest() > 0 {
             let inputs = [log_p.load_rest(s, 0.0), d.load_rest(s, 0.0)];
-            chunk.store_rest(s, self.entry(s, &shift, offset, sum, inputs));
+            chunk.store_rest(s, self.entry::<S, true>(s, &shift, offset, sum, inputs));
         }
     }
 
@@ -212,7 +211,7 @@ impl Op<f64, 2> for LogSoftmaxGrad {
         let mut found = zero;
         let mut offset = [zero; P];
         let sum = match self.direction {
-            Direction::Backward => Entries::<f64, Cotangents>::sums::<S, P>(s, panel),
+            Direction::Backward => sum_columns::<f64, S, _, P>(s, panel.rows(), &Cotangents { panel }),
             Direction::Forward => {
                 let beside = largest_rows::<f64, S, 2, P>(s, panel);
                 let tangents = Tangents { op: self, shift, panel, beside };
@@ -240,7 +239,7 @@ impl Op<f64, 2> for LogSoftmaxGrad {
             let (high, low) = s.wide_split(sum[p]);
             for i in 0..panel.rows() {
                 let inputs = panel.inputs(s, i, p);
-                panel.store(s, i, p, self.entry(s, &shift, offset[p], [high, low], inputs));
+                panel.store(s, i, p, self.entry::<S, false>(s, &shift, offset[p], [high, low], inputs));
             }
         }
         true
@@ -262,41 +261,21 @@ impl<S: Wide<f64>, const P: usize> RowTerms<f64, S> for Tangents<'_, S::V, P> {
     }
 }
 
-/// Which cotangents count in a sum.
-trait Counted<E: Compute> {
-    /// One vector's, added to `sum`. Implementations are `#[inline(always)]`.
-    fn add<S: Wide<E>>(s: S, sum: S::W, entry: [S::V; 2]) -> S::W;
+/// The cotangents of a panel's entries that exist.
+struct Cotangents<'a> {
+    panel: PanelIo<'a, f64, 2>,
 }
 
-/// All of entries that exist.
-struct Cotangents;
-
-impl Counted<f64> for Cotangents {
-    #[inline(always)]
-    fn add<S: Wide<f64>>(s: S, sum: S::W, [log_p, d]: [S::V; 2]) -> S::W {
-        let zero = s.splat(0.0);
-        let d = s.select(s.equals(log_p, s.splat(f64::NEG_INFINITY)), zero, d);
-        s.wide_dot(sum, s.splat(1.0), d, zero)
-    }
-}
-
-/// Those that count in a panel.
-struct Entries<'a, E, C> {
-    panel: PanelIo<'a, E, 2>,
-    counted: PhantomData<C>,
-}
-
-impl<'a, E: Compute, C: Counted<E>> Entries<'a, E, C> {
-    /// Their sums down the columns.
-    #[inline(always)]
-    fn sums<S: Wide<E>, const P: usize>(s: S, panel: PanelIo<'a, E, 2>) -> [S::W; P] {
-        sum_columns::<E, S, _, P>(s, panel.rows(), &Self { panel, counted: PhantomData })
-    }
-}
-
-impl<E: Compute, C: Counted<E>, S: Wide<E>> RowTerms<E, S> for Entries<'_, E, C> {
+impl<S: Wide<f64>> RowTerms<f64, S> for Cotangents<'_> {
     #[inline(always)]
     fn add(&self, s: S, sum: S::W, i: usize, p: usize) -> S::W {
-        C::add(s, sum, self.panel.inputs(s, i, p))
+        cotangents(s, sum, self.panel.inputs(s, i, p))
     }
+}
+
+/// One vector's cotangents, of entries that exist, added to `sum`.
+#[inline(always)]
+fn cotangents<S: Wide<f64>>(s: S, sum: S::W, [log_p, d]: [S::V; 2]) -> S::W {
+    let is_none = s.equals(log_p, s.splat(f64::NEG_INFINITY));
+    s.pair_add(sum, s.widen(s.select(is_none, s.splat(0.0), d)))
 }

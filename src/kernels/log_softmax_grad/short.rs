@@ -1,4 +1,4 @@
-//! The product backward in `f32`, at temperature 1.
+//! The product backward in `f32`.
 //!
 //! The exponential is `power · (1 + rest)`, so that of `exp(logp) · sum(dy)` some digits more are known than an `f32` holds.
 //! What is a small difference of that and `dy` is taken once more in `f64`: all of a row may be such differences, as where
@@ -6,9 +6,8 @@
 //! smaller by more than an `f64` can tell.
 #![forbid(unsafe_code)]
 
-use super::{Counted, Entries};
 use crate::element::{Compute, WideScalar, two_to};
-use crate::kernels::{Next, Op, one_nan};
+use crate::kernels::{Next, Op, RowTerms, one_nan, sum_columns};
 use crate::math::exp::{Exp, RowShift, SCALE};
 use crate::math::exp_sum::probability;
 use crate::simd::{PanelIo, Row, RowIo, Wide};
@@ -17,6 +16,7 @@ use crate::simd::{PanelIo, Row, RowIo, Wide};
 #[derive(Clone, Copy, Debug)]
 pub struct ShortLogSoftmaxVjp {
     exp: Exp<f32>,
+    temperature: f32,
 }
 
 /// A difference is small where it is this much smaller than what is subtracted.
@@ -31,28 +31,22 @@ const LIKELY: f32 = -core::f32::consts::LN_2;
 
 const ALL: u32 = (1 << f32::LANES) - 1;
 
-impl Default for ShortLogSoftmaxVjp {
-    fn default() -> Self {
-        Self { exp: Exp::new(1.0) }
-    }
-}
-
 /// What is known of a row; also what a sweep finds in a chunk.
 #[derive(Clone, Copy, Debug)]
 pub struct Total {
     largest: f32,
     has_nan: bool,
-    sums: Sums<f64>,
+    sums: Sums,
 }
 
 /// The sums of the cotangents of likely classes and of the others.
 #[derive(Clone, Copy, Debug)]
-struct Sums<T> {
-    likely: T,
-    others: T,
+struct Sums {
+    likely: f64,
+    others: f64,
 }
 
-impl Sums<f64> {
+impl Sums {
     fn all(self) -> f64 {
         self.likely + self.others
     }
@@ -67,15 +61,21 @@ struct Parts<V> {
 }
 
 impl ShortLogSoftmaxVjp {
+    /// If the temperature is one that an `f32` holds, and far from those it does not.
+    pub fn new(temperature: f64) -> Option<Self> {
+        let is_ordinary = temperature > 1.0 / LARGE_SUM && temperature < LARGE_SUM;
+        is_ordinary.then(|| Self { exp: Exp::new(1.0), temperature: temperature as f32 })
+    }
+
     /// With this, powers of two are what they are.
     #[inline(always)]
     fn shift<S: Wide<f32>>(&self, s: S) -> RowShift<S::V> {
         self.exp.row_shift(s, &self.exp.shift_to(s, s.splat(SCALE as f32), s.splat(0.0)))
     }
 
-    /// One vector of the result, `total` being the sum of each lane's row. If not `ANY_LIKELY`, there are no likely classes.
+    /// One vector of the result, `total` being the sum of each lane's row. Along a `ROW` few vectors have a likely class.
     #[inline(always)]
-    fn entry<S: Wide<f32>, const ANY_LIKELY: bool>(
+    fn entry<S: Wide<f32>, const ROW: bool>(
         &self,
         s: S,
         shift: &RowShift<S::V>,
@@ -89,12 +89,12 @@ impl ShortLogSoftmaxVjp {
         let rounding = s.neg_mul_add(e.power, high, subtracted);
         let rest = s.neg_mul_add(subtracted, e.rest, s.neg_mul_add(e.power, low, rounding));
         let mut result = s.add(s.sub(d, subtracted), rest);
-        if ANY_LIKELY {
+        let is_likely = s.greater(log_p, s.splat(LIKELY));
+        if !ROW || s.bits(is_likely) != 0 {
             // (1 - p) · sum(dy) less the cotangents of the others; two likely classes are none.
             let complement = s.neg_mul_add(e.power, e.rest, s.sub(s.splat(1.0), e.power));
             let others = s.add(s.add(parts.others[0], s.sub(parts.likely, d)), parts.others[1]);
             let likely = s.sub(zero, s.neg_mul_add(complement, high, others));
-            let is_likely = s.greater(log_p, s.splat(LIKELY));
             result = s.select(is_likely, likely, result);
             subtracted = s.select(is_likely, zero, subtracted);
         }
@@ -110,11 +110,14 @@ impl ShortLogSoftmaxVjp {
             }
             result = s.from_array(results);
         }
+        if self.temperature != 1.0 {
+            result = s.div(result, s.splat(self.temperature));
+        }
         s.select(s.equals(log_p, s.splat(f32::NEG_INFINITY)), zero, result)
     }
 
     #[inline(always)]
-    fn chunk<S: Wide<f32>, const ANY_LIKELY: bool>(&self, s: S, sums: Sums<f64>, chunk: RowIo<'_, f32, 2>) {
+    fn chunk<S: Wide<f32>>(&self, s: S, sums: Sums, chunk: RowIo<'_, f32, 2>) {
         let (shift, sum) = (self.shift(s), sums.all());
         let [all, others] = [sum, sums.others].map(WideScalar::<f32>::split);
         let parts = Parts {
@@ -125,11 +128,11 @@ impl ShortLogSoftmaxVjp {
         let (log_p, d) = (chunk.input(0), chunk.input(1));
         for i in 0..chunk.vectors() {
             let entry = [log_p.load(s, i), d.load(s, i)];
-            chunk.store(s, i, self.entry::<S, ANY_LIKELY>(s, &shift, &parts, entry, |_| sum));
+            chunk.store(s, i, self.entry::<S, true>(s, &shift, &parts, entry, |_| sum));
         }
         if chunk.rest() > 0 {
             let entry = [log_p.load_rest(s, f32::NEG_INFINITY), d.load_rest(s, 0.0)];
-            chunk.store_rest(s, self.entry::<S, ANY_LIKELY>(s, &shift, &parts, entry, |_| sum));
+            chunk.store_rest(s, self.entry::<S, true>(s, &shift, &parts, entry, |_| sum));
         }
     }
 
@@ -138,18 +141,17 @@ impl ShortLogSoftmaxVjp {
     fn strip<S: Wide<f32>>(
         &self,
         s: S,
-        (sums, all): (&Sums<S::W>, S::W),
+        (likely, others, all): (S::V, S::W, S::W),
         panel: PanelIo<'_, f32, 2>,
         p: usize,
     ) {
         let (shift, lanes) = (self.shift(s), s.wide_lanes(all));
-        let [all, others] = [s.wide_split(all), s.wide_split(sums.others)];
-        let likely = s.wide_split(sums.likely).0;
+        let [all, others] = [s.wide_split(all), s.wide_split(others)];
         let parts = Parts { all: [all.0, all.1], others: [others.0, others.1], likely };
         for i in 0..panel.rows() {
             let entry = panel.inputs(s, i, p);
             let total = |lane: usize| lanes.as_ref()[lane];
-            panel.store(s, i, p, self.entry::<S, true>(s, &shift, &parts, entry, total));
+            panel.store(s, i, p, self.entry::<S, false>(s, &shift, &parts, entry, total));
         }
     }
 }
@@ -169,23 +171,23 @@ fn seen<S: Wide<f32>>(s: S, [log_p, largest, found]: [S::V; 3]) -> [S::V; 2] {
     [s.max(log_p, largest), s.select(s.equals(log_p, log_p), found, log_p)]
 }
 
-/// One vector's cotangents, of likely classes and of others: zero where there is no entry.
+/// One vector's cotangents, zero where there is no entry, and where classes are likely.
 #[inline(always)]
-fn apart<S: Wide<f32>>(s: S, [log_p, d]: [S::V; 2]) -> Sums<S::V> {
-    let zero = s.splat(0.0);
-    let d = s.select(s.equals(log_p, s.splat(f32::NEG_INFINITY)), zero, d);
-    let is_likely = s.greater(log_p, s.splat(LIKELY));
-    Sums { likely: s.select(is_likely, d, zero), others: s.select(is_likely, zero, d) }
+fn apart<S: Wide<f32>>(s: S, [log_p, d]: [S::V; 2]) -> (S::V, S::M) {
+    let is_none = s.equals(log_p, s.splat(f32::NEG_INFINITY));
+    (s.select(is_none, s.splat(0.0), d), s.greater(log_p, s.splat(LIKELY)))
 }
 
-/// Those of likely classes, or those of the others.
-struct OfClasses<const LIKELY: bool>;
+/// The cotangents of a panel, but those of likely classes.
+struct Others<'a> {
+    panel: PanelIo<'a, f32, 2>,
+}
 
-impl<const LIKELY: bool> Counted<f32> for OfClasses<LIKELY> {
+impl<S: Wide<f32>> RowTerms<f32, S> for Others<'_> {
     #[inline(always)]
-    fn add<S: Wide<f32>>(s: S, sum: S::W, entry: [S::V; 2]) -> S::W {
-        let d = apart(s, entry);
-        s.wide_add(sum, s.widen(if LIKELY { d.likely } else { d.others }))
+    fn add(&self, s: S, sum: S::W, i: usize, p: usize) -> S::W {
+        let (d, is_likely) = apart(s, self.panel.inputs(s, i, p));
+        s.wide_add(sum, s.widen(s.select(is_likely, s.splat(0.0), d)))
     }
 }
 
@@ -201,16 +203,20 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
     #[inline(always)]
     fn sweep<S: Wide<f32>>(&self, s: S, _: &Total, [log_p, d]: [Row<'_, f32>; 2]) -> Total {
         let (mut likely, mut others) = (s.wide_zero(), s.wide_zero());
-        let (mut largest, mut found) = (s.splat(f32::NEG_INFINITY), s.splat(0.0));
+        let zero = s.splat(0.0);
+        let (mut largest, mut found) = (s.splat(f32::NEG_INFINITY), zero);
         let vectors = log_p.vectors() + usize::from(log_p.rest() > 0);
         for i in 0..vectors {
             let entry = match i < log_p.vectors() {
                 true => [log_p.load(s, i), d.load(s, i)],
                 false => [log_p.load_rest(s, f32::NEG_INFINITY), d.load_rest(s, 0.0)],
             };
-            let d = apart(s, entry);
-            likely = s.wide_add(likely, s.widen(d.likely));
-            others = s.wide_add(others, s.widen(d.others));
+            let (mut d, is_likely) = apart(s, entry);
+            if s.bits(is_likely) != 0 {
+                likely = s.wide_add(likely, s.widen(s.select(is_likely, d, zero)));
+                d = s.select(is_likely, zero, d);
+            }
+            others = s.wide_add(others, s.widen(d));
             [largest, found] = seen(s, [entry[0], largest, found]);
         }
         let sums = Sums { likely: s.wide_total(likely), others: s.wide_total(others) };
@@ -240,12 +246,10 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
         } else if sum.abs() >= LARGE_SUM || largest > LARGE_LOG {
             let (log_p, d) = (chunk.input(0), chunk.input(1));
             for i in 0..log_p.len() {
-                chunk.set(i, alone(log_p.get(i), d.get(i), sum));
+                chunk.set(i, one_nan(alone(log_p.get(i), d.get(i), sum) / self.temperature));
             }
-        } else if largest > LIKELY {
-            self.chunk::<S, true>(s, sums, chunk);
         } else {
-            self.chunk::<S, false>(s, sums, chunk);
+            self.chunk(s, sums, chunk);
         }
     }
 
@@ -254,19 +258,26 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
         if S::BY_CALLS {
             return false;
         }
-        let likely = Entries::<f32, OfClasses<true>>::sums::<S, P>(s, panel);
-        let others = Entries::<f32, OfClasses<false>>::sums::<S, P>(s, panel);
-        let mut all = others;
+        let (zero, one) = (s.splat(0.0), s.splat(1.0));
+        let others: [S::W; P] = sum_columns(s, panel.rows(), &Others { panel });
+        let (mut likely, mut all) = ([zero; P], others);
         for p in 0..P {
-            all[p] = s.wide_add(likely[p], others[p]);
-            let (mut largest, mut found) = (s.splat(f32::NEG_INFINITY), s.splat(0.0));
+            // Of each column one class, at most, is likely, or it goes by rows.
+            let mut count = zero;
+            let (mut largest, mut found) = (s.splat(f32::NEG_INFINITY), zero);
             for i in 0..panel.rows() {
-                [largest, found] = seen(s, [panel.load(s, 0, i, p), largest, found]);
+                let entry = panel.inputs(s, i, p);
+                let (d, is_likely) = apart(s, entry);
+                likely[p] = s.select(is_likely, s.add(d, zero), likely[p]);
+                count = s.select(is_likely, s.add(count, one), count);
+                [largest, found] = seen(s, [entry[0], largest, found]);
             }
-            let (zero, high) = (s.splat(0.0), s.wide_split(all[p]).0);
+            all[p] = s.wide_add(s.widen(likely[p]), others[p]);
+            let high = s.wide_split(all[p]).0;
             let size = s.max(high, s.sub(zero, high));
             let is_ordinary = s.bits(s.greater(s.splat(LARGE_SUM as f32), size))
                 & s.bits(s.greater(s.splat(LARGE_LOG), largest))
+                & s.bits(s.greater(s.splat(2.0), count))
                 & s.equal(found, found);
             if is_ordinary != ALL {
                 // Nothing is written before all strips are known.
@@ -274,8 +285,7 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
             }
         }
         for p in 0..P {
-            let sums = Sums { likely: likely[p], others: others[p] };
-            self.strip(s, (&sums, all[p]), panel, p);
+            self.strip(s, (likely[p], others[p], all[p]), panel, p);
         }
         true
     }

@@ -24,8 +24,10 @@ pub(super) fn losses<S: Wide<f64>, const P: usize, const GRAD: bool>(
         even[p] = evens(op, s, panel, p);
     }
     let terms = Terms { op, panel, max, even, kind: Kind::Distance };
-    let distance: [S::W; P] = terms.sums(s);
-    let targets: [S::W; P] = Terms { kind: Kind::Sum, ..terms }.sums(s);
+    let (distance, targets) = match op.is_short {
+        true => terms.short_sums(s),
+        false => (terms.sums(s), Terms { kind: Kind::Sum, ..terms }.sums(s)),
+    };
     let mut entropy = [s.wide_zero(); P];
     if op.is_relative {
         entropy = Terms { kind: Kind::Entropy, ..terms }.sums(s);
@@ -99,11 +101,38 @@ impl<V: Copy, const P: usize, const GRAD: bool> Terms<'_, V, P, GRAD> {
         sum_columns::<f64, S, _, P>(s, self.panel.rows(), self)
     }
 
-    /// A logit and its target.
+    /// Distances and targets added up as along a row, where sums carry no more than their type does.
+    #[inline(always)]
+    fn short_sums<S: Wide<f64> + Simd<f64, V = V>>(&self, s: S) -> ([S::W; P], [S::W; P]) {
+        let zero = s.splat(0.0);
+        let [mut distance, mut targets] = [[s.wide_zero(); P]; 2];
+        for p in 0..P {
+            let mut lanes = [[zero; f64::LANES]; 2];
+            for i in 0..self.panel.rows() {
+                let ((x, q), lane) = (self.element(s, i, p), i % f64::LANES);
+                lanes[0][lane] = s.mul_add(q, s.sub(self.max[p], x), lanes[0][lane]);
+                lanes[1][lane] = s.add(lanes[1][lane], q);
+            }
+            let mut half = f64::LANES / 2;
+            while half > 0 {
+                for lane in 0..half {
+                    for sums in &mut lanes {
+                        sums[lane] = s.add(sums[lane], sums[lane + half]);
+                    }
+                }
+                half /= 2;
+            }
+            (distance[p], targets[p]) = (s.widen(lanes[0][0]), s.widen(lanes[1][0]));
+        }
+        (distance, targets)
+    }
+
+    /// A logit that counts, or the maximum, and its target.
     #[inline(always)]
     fn element<S: Simd<f64, V = V>>(&self, s: S, i: usize, p: usize) -> (V, V) {
         let (q, weight) = (self.panel.load(s, 1, i, p), self.panel.load(s, 2, i, p));
-        (self.panel.load(s, 0, i, p), self.op.targets(s, q, weight, self.even[p]))
+        let q = self.op.targets(s, q, weight, self.even[p]);
+        (counted(s, self.panel.load(s, 0, i, p), q, self.max[p]), q)
     }
 }
 
@@ -111,12 +140,8 @@ impl<S: Wide<f64>, const P: usize, const GRAD: bool> RowTerms<f64, S> for Terms<
     #[inline(always)]
     fn add(&self, s: S, sum: S::W, i: usize, p: usize) -> S::W {
         let (x, q) = self.element(s, i, p);
-        let (x, max) = (counted(s, x, q, self.max[p]), self.max[p]);
-        let short = s.wide_split(sum).0;
         match self.kind {
-            Kind::Distance if self.op.is_short => s.widen(s.mul_add(q, s.sub(max, x), short)),
-            Kind::Distance => s.wide_dot(sum, q, max, x),
-            Kind::Sum if self.op.is_short => s.widen(s.add(short, q)),
+            Kind::Distance => s.wide_dot(sum, q, self.max[p], x),
             Kind::Sum => s.wide_add(sum, s.widen_sum(q, s.splat(0.0))),
             Kind::Entropy => entropy_term(s, sum, q),
         }

@@ -216,13 +216,13 @@ impl Call<'_> {
             let smoothing = Smoothing::new(part, places.plan.len);
             match &self.gradients {
                 Some(_) => {
-                    let op =
-                        CrossEntropy::<E, true>::new(targets, &scale, z_loss, &found).smoothed(smoothing);
+                    let op = CrossEntropy::<E, true>::new(targets, &scale, z_loss, &found);
+                    let op = if self.is_short() { op.short() } else { op }.smoothed(smoothing);
                     run(&op, ["logits"], *logits, out, options, false)?;
                 }
                 None => {
-                    let op =
-                        CrossEntropy::<E, false>::new(targets, &scale, z_loss, &found).smoothed(smoothing);
+                    let op = CrossEntropy::<E, false>::new(targets, &scale, z_loss, &found);
+                    let op = if self.is_short() { op.short() } else { op }.smoothed(smoothing);
                     run(&op, ["logits"], *logits, out, options, false)?;
                 }
             }
@@ -237,6 +237,11 @@ impl Call<'_> {
         };
         self.write(isa, &rows, &losses);
         Ok(())
+    }
+
+    /// Whether results are shorter than `f64`.
+    fn is_short(&self) -> bool {
+        self.logits.dtype().result() != DType::F64
     }
 
     /// Whether a row's targets are told by an array, or by weights or a mask: a part of one class's that is spread evenly over all is not.
@@ -358,8 +363,7 @@ impl Call<'_> {
         };
         let inputs = [&Input::View(self.logits.clone()), &Input::View(labels), &Input::View(weights)];
         let (names, z_loss) = (["logits", "labels", "weight"], (self.labelling.z_loss, lse));
-        let is_short = self.logits.dtype().result() != DType::F64;
-        let (share, kind) = ((share, even), (self.is_relative, is_short));
+        let (share, kind) = ((share, even), (self.is_relative, self.is_short()));
         match &self.gradients {
             Some(_) => {
                 let op = SoftTargets::<true>::new(share, targets, scale, z_loss, found, kind);

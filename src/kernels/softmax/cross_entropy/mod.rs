@@ -22,11 +22,12 @@ mod settle;
 mod smoothing;
 
 pub use self::found::Found;
-use self::others::{other, others_apart, others_of};
+use self::others::{APART_OF_SHORT, other, others_apart, others_of};
 pub use self::scale::{Scale, bring_within_reach};
 use self::settle::Sums;
 pub use self::smoothing::Smoothing;
 use super::group::Group;
+use super::log::APART;
 use super::rows::{Piped, piped_rows};
 use super::{Partial, Softmax, Sweep, Total, first, rescaled, scaled};
 use crate::element::{Compute, WideScalar};
@@ -47,6 +48,8 @@ pub struct CrossEntropy<'a, E, const GRAD: bool> {
     smoothing: Option<Smoothing>,
     /// Whether rows of smoothed labels are [prepared](Self::prepare), and [completed](Self::complete) after.
     is_prepared: bool,
+    /// Other terms that come to less than this times the largest are summed apart.
+    apart: f64,
     pub(in crate::kernels) found: &'a Found,
 }
 
@@ -82,8 +85,14 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
             lse,
             smoothing: None,
             is_prepared: false,
+            apart: APART,
             found,
         }
+    }
+
+    /// The same for results that are shorter than `f64`.
+    pub fn short(self) -> Self {
+        Self { apart: if size_of::<E>() == 8 { APART_OF_SHORT } else { self.apart }, ..self }
     }
 
     /// The same with smoothed labels.
@@ -125,7 +134,7 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
             Sweep::MaxAndSum => total.sums.sum.sum.grow(first(s, shift.growth)),
             _ => total.sums.sum.sum,
         };
-        (sum, total.others.or_else(|| others_of::<E>(sum, first(s, shift.top))))
+        (sum, total.others.or_else(|| others_of::<E>(sum, first(s, shift.top), self.apart)))
     }
 
     /// What the terms of a row add up to, and the shift of its exponentials; `None` where the row is NaN.
@@ -241,11 +250,11 @@ impl<E: ExpConstants, const GRAD: bool> Piped<E, false> for CrossEntropy<'_, E, 
         shift: &Shift<S::V>,
         sum: E::Wide,
     ) -> Option<[E; 2]> {
-        let others = match others_of::<E>(sum, first(s, shift.top)) {
+        let others = match others_of::<E>(sum, first(s, shift.top), self.apart) {
             Some(others) => others,
             None => others_apart(s, row, shift.top),
         };
-        let spread = self.begin_lane(row.len(), lane).spread;
+        let spread = self.prepared_spread(lane);
         let [high, low, _] = self.settle(s, lane, (max, None), [sum, others, spread]);
         (!high.is_nan()).then_some([high, low])
     }
@@ -261,7 +270,7 @@ impl<E: ExpConstants, const GRAD: bool> Piped<E, false> for CrossEntropy<'_, E, 
             if group.ordinary >> k & 1 == 0 {
                 continue;
             }
-            others[k] = match others_of::<E>(group.sums[k], top.as_ref()[k]) {
+            others[k] = match others_of::<E>(group.sums[k], top.as_ref()[k], self.apart) {
                 Some(others) => others,
                 None => others_apart(s, group.row(s, k), s.splat(top.as_ref()[k])),
             };
@@ -299,11 +308,7 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
     }
 
     fn begin_lane(&self, len: usize, lane: usize) -> LossTotal<E> {
-        let mut spread = E::Wide::default();
-        if self.is_prepared && self.smoothing().is_some() {
-            spread = E::Wide::widened(E::from_f64(self.found.loss(lane)));
-        }
-        let sums = self.softmax.begin(len);
+        let (sums, spread) = (self.softmax.begin(len), self.prepared_spread(lane));
         LossTotal { lane, sums, stage: Stage::All, spread, others: None }
     }
 
@@ -356,7 +361,7 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
             }
         }
         // The growth is far below what this asks for.
-        if others_of::<E>(total.sums.sum.sum, total.sums.top).is_some() {
+        if others_of::<E>(total.sums.sum.sum, total.sums.top, self.apart).is_some() {
             return Next::Finish;
         }
         total.stage = Stage::Others;

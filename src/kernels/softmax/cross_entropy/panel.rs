@@ -1,7 +1,6 @@
 //! Losses and gradients down the columns of a panel.
 #![forbid(unsafe_code)]
 
-use super::super::log::APART;
 use super::settle::Sums;
 use super::smoothing::lowered;
 use super::{CrossEntropy, other};
@@ -122,7 +121,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         let mut lack = [zero; P];
         for p in 0..P {
             others[p] = s.wide_add(sum[p], s.widen_sum(s.sub(zero, shift[p].top), zero));
-            lack[p] = s.sub(s.mul(shift[p].top, s.splat(E::from_f64(APART))), s.wide_split(others[p]).0);
+            lack[p] = s.sub(s.mul(shift[p].top, s.splat(E::from_f64(self.apart))), s.wide_split(others[p]).0);
             is_apart |= s.bits(s.greater(lack[p], zero));
         }
         if is_apart != 0 {

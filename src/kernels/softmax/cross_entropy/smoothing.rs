@@ -63,6 +63,15 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         }
     }
 
+    /// What was found of a row before, if rows are [prepared](Self::prepare); else zero.
+    #[inline(always)]
+    pub(super) fn prepared_spread(&self, lane: usize) -> E::Wide {
+        if self.is_prepared && self.smoothing().is_some() {
+            return E::Wide::widened(E::from_f64(self.found.loss(lane)));
+        }
+        E::Wide::default()
+    }
+
     /// What is added to all entries of a gradient but the class's, of rows that were [prepared](Self::prepare).
     #[inline(always)]
     pub(super) fn complete<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, rows: &R) {
