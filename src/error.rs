@@ -115,6 +115,9 @@ impl fmt::Display for Error {
             }
             Self::Number { argument, want, got } => write!(f, "{argument} must be {want}, got {got}"),
             Self::Option { argument, want } => write!(f, "{argument} must be {want}"),
+            Self::Label { got, classes: 0, position } => {
+                write!(f, "labels must be ignore_index where there are no classes, got {got} at {position:?}")
+            }
             Self::Label { got, classes, position } => {
                 write!(f, "labels must be from 0 to {}, got {got} at {position:?}", *classes as i128 - 1)
             }

@@ -3,7 +3,8 @@
 //!
 //! In `f64` alone, whatever the logits. With m the maximum and R the other terms over the largest, the loss is
 //! `sum(q · (m - x)) + sum(q) · ln(1 + R)`: no term is below zero. The gradient is `scale · (sum(q) · softmax(x) - q)`,
-//! of which each entry is off by its rounding errors beside the larger of the two terms.
+//! of which each entry is off by its rounding errors beside the larger of the two terms; of the largest logit it is
+//! `scale · ((sum(q) - q) - sum(q) · R / (1 + R))`, beside the larger of these.
 #![forbid(unsafe_code)]
 
 mod panel;
@@ -180,7 +181,9 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
         let weighed = &total.weighed;
         let rows = Sums {
             max: [total.row.max(); f64::LANES],
+            top: [sums.top; f64::LANES],
             sum: same(sums.sum),
+            others: same(sums.others),
             log: same(sums.log),
             logit: [self.rows.logit(lane); f64::LANES],
             target: [sums.target; f64::LANES],
@@ -189,12 +192,14 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
             entropy: same(weighed.entropy),
         };
         let lanes = Lanes { first: lane, step: 0, count: 1 };
-        let [high, low, cotangent] = s.enter(Settle { op: self, lanes, rows });
+        let gradients = s.enter(Settle { op: self, lanes, rows });
         if !GRAD {
             return;
         }
-        let (high, low, cotangent) = (s.splat(high[0]), s.splat(low[0]), s.splat(cotangent[0]));
-        let even = s.splat(self.even(lane));
+        if gradients.scale[0][0].is_nan() {
+            return chunk.fill(f64::NAN);
+        }
+        let (gradients, even) = (gradients.first(s), s.splat(self.even(lane)));
         let (x, q, weight) = (chunk.input(0), chunk.input(1), chunk.input(2));
         let vectors = x.vectors() + usize::from(x.rest() > 0);
         for i in 0..vectors {
@@ -204,8 +209,7 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
                 false => (x.load_rest(s, f64::NEG_INFINITY), q.load_rest(s, 0.0), weight.load_rest(s, 0.0)),
             };
             let e = self.rows.exponential(s, &total.row, &shift, x);
-            let q = self.targets(s, q, weight, even);
-            let entry = entry(s, e, (high, low), q, cotangent);
+            let entry = gradients.entry(s, e, self.targets(s, q, weight, even));
             if is_whole { chunk.store(s, i, entry) } else { chunk.store_rest(s, entry) }
         }
     }
@@ -214,12 +218,6 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
     fn panel<S: Wide<f64>, const P: usize>(&self, s: S, panel: PanelIo<'_, f64, 3>) -> bool {
         panel.rows() <= f64::CHUNK && panel::losses::<S, P, GRAD>(self, s, panel)
     }
-}
-
-/// An entry of the gradient, given an exponential and a target.
-#[inline(always)]
-fn entry<S: Wide<f64>>(s: S, e: S::V, (high, low): (S::V, S::V), q: S::V, cotangent: S::V) -> S::V {
-    s.mul(s.mul_add(e, high, s.sub(s.mul(e, low), q)), cotangent)
 }
 
 /// A logit whose target counts, or else the maximum: what does not count may be anything.

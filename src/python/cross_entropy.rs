@@ -18,7 +18,7 @@ use crate::view::View;
 #[doc = include_str!("docs/cross_entropy.md")]
 #[pyfunction]
 #[pyo3(
-    signature = (logits, labels, /, axis = Axis::LAST, *, weight = None, ignore_index = None, label_smoothing = 0.0,
+    signature = (logits, labels, /, axis = Axis::LAST, *, weight = None, ignore_index = IGNORED, label_smoothing = 0.0,
                  reduction = Reduction::Mean, z_loss = 0.0, r#where = None, return_lse = false, num_threads = None),
     text_signature = "(logits, labels, /, axis=-1, *, weight=None, ignore_index=-100, label_smoothing=0.0, \
                       reduction='mean', z_loss=0.0, where=None, return_lse=False, num_threads=None)"
@@ -29,7 +29,7 @@ pub(super) fn cross_entropy<'py>(
     labels: &Bound<'py, PyAny>,
     #[pyo3(from_py_with = Axis::from_python)] axis: Axis,
     weight: Option<&Bound<'py, PyAny>>,
-    ignore_index: Option<&Bound<'py, PyAny>>,
+    #[pyo3(from_py_with = ignored)] ignore_index: i128,
     #[pyo3(from_py_with = smoothing)] label_smoothing: f64,
     #[pyo3(from_py_with = reduction)] reduction: Reduction,
     #[pyo3(from_py_with = z_factor)] z_loss: f64,
@@ -37,7 +37,6 @@ pub(super) fn cross_entropy<'py>(
     #[pyo3(from_py_with = PyAnyMethods::is_truthy)] return_lse: bool,
     num_threads: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let ignore_index = ignored(ignore_index)?;
     let numbers = Numbers { ignore_index, label_smoothing, reduction, z_loss, is_divergence: false };
     let call = Call::new(py, (logits, labels, weight, r#where), axis, numbers)?;
     let losses = call.losses(py)?;
@@ -52,7 +51,7 @@ pub(super) fn cross_entropy<'py>(
 #[doc = include_str!("docs/cross_entropy_value_and_grad.md")]
 #[pyfunction]
 #[pyo3(
-    signature = (logits, labels, /, axis = Axis::LAST, *, weight = None, ignore_index = None, label_smoothing = 0.0,
+    signature = (logits, labels, /, axis = Axis::LAST, *, weight = None, ignore_index = IGNORED, label_smoothing = 0.0,
                  reduction = Reduction::Mean, z_loss = 0.0, r#where = None, return_lse = false, dloss = None, out = None,
                  num_threads = None),
     text_signature = "(logits, labels, /, axis=-1, *, weight=None, ignore_index=-100, label_smoothing=0.0, \
@@ -65,7 +64,7 @@ pub(super) fn cross_entropy_value_and_grad<'py>(
     labels: &Bound<'py, PyAny>,
     #[pyo3(from_py_with = Axis::from_python)] axis: Axis,
     weight: Option<&Bound<'py, PyAny>>,
-    ignore_index: Option<&Bound<'py, PyAny>>,
+    #[pyo3(from_py_with = ignored)] ignore_index: i128,
     #[pyo3(from_py_with = smoothing)] label_smoothing: f64,
     #[pyo3(from_py_with = reduction)] reduction: Reduction,
     #[pyo3(from_py_with = z_factor)] z_loss: f64,
@@ -75,7 +74,6 @@ pub(super) fn cross_entropy_value_and_grad<'py>(
     out: Option<&Bound<'py, PyAny>>,
     num_threads: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let ignore_index = ignored(ignore_index)?;
     let numbers = Numbers { ignore_index, label_smoothing, reduction, z_loss, is_divergence: false };
     let call = Call::new(py, (logits, labels, weight, r#where), axis, numbers)?;
     // First, for the gradient may be written to where the logits are.
@@ -153,9 +151,11 @@ fn z_factor(object: &Bound<'_, PyAny>) -> PyResult<f64> {
     number(object, "z_loss")
 }
 
+/// The argument `ignore_index` by default, as in PyTorch.
+const IGNORED: i128 = -100;
+
 /// The argument `ignore_index`: any integer. One that no label can be is as good as another.
-fn ignored(object: Option<&Bound<'_, PyAny>>) -> PyResult<i128> {
-    let Some(object) = object else { return Ok(-100) };
+fn ignored(object: &Bound<'_, PyAny>) -> PyResult<i128> {
     let wrong = || {
         let class = object.get_type();
         let name = class.fully_qualified_name().map_or_else(|_| "object".into(), |name| name.to_string());

@@ -102,6 +102,13 @@ fn from_dlpack<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Option<B
             "{name} is on DLPack device {device}, expected memory that the CPU can read"
         )));
     }
+    // PyTorch hands over the numbers as they lie, and they may be meant with the other sign.
+    let resolved;
+    let mut object = object;
+    if object.hasattr(intern!(py, "is_neg"))? && object.call_method0(intern!(py, "is_neg"))?.is_truthy()? {
+        resolved = object.call_method0(intern!(py, "resolve_neg"))?;
+        object = &resolved;
+    }
     static FROM_DLPACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let refused = match FROM_DLPACK.import(py, "numpy", "from_dlpack")?.call1((object,)) {
         Ok(array) => return Ok(Some(array.cast_into()?)),
@@ -111,6 +118,9 @@ fn from_dlpack<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Option<B
     let is_dtype = refused.is_instance_of::<PyTypeError>(py) || refused.is_instance_of::<PyRuntimeError>(py);
     if !is_dtype {
         return Err(refused);
+    }
+    if let Some(array) = from_torch_bfloat16(name, object)? {
+        return Ok(Some(array));
     }
     let has_array = object.hasattr(intern!(py, "__array__"))?;
     match if has_array { as_array(object) } else { Err(refused) } {
@@ -126,6 +136,27 @@ fn from_dlpack<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Option<B
             Err(_) => refused,
         }),
     }
+}
+
+/// A tensor of PyTorch's bfloat16, which NumPy knows by way of `ml_dtypes` alone, by its bits; `None` for all else.
+fn from_torch_bfloat16<'py>(
+    name: &str,
+    object: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
+    let py = object.py();
+    let Ok(dtype) = object.getattr(intern!(py, "dtype")) else { return Ok(None) };
+    if dtype.str()?.to_str()? != "torch.bfloat16" {
+        return Ok(None);
+    }
+    let bfloat16 = py.import("ml_dtypes").and_then(|module| module.getattr("bfloat16")).map_err(|cause| {
+        let error =
+            PyTypeError::new_err(format!("{name} has dtype {dtype}, which takes the package ml_dtypes"));
+        error.set_cause(py, Some(cause));
+        error
+    })?;
+    let bits = object.call_method1("view", (py.import("torch")?.getattr("int16")?,))?;
+    let bits = py.import("numpy")?.call_method1("from_dlpack", (bits,))?;
+    Ok(Some(bits.call_method1("view", (bfloat16,))?.cast_into()?))
 }
 
 /// Whether an exception says nothing of the array.

@@ -102,8 +102,7 @@ def _finished(
         gradient = away + towards + also
         terms = targets + rows.p * (total + np.abs(pull)[:, None])
         loss, loss_terms = losses
-        empty = ~rows.kept.any(axis=1)
-        loss[empty], loss_terms[empty], gradient[empty] = np.inf, np.inf, 0
+        gradient[~rows.kept.any(axis=1)] = 0
         loss[rows.undefined] = loss_terms[rows.undefined] = np.nan
         gradient[rows.undefined] = np.nan
         loss[~counted] = loss_terms[~counted] = 0

@@ -22,8 +22,9 @@ _Array: TypeAlias = NDArray[Any]
 class TemperatureScaling(Classifier):
     """A fitted classifier with its logits divided by a temperature.
 
-    The classifier itself is never fitted again, and its predictions stay: only how sure they are
-    changes. `fit` wants data that the classifier was not fitted on.
+    The classifier itself is never fitted again, and the class of its largest logit stays: only how
+    sure it is changes. (`SVC` of more than two classes predicts by votes of pairs, which may be
+    another class.) `fit` wants data that the classifier was not fitted on.
 
     Parameters
     ----------

@@ -122,5 +122,6 @@ def brier_score(
     for part, p in rows.probabilities(checked_temperature(temperature)):
         # 1 - p of the label is the sum of the others: near certainty that loses no digits.
         p[np.arange(len(p)), rows.labels[part]] = 0.0
-        mean.add(part, np.vecdot(p, p) + p.sum(axis=1, dtype=np.float64) ** 2)
+        with np.errstate(under="ignore"):
+            mean.add(part, np.vecdot(p, p) + p.sum(axis=1, dtype=np.float64) ** 2)
     return mean.value()

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::settle::{Settle, Sums, each};
-use super::{SoftTargets, counted, entropy_term, entry};
+use super::{SoftTargets, counted, entropy_term};
 use crate::element::Compute;
 use crate::kernels::{RowTerms, one_or_each, sum_columns};
 use crate::simd::{Outside, PanelIo, Simd, Wide};
@@ -36,7 +36,9 @@ pub(super) fn losses<S: Wide<f64>, const P: usize, const GRAD: bool>(
     for p in 0..P {
         let rows = Sums {
             max: s.to_array(max[p]),
+            top: s.to_array(shift[p].top),
             sum: each(s, sum[p]),
+            others: each(s, others[p]),
             log: each(s, s.pair_ln_1p(others[p], shift[p].top)),
             logit: s.to_array(logit[p]),
             target: s.to_array(op.rows.exponentials(s, &shift[p], logit[p])),
@@ -45,17 +47,17 @@ pub(super) fn losses<S: Wide<f64>, const P: usize, const GRAD: bool>(
             entropy: each(s, entropy[p]),
         };
         let lanes = panel.lanes().from(p * f64::LANES);
-        let [high, low, cotangent] = s.enter(Settle { op, lanes, rows });
+        let gradients = s.enter(Settle { op, lanes, rows });
         if !GRAD {
             continue;
         }
-        let (high, low, cotangent) = (s.from_array(high), s.from_array(low), s.from_array(cotangent));
+        let gradients = gradients.lanes(s);
         for i in 0..panel.rows() {
             let (q, weight) = (panel.load(s, 1, i, p), panel.load(s, 2, i, p));
             let q = op.targets(s, q, weight, even[p]);
-            panel.store(s, i, p, entry(s, panel.load_output(s, i, p), (high, low), q, cotangent));
+            panel.store(s, i, p, gradients.entry(s, panel.load_output(s, i, p), q));
         }
-        panel.fill_nan(s, p, high);
+        panel.fill_nan(s, p, gradients.scale[0]);
     }
     true
 }

@@ -13,8 +13,11 @@ pub(super) type Each = [f64; f64::LANES];
 #[derive(Clone, Copy)]
 pub(super) struct Sums {
     pub(super) max: Each,
-    /// Of the exponentials.
+    /// The exponential of the maximum.
+    pub(super) top: Each,
+    /// Of the exponentials; and of those other than the maximum's.
     pub(super) sum: [Each; 2],
+    pub(super) others: [Each; 2],
     /// Its logarithm, less the maximum.
     pub(super) log: [Each; 2],
     /// The logit of the class, and its exponential.
@@ -39,8 +42,61 @@ pub(super) fn same(sum: DoubleDouble) -> [Each; 2] {
     [[sum.hi; f64::LANES], [sum.lo; f64::LANES]]
 }
 
-/// Writes what is found of rows, and gives what their exponentials are to be multiplied by, in two parts, NaN where a row is; and
-/// their cotangents. Their maxima are finite. To be [entered](crate::simd::Enter): it is compiled once.
+/// What the gradients of rows are made with.
+#[derive(Clone, Copy)]
+pub(super) struct Gradients<V> {
+    /// What exponentials are multiplied by, in two parts, NaN where a row is.
+    pub(super) scale: [V; 2],
+    pub(super) cotangent: V,
+    /// The exponential of the largest logit, or NaN where that class is not likely; the sum of the targets, and what of it the other
+    /// classes take, less what its rounding left.
+    pub(super) top: V,
+    pub(super) all: V,
+    pub(super) others: V,
+}
+
+impl<V: Copy> Gradients<V> {
+    /// An entry, given an exponential and a target.
+    #[inline(always)]
+    pub(super) fn entry<S: Simd<f64, V = V>>(&self, s: S, e: V, q: V) -> V {
+        let [high, low] = self.scale;
+        let of_largest = s.sub(s.sub(self.all, q), self.others);
+        let entry = s.mul_add(e, high, s.sub(s.mul(e, low), q));
+        s.mul(s.select(s.equals(e, self.top), of_largest, entry), self.cotangent)
+    }
+}
+
+/// The same of eight rows, one a lane.
+pub(super) type EachGradients = Gradients<Each>;
+
+impl EachGradients {
+    /// On vectors.
+    #[inline(always)]
+    pub(super) fn lanes<S: Simd<f64>>(&self, s: S) -> Gradients<S::V> {
+        self.with(|lanes| s.from_array(*lanes))
+    }
+
+    /// Those of the first row, in each lane.
+    #[inline(always)]
+    pub(super) fn first<S: Simd<f64>>(&self, s: S) -> Gradients<S::V> {
+        self.with(|lanes| s.splat(lanes[0]))
+    }
+
+    #[inline(always)]
+    fn with<V>(&self, made: impl Fn(&Each) -> V) -> Gradients<V> {
+        let Gradients { scale: [high, low], cotangent, top, all, others } = self;
+        Gradients {
+            scale: [made(high), made(low)],
+            cotangent: made(cotangent),
+            top: made(top),
+            all: made(all),
+            others: made(others),
+        }
+    }
+}
+
+/// Writes what is found of rows, and gives what their gradients are made with. Their maxima are finite. To be
+/// [entered](crate::simd::Enter): it is compiled once.
 pub(super) struct Settle<'a, 'b, const GRAD: bool> {
     pub(super) op: &'b SoftTargets<'a, GRAD>,
     pub(super) lanes: Lanes,
@@ -48,10 +104,10 @@ pub(super) struct Settle<'a, 'b, const GRAD: bool> {
 }
 
 impl<const GRAD: bool> Kernel<f64> for Settle<'_, '_, GRAD> {
-    type Output = [Each; 3];
+    type Output = EachGradients;
 
     #[inline(always)]
-    fn run<S: Wide<f64>>(self, s: S) -> [Each; 3] {
+    fn run<S: Wide<f64>>(self, s: S) -> EachGradients {
         let Self { op, lanes, rows } = self;
         let (zero, infinity) = (s.splat(0.0), s.splat(f64::INFINITY));
         let [cotangent, extra, smooth] = op.scales(s, lanes);
@@ -74,16 +130,36 @@ impl<const GRAD: bool> Kernel<f64> for Settle<'_, '_, GRAD> {
         }
         op.rows.store(s, lanes, [s.widen(loss), lse]);
         let (high, low) = s.wide_split(s.pair_div(all, sum));
+        let (others, (whole, left)) = (pair(s, rows.others), s.wide_split(all));
+        // Of a class that is not likely the difference of the two would have fewer digits.
+        let twice = s.mul(s.wide_split(others).0, s.splat(2.0));
+        let is_likely = s.greater(s.wide_split(sum).0, twice);
+        let top = s.select(is_likely, s.from_array(rows.top), s.splat(f64::NAN));
+        let (others, more) = s.wide_split(s.pair_mul(all, s.pair_div(others, sum)));
+        let gradients = Gradients {
+            scale: [high, low],
+            cotangent,
+            top,
+            all: whole,
+            others: s.add(s.sub(others, left), more),
+        };
         if GRAD {
             let target = s.from_array(rows.target);
-            let at_target = s.mul_add(target, high, s.mul(target, low));
-            let entry = s.mul(cotangent, s.sub(s.sub(at_target, smooth), extra));
-            for (lane, entry) in s.to_array(entry).into_iter().enumerate() {
+            let of_largest = s.sub(s.sub(s.sub(whole, extra), smooth), gradients.others);
+            let entry = s.sub(s.sub(s.mul_add(target, high, s.mul(target, low)), smooth), extra);
+            let entry = s.select(s.equals(target, top), of_largest, entry);
+            for (lane, entry) in s.to_array(s.mul(cotangent, entry)).into_iter().enumerate() {
                 let Some(number) = lanes.get(lane) else { break };
                 op.rows.found.set_target(number, entry);
             }
         }
-        [s.to_array(high), s.to_array(low), s.to_array(cotangent)]
+        Gradients {
+            scale: [s.to_array(high), s.to_array(low)],
+            cotangent: s.to_array(cotangent),
+            top: s.to_array(top),
+            all: s.to_array(whole),
+            others: s.to_array(gradients.others),
+        }
     }
 }
 

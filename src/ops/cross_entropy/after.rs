@@ -33,7 +33,9 @@ impl Call<'_> {
                 loss = found.lse(lane).mul_add(z_loss * found.lse(lane), loss);
             }
             if loss.is_nan() && places.is_masked_out(&at) {
-                loss = f64::INFINITY;
+                // Nothing is known of targets that are not zero, or of the logarithm of no terms.
+                let counts = one_or_each(scale, lane).weight > 0.0 || z_loss != 0.0;
+                loss = if counts { f64::INFINITY } else { 0.0 };
             }
             losses[row] = loss;
         });

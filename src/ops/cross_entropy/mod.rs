@@ -9,7 +9,7 @@ mod rows;
 mod scale;
 
 pub use self::divergence::{kl_divergence, kl_divergence_value_and_grad};
-use self::rows::{Places, Rows, in_order, is_float, sum};
+use self::rows::{Places, Rows, hidden, in_order, is_float, sum};
 use self::scale::{reduce_again, within_reach};
 use super::chunks::{Machine, position};
 use super::losses::{Cotangent, Reduction, same_shape};
@@ -188,7 +188,15 @@ impl Call<'_> {
         let is_soft = self.is_soft(&places, &rows);
         // Where the kernel does not know of smoothed labels, weights tell.
         let (sharp, even) = if is_soft { (1.0 - part, places.even(part)) } else { (1.0, vec![0.0]) };
-        let mut scale = self.scale(&places, &rows, &cotangents, (sharp, &even));
+        let hidden = match &places.mask {
+            Some(mask) if self.has_probabilities() => {
+                let strides = [self.labels.strides(), mask.strides()];
+                let plan = Plan::new(shape, &reduced, strides, out.strides());
+                hidden(&plan, [self.labels, mask], &rows.weights)
+            }
+            _ => Vec::new(),
+        };
+        let mut scale = self.scale(&places, &rows, &cotangents, (sharp, &even, &hidden));
         let reduce = match self.gradients.is_some() && !is_soft {
             true => {
                 let reach = match out.dtype() {
@@ -204,7 +212,7 @@ impl Call<'_> {
         let lse = self.small_logarithms(&places, isa)?;
         // Kernels find the classes themselves, if they have rows in one piece and in their order.
         let is_plain = !is_soft && places.are_plain() && places.plan.len <= E::CHUNK;
-        let targets = if is_plain { Vec::new() } else { self.targets::<E>(&places, &rows) };
+        let targets = if is_plain { Vec::new() } else { self.targets::<E>(&places, &rows, &hidden) };
         let options = &Options { mask: places.mask.as_ref(), temperature: 1.0, ..*self.options };
         if is_soft {
             let targets: Vec<f64> = targets.iter().map(|x| x.to_f64()).collect();
@@ -323,16 +331,16 @@ impl Call<'_> {
         }
     }
 
-    /// The logit of each lane's class; minus infinity where it is masked out.
-    fn targets<E: Dispatch>(&self, places: &Places<'_>, rows: &Rows) -> Vec<E> {
+    /// The logit of each lane's class; minus infinity where it is masked out, or some of the probabilities are.
+    fn targets<E: Dispatch>(&self, places: &Places<'_>, rows: &Rows, hidden: &[f64]) -> Vec<E> {
         let memory = self.logits.memory();
         let step = places.plan.step().src[0];
         let mut targets = Vec::with_capacity(places.plan.count);
-        places.plan.each_lane(|_, at| {
+        places.plan.each_lane(|lane, at| {
             targets.push(match Places::class(&at, rows) {
                 Some(class) if places.keeps(&at, class) => memory.get(at.src[0] + step * class as isize),
-                Some(_) => E::NEG_INFINITY,
-                None => E::ZERO,
+                None if hidden.get(lane).is_none_or(|&sum| sum == 0.0) => E::ZERO,
+                _ => E::NEG_INFINITY,
             });
         });
         targets

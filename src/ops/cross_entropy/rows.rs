@@ -100,6 +100,22 @@ impl Places<'_> {
     }
 }
 
+/// What the targets of each lane come to that a mask leaves out, in the order of the other lanes; nothing where all of these are zero. The
+/// plan's sources are the probabilities and the mask.
+pub(super) fn hidden(plan: &Plan<2>, [labels, mask]: [&View<'_>; 2], weights: &[f64]) -> Vec<f64> {
+    let (labels, mask, steps) = (labels.memory(), mask.memory(), plan.step().src);
+    let mut hidden = vec![0.0; plan.count];
+    plan.each_lane(|lane, at| {
+        for class in 0..plan.len {
+            let place = |k: usize| at.src[k] + steps[k] * class as isize;
+            if !mask.is_true(place(1)) {
+                hidden[lane] += weights.get(class).unwrap_or(&1.0) * labels.number(place(0));
+            }
+        }
+    });
+    if hidden.iter().all(|&sum| sum == 0.0) { Vec::new() } else { hidden }
+}
+
 /// A sum in twice the precision, by a fixed tree.
 pub(super) fn sum(isa: Isa, terms: &[f64]) -> DoubleDouble {
     let sum = f64::dispatch(isa, SumKernel { terms });

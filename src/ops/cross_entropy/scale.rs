@@ -10,13 +10,13 @@ use crate::ops::Reduction;
 use crate::view::View;
 
 impl Call<'_> {
-    /// What each lane's gradient is multiplied by; one for all, where that is so.
+    /// What each lane's gradient is multiplied by; one for all, where that is so. What is `hidden` of probabilities is as one class's.
     pub(super) fn scale(
         &self,
         places: &Places<'_>,
         rows: &Rows,
         cotangents: &[f64],
-        (sharp, even): (f64, &[f64]),
+        (sharp, even, hidden): (f64, &[f64], &[f64]),
     ) -> Vec<Scale> {
         let divisor = match self.labelling.reduction {
             Reduction::Mean if rows.divisor.hi == 0.0 => DoubleDouble::widened(f64::NAN),
@@ -35,12 +35,13 @@ impl Call<'_> {
             let weight = match Places::class(&at, rows) {
                 Some(class) if !rows.weights.is_empty() => rows.weights[class],
                 Some(_) => 1.0,
-                None => 0.0,
+                None => hidden.get(lane).copied().unwrap_or(0.0),
             };
             let rest = if rest.is_finite() { rest } else { 0.0 };
             Scale { cotangent, rest, weight: weight * sharp, smooth: weight * one_or_each(even, lane) }
         };
-        let is_uniform = rows.weights.is_empty() && cotangents.len() == 1 && even.len() == 1;
+        let is_uniform =
+            rows.weights.is_empty() && cotangents.len() == 1 && even.len() == 1 && hidden.is_empty();
         let counts = |&lane: &usize| Places::class(&places.plan.lane(lane), rows).is_some();
         let first = (0..places.plan.count).find(counts);
         match (is_uniform, first.unwrap_or(0)) {

@@ -153,7 +153,8 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
         let log = first_wide(s, s.pair_ln_1p(s.wide_splat(others), shift.top));
         let row_shift = self.softmax.exp.row_shift(s, &shift);
         let target = self.exponential(s, total, &row_shift, s.splat(self.logit(total.lane)));
-        Some((Parts { sum, log, target: first(s, target) }, row_shift))
+        let (top, target) = (first(s, shift.top), first(s, target));
+        Some((Parts { top, sum, others, log, target }, row_shift))
     }
 
     /// The exponentials of some entries of a row.
@@ -177,7 +178,11 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
 /// What the terms of a row add up to, for targets that are spread over the classes.
 #[derive(Clone, Copy)]
 pub(in crate::kernels) struct Parts<E: Compute> {
+    /// The exponential of the maximum.
+    pub(in crate::kernels) top: E,
     pub(in crate::kernels) sum: E::Wide,
+    /// The terms other than the maximum's.
+    pub(in crate::kernels) others: E::Wide,
     /// The logarithm of the sum over the largest term.
     pub(in crate::kernels) log: E::Wide,
     /// The exponential of the class.
