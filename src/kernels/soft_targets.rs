@@ -28,7 +28,7 @@ pub struct SoftTargets<'a, const GRAD: bool> {
     even: &'a [f64],
     /// Whether the targets' own entropy is taken off the loss: the divergence.
     is_relative: bool,
-    /// Whether the logits were short, and results will be: no sum over targets then carries what its roundings left.
+    /// Whether the logits were short, and results will be: sums of distances then do not carry what their roundings left.
     is_short: bool,
 }
 
@@ -44,7 +44,8 @@ impl<'a, const GRAD: bool> SoftTargets<'a, GRAD> {
     ) -> Self {
         assert!(even.len() == 1 || even.len() == found.len());
         let rows = CrossEntropy::new(Targets::Logits(targets), scale, z_loss, found);
-        let rows = if is_short { rows.short() } else { rows };
+        // The targets' own entropy may leave nothing but the last digits.
+        let rows = if is_short && !is_relative { rows.short() } else { rows };
         Self { rows, share, even, is_relative, is_short }
     }
 
@@ -120,7 +121,7 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
         let (max, zero) = (s.splat(total.row.max()), s.splat(0.0));
         let even = s.splat(self.even(total.row.lane()));
         let (mut distance, mut sum, mut entropy) = (s.wide_zero(), s.wide_zero(), s.wide_zero());
-        let (mut short_distance, mut short_sum) = (zero, zero);
+        let mut short_distance = zero;
         let vectors = x.vectors() + usize::from(x.rest() > 0);
         for i in 0..vectors {
             let (x, q, weight) = match i < x.vectors() {
@@ -131,7 +132,7 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
             let x = counted(s, x, q, max);
             if self.is_short {
                 short_distance = s.mul_add(q, s.sub(max, x), short_distance);
-                short_sum = s.add(short_sum, q);
+                sum = s.pair_add(sum, s.widen(q));
             } else {
                 distance = s.wide_dot(distance, q, max, x);
                 sum = s.wide_add(sum, s.widen_sum(q, zero));
@@ -140,13 +141,11 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
                 entropy = entropy_term(s, entropy, q);
             }
         }
-        let mut weighed = Weighed { entropy: s.wide_total(entropy), ..Weighed::default() };
-        if self.is_short {
-            weighed.distance = DoubleDouble::widened(s.sum_by_halves(short_distance));
-            weighed.sum = DoubleDouble::widened(s.sum_by_halves(short_sum));
-        } else {
-            (weighed.distance, weighed.sum) = (s.wide_total(distance), s.wide_total(sum));
-        }
+        let distance = match self.is_short {
+            true => DoubleDouble::widened(s.sum_by_halves(short_distance)),
+            false => s.wide_total(distance),
+        };
+        let weighed = Weighed { distance, sum: s.wide_total(sum), entropy: s.wide_total(entropy) };
         SoftPartial { row: None, weighed }
     }
 

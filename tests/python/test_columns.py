@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 import golden
+import softlane as sl
 from cases import Function, same_bits
 from reference import finfo
 
 FAR_APART = [(20, 30_000), (70, 1024), (256, 512), (1030, 301), (4100, 320)]
+# Lines of these meet in few sets of the nearest cache, however short the columns are.
+FAR_APART += [(9, 1024), (12, 4096), (21, 1024), (40, 2048)]
 
 
 @pytest.mark.parametrize("shape", FAR_APART, ids=str)
@@ -41,6 +44,29 @@ def test_columns_far_apart(
         result = function(*middle, axis=1)
         assert same_bits(result[0], function(*rows).T)
         assert same_bits(result[1], result[0, :, ::-1])
+
+
+@pytest.mark.parametrize("kind", ["classes", "smoothed", "probabilities"])
+@pytest.mark.parametrize("shape", [*FAR_APART[-4:], (70, 1024)], ids=str)
+def test_losses_of_columns_far_apart(
+    dtype: np.dtype[Any], shape: tuple[int, int], kind: str
+) -> None:
+    x = golden.values(shape[::-1], dtype, spread=5.0)
+    x[7:100:50] = np.nan
+    x[90] = -np.inf
+    x[130, ::3] = finfo(dtype).max
+    y: Any = np.arange(shape[1]) % shape[0]
+    options: dict[str, Any] = {"reduction": "none"}
+    if kind == "probabilities":
+        y = np.abs(golden.values(shape[::-1], dtype, seed=3))
+    elif kind == "smoothed":
+        options["label_smoothing"] = 0.2
+    loss, gradient = sl.cross_entropy_value_and_grad(x, y, **options)
+    turned = y if y.ndim == 1 else np.ascontiguousarray(y.T)
+    columns = np.ascontiguousarray(x.T)
+    again = sl.cross_entropy_value_and_grad(columns, turned, 0, out=columns, **options)
+    assert same_bits(again[0], loss)
+    assert same_bits(columns, gradient.T)
 
 
 LONG = 32_768 + 4_096 + 21

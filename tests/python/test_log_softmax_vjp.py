@@ -166,3 +166,31 @@ def test_temperatures(temperature: float) -> None:
             unit = reference.ulp(np.minimum(largest, 3.4e38), np.dtype(np.float32))
         assert (abs(got - wanted) <= 4 * unit)[finite].all()
         assert np.isinf(got[~finite]).all()
+
+
+def test_temperatures_bring_extremes_back() -> None:
+    f = np.float32
+    three = np.log(np.array([0.98, 0.01, 0.01], f))
+    cases = [
+        (three, [-3e38, 3e38, 3e38], 1000.0),
+        (three, [-3e38, 3e38, 3e38], 2.0),
+        (np.array([100.0, -1.0, 0.0], f), [1.0, -0.5, 0.25], 1e10),
+        (np.array([-10.3, 28.5, 35.0], f), [3.3e25, 1.0, 1.0], 2.0**99),
+        (np.log(np.full(4, 0.25, f)), [1e-45, 0.0, 0.0, 0.0], 1e-10),
+        (np.log(np.array([0.5, 0.25, 0.25], f)), [1e-42, 3e-42, -1e-42], 1e-3),
+        (three, [0.0, 0.0, 0.0], 0.5),
+    ]
+    for logp, cotangent, temperature in cases:
+        d = np.array(cotangent, f)
+        wide = sl.log_softmax_vjp(
+            logp.astype(np.float64), d.astype(np.float64), temperature=temperature
+        )
+        unit = reference.ulp(abs(wide).max(keepdims=True), np.dtype(f))
+        for count in (1, 16, 40):
+            rows, beside = np.tile(logp, (count, 1)), np.tile(d, (count, 1))
+            got = sl.log_softmax_vjp(rows, beside, temperature=temperature)
+            assert (abs(got - wide) <= 2 * unit).all(), (cotangent, temperature)
+            columns = sl.log_softmax_vjp(
+                rows.T.copy(), beside.T.copy(), axis=0, temperature=temperature
+            )
+            assert same_bits(np.ascontiguousarray(columns.T), got)

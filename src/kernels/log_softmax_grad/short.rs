@@ -26,6 +26,10 @@ const SMALL: f32 = 16.0;
 const LARGE_SUM: f64 = two_to(100);
 const LARGE_LOG: f32 = 80.0;
 
+/// Where a temperature brings results back to ordinary numbers, so are rows whose largest cotangent is beyond these, and all logarithms that
+/// are none of a probability.
+const SIZES: [f32; 2] = [two_to(-60) as f32, two_to(100) as f32];
+
 /// Above this a class is likely.
 const LIKELY: f32 = -core::f32::consts::LN_2;
 
@@ -35,6 +39,8 @@ const ALL: u32 = (1 << f32::LANES) - 1;
 #[derive(Clone, Copy, Debug)]
 pub struct Total {
     largest: f32,
+    /// The largest cotangent, whatever its sign; 0 at temperature 1.
+    size: f32,
     has_nan: bool,
     sums: Sums,
 }
@@ -65,6 +71,21 @@ impl ShortLogSoftmaxVjp {
     pub fn new(temperature: f64) -> Option<Self> {
         let is_ordinary = temperature > 1.0 / LARGE_SUM && temperature < LARGE_SUM;
         is_ordinary.then(|| Self { exp: Exp::new(1.0), temperature: temperature as f32 })
+    }
+
+    /// The logarithms from which on rows are left to `f64`.
+    #[inline(always)]
+    fn large_log(&self) -> f32 {
+        if self.temperature == 1.0 { LARGE_LOG } else { 1.0 }
+    }
+
+    /// The larger of the sizes of cotangents so far and of a vector's; what it was at temperature 1.
+    #[inline(always)]
+    fn larger<S: Wide<f32>>(&self, s: S, size: S::V, d: S::V) -> S::V {
+        if self.temperature == 1.0 {
+            return size;
+        }
+        s.max(d, s.max(s.sub(s.splat(0.0), d), size))
     }
 
     /// With this, powers of two are what they are.
@@ -106,7 +127,7 @@ impl ShortLogSoftmaxVjp {
             while small != 0 {
                 let lane = small.trailing_zeros() as usize;
                 small &= small - 1;
-                results[lane] = alone(log_p[lane], d[lane], total(lane));
+                results[lane] = one_nan(alone(log_p[lane], d[lane], total(lane)) as f32);
             }
             result = s.from_array(results);
         }
@@ -156,13 +177,13 @@ impl ShortLogSoftmaxVjp {
     }
 }
 
-/// An entry in `f64`, of a sum that is finite.
+/// An entry in `f64`, of a sum that is finite, at temperature 1.
 #[inline(never)]
-fn alone(log_p: f32, d: f32, sum: f64) -> f32 {
+fn alone(log_p: f32, d: f32, sum: f64) -> f64 {
     if log_p == f32::NEG_INFINITY {
         return 0.0;
     }
-    one_nan((f64::from(d) - probability(log_p.into()) * sum) as f32)
+    f64::from(d) - probability(log_p.into()) * sum
 }
 
 /// The largest logarithm in each lane, and one that is NaN, if there is one.
@@ -197,14 +218,15 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
     const WIDE_PANELS: bool = false;
 
     fn begin(&self, _: usize) -> Total {
-        Total { largest: f32::NEG_INFINITY, has_nan: false, sums: Sums { likely: 0.0, others: 0.0 } }
+        let sums = Sums { likely: 0.0, others: 0.0 };
+        Total { largest: f32::NEG_INFINITY, size: 0.0, has_nan: false, sums }
     }
 
     #[inline(always)]
     fn sweep<S: Wide<f32>>(&self, s: S, _: &Total, [log_p, d]: [Row<'_, f32>; 2]) -> Total {
         let (mut likely, mut others) = (s.wide_zero(), s.wide_zero());
         let zero = s.splat(0.0);
-        let (mut largest, mut found) = (s.splat(f32::NEG_INFINITY), zero);
+        let (mut largest, mut found, mut size) = (s.splat(f32::NEG_INFINITY), zero, zero);
         let vectors = log_p.vectors() + usize::from(log_p.rest() > 0);
         for i in 0..vectors {
             let entry = match i < log_p.vectors() {
@@ -212,6 +234,7 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
                 false => [log_p.load_rest(s, f32::NEG_INFINITY), d.load_rest(s, 0.0)],
             };
             let (mut d, is_likely) = apart(s, entry);
+            size = self.larger(s, size, d);
             if s.bits(is_likely) != 0 {
                 likely = s.wide_add(likely, s.widen(s.select(is_likely, d, zero)));
                 d = s.select(is_likely, zero, d);
@@ -220,7 +243,8 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
             [largest, found] = seen(s, [entry[0], largest, found]);
         }
         let sums = Sums { likely: s.wide_total(likely), others: s.wide_total(others) };
-        Total { largest: s.max_lane(largest), has_nan: s.equal(found, found) != ALL, sums }
+        let has_nan = s.equal(found, found) != ALL;
+        Total { largest: s.max_lane(largest), size: s.max_lane(size), has_nan, sums }
     }
 
     #[inline(always)]
@@ -231,6 +255,9 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
         if partial.largest > total.largest {
             total.largest = partial.largest;
         }
+        if partial.size > total.size {
+            total.size = partial.size;
+        }
     }
 
     fn next(&self, _: &mut Total) -> Next {
@@ -239,14 +266,16 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
 
     #[inline(always)]
     fn finish<S: Wide<f32>>(&self, s: S, total: &Total, chunk: RowIo<'_, f32, 2>) {
-        let Total { largest, has_nan, sums } = *total;
+        let Total { largest, size, has_nan, sums } = *total;
         let sum = sums.all();
+        let is_extreme = size > SIZES[1] || size > 0.0 && size < SIZES[0];
         if has_nan || !sum.is_finite() {
             chunk.fill(f32::NAN);
-        } else if sum.abs() >= LARGE_SUM || largest > LARGE_LOG {
+        } else if sum.abs() >= LARGE_SUM || largest > self.large_log() || is_extreme {
+            let temperature = f64::from(self.temperature);
             let (log_p, d) = (chunk.input(0), chunk.input(1));
             for i in 0..log_p.len() {
-                chunk.set(i, one_nan(alone(log_p.get(i), d.get(i), sum) / self.temperature));
+                chunk.set(i, one_nan((alone(log_p.get(i), d.get(i), sum) / temperature) as f32));
             }
         } else {
             self.chunk(s, sums, chunk);
@@ -264,19 +293,22 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
         for p in 0..P {
             // Of each column one class, at most, is likely, or it goes by rows.
             let mut count = zero;
-            let (mut largest, mut found) = (s.splat(f32::NEG_INFINITY), zero);
+            let (mut largest, mut found, mut size) = (s.splat(f32::NEG_INFINITY), zero, zero);
             for i in 0..panel.rows() {
                 let entry = panel.inputs(s, i, p);
                 let (d, is_likely) = apart(s, entry);
+                size = self.larger(s, size, d);
                 likely[p] = s.select(is_likely, s.add(d, zero), likely[p]);
                 count = s.select(is_likely, s.add(count, one), count);
                 [largest, found] = seen(s, [entry[0], largest, found]);
             }
             all[p] = s.wide_add(s.widen(likely[p]), others[p]);
             let high = s.wide_split(all[p]).0;
-            let size = s.max(high, s.sub(zero, high));
-            let is_ordinary = s.bits(s.greater(s.splat(LARGE_SUM as f32), size))
-                & s.bits(s.greater(s.splat(LARGE_LOG), largest))
+            let sum = s.max(high, s.sub(zero, high));
+            let is_small = s.bits(s.greater(s.splat(SIZES[0]), size)) & s.bits(s.greater(size, zero));
+            let is_ordinary = s.bits(s.greater(s.splat(LARGE_SUM as f32), sum))
+                & s.bits(s.greater(s.splat(self.large_log()), largest))
+                & !(s.bits(s.greater(size, s.splat(SIZES[1]))) | is_small)
                 & s.bits(s.greater(s.splat(2.0), count))
                 & s.equal(found, found);
             if is_ordinary != ALL {

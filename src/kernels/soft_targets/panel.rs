@@ -24,10 +24,8 @@ pub(super) fn losses<S: Wide<f64>, const P: usize, const GRAD: bool>(
         even[p] = evens(op, s, panel, p);
     }
     let terms = Terms { op, panel, max, even, kind: Kind::Distance };
-    let (distance, targets) = match op.is_short {
-        true => terms.short_sums(s),
-        false => (terms.sums(s), Terms { kind: Kind::Sum, ..terms }.sums(s)),
-    };
+    let distance = if op.is_short { terms.short_distances(s) } else { terms.sums(s) };
+    let targets: [S::W; P] = Terms { kind: Kind::Sum, ..terms }.sums(s);
     let mut entropy = [s.wide_zero(); P];
     if op.is_relative {
         entropy = Terms { kind: Kind::Entropy, ..terms }.sums(s);
@@ -103,30 +101,26 @@ impl<V: Copy, const P: usize, const GRAD: bool> Terms<'_, V, P, GRAD> {
         sum_columns::<f64, S, _, P>(s, self.panel.rows(), self)
     }
 
-    /// Distances and targets added up as along a row, where sums carry no more than their type does.
+    /// Distances added up as along a row, where sums carry no more than their type does.
     #[inline(always)]
-    fn short_sums<S: Wide<f64> + Simd<f64, V = V>>(&self, s: S) -> ([S::W; P], [S::W; P]) {
-        let zero = s.splat(0.0);
-        let [mut distance, mut targets] = [[s.wide_zero(); P]; 2];
+    fn short_distances<S: Wide<f64> + Simd<f64, V = V>>(&self, s: S) -> [S::W; P] {
+        let mut distance = [s.wide_zero(); P];
         for p in 0..P {
-            let mut lanes = [[zero; f64::LANES]; 2];
+            let mut lanes = [s.splat(0.0); f64::LANES];
             for i in 0..self.panel.rows() {
                 let ((x, q), lane) = (self.element(s, i, p), i % f64::LANES);
-                lanes[0][lane] = s.mul_add(q, s.sub(self.max[p], x), lanes[0][lane]);
-                lanes[1][lane] = s.add(lanes[1][lane], q);
+                lanes[lane] = s.mul_add(q, s.sub(self.max[p], x), lanes[lane]);
             }
             let mut half = f64::LANES / 2;
             while half > 0 {
                 for lane in 0..half {
-                    for sums in &mut lanes {
-                        sums[lane] = s.add(sums[lane], sums[lane + half]);
-                    }
+                    lanes[lane] = s.add(lanes[lane], lanes[lane + half]);
                 }
                 half /= 2;
             }
-            (distance[p], targets[p]) = (s.widen(lanes[0][0]), s.widen(lanes[1][0]));
+            distance[p] = s.widen(lanes[0]);
         }
-        (distance, targets)
+        distance
     }
 
     /// A logit that counts, or the maximum, and its target.
@@ -144,6 +138,7 @@ impl<S: Wide<f64>, const P: usize, const GRAD: bool> RowTerms<f64, S> for Terms<
         let (x, q) = self.element(s, i, p);
         match self.kind {
             Kind::Distance => s.wide_dot(sum, q, self.max[p], x),
+            Kind::Sum if self.op.is_short => s.pair_add(sum, s.widen(q)),
             Kind::Sum => s.wide_add(sum, s.widen_sum(q, s.splat(0.0))),
             Kind::Entropy => entropy_term(s, sum, q),
         }

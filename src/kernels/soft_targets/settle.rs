@@ -73,24 +73,24 @@ impl EachGradients {
     /// On vectors.
     #[inline(always)]
     pub(super) fn lanes<S: Simd<f64>>(&self, s: S) -> Gradients<S::V> {
-        self.with(|lanes| s.from_array(*lanes))
+        Gradients {
+            scale: [s.from_array(self.scale[0]), s.from_array(self.scale[1])],
+            cotangent: s.from_array(self.cotangent),
+            top: s.from_array(self.top),
+            all: s.from_array(self.all),
+            others: s.from_array(self.others),
+        }
     }
 
     /// Those of the first row, in each lane.
     #[inline(always)]
     pub(super) fn first<S: Simd<f64>>(&self, s: S) -> Gradients<S::V> {
-        self.with(|lanes| s.splat(lanes[0]))
-    }
-
-    #[inline(always)]
-    fn with<V>(&self, made: impl Fn(&Each) -> V) -> Gradients<V> {
-        let Gradients { scale: [high, low], cotangent, top, all, others } = self;
         Gradients {
-            scale: [made(high), made(low)],
-            cotangent: made(cotangent),
-            top: made(top),
-            all: made(all),
-            others: made(others),
+            scale: [s.splat(self.scale[0][0]), s.splat(self.scale[1][0])],
+            cotangent: s.splat(self.cotangent[0]),
+            top: s.splat(self.top[0]),
+            all: s.splat(self.all[0]),
+            others: s.splat(self.others[0]),
         }
     }
 }

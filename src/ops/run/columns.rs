@@ -16,17 +16,26 @@ const WIDE: usize = 4 * COLUMNS;
 /// Operands that take this much together fit no second cache.
 const LARGE_BYTES: usize = 2 << 20;
 
+/// So many lines share a set of a cache.
+const WAYS: usize = 8;
+
+/// Columns that wait for memory further away gain from this length on.
+const LEAST_LARGE: usize = 13;
+
 /// Long columns are taken where they lie if rows are no longer than this: most of what they share a cache line with is theirs.
 const NARROW_BYTES: usize = 128;
 
 /// And if they are no longer than this, as kernels keep what they find of them.
 const KEPT_BYTES: usize = 1 << 19;
 
-/// The longest column of which every element's line stays in the nearest cache, elements being `stride` bytes apart: eight
-/// for each of the 64 sets of a usual one. Powers of two apart they meet in few of them.
+/// How many of the 64 sets of the nearest cache lines meet in that are `stride` bytes apart.
+fn sets(stride: isize) -> usize {
+    (4096 >> stride.trailing_zeros().min(12)).min(64)
+}
+
+/// The longest column of which every element's line stays in the nearest cache.
 fn longest_near(stride: isize) -> usize {
-    let sets = 4096 >> stride.trailing_zeros().min(12);
-    (8 * sets.min(64)).max(64)
+    (WAYS * sets(stride)).max(64)
 }
 
 impl<E: Dispatch, const K: usize> Job<'_, E, K> {
@@ -45,8 +54,20 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         let is_far = size >= WIDE && plan.len >= longest_near(plan.step().src[0]);
         let is_large = plan.len * plan.count >= LARGE_BYTES / ((K + 1) * size_of::<E>());
         let is_whole = self.facts.far_panels && size >= FAR_WIDTH * E::LANES && plan.len > E::LANES;
-        let is_worth_it = is_far || is_large && is_whole;
+        let is_worth_it = is_far || is_large && is_whole || self.meet(size, is_large);
         Some(if is_worth_it { Route::FarColumns(axis) } else { Route::Columns(axis) })
+    }
+
+    /// Whether `size` short columns have lines that meet in so few sets of the nearest cache that a buffer is faster.
+    fn meet(&self, size: usize, is_large: bool) -> bool {
+        let (len, sets) = (self.plan.len, sets(self.plan.step().src[0]));
+        if size < WIDE || len <= sets * WAYS {
+            return false;
+        }
+        match self.facts.far_panels {
+            true => len >= if is_large { LEAST_LARGE } else { WAYS + 1 },
+            false => K > 1 && is_large && sets == 1,
+        }
     }
 
     /// Where they lie; what is left of the axis at the end through a buffer.

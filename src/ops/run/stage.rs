@@ -24,6 +24,9 @@ fn longest_row<E, const K: usize>() -> usize {
 /// Columns of a block of columns, at most.
 pub(super) const COLUMNS: usize = 64;
 
+/// But of short ones as many as make a block of so many elements, whose rows are long enough to be read ahead.
+const SHORT_BLOCK: usize = 1 << 13;
+
 /// Elements of a block of columns, unless that is narrower than a vector.
 const PANEL: usize = 1 << 18;
 
@@ -163,6 +166,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
     pub(super) fn staged_columns(&self, side: &Side<K>, columns: Range<usize>) {
         let len = self.plan.len;
         let most = COLUMNS.min((PANEL / len).next_multiple_of(E::LANES).max(E::LANES));
+        let most = most.max(SHORT_BLOCK / len / E::LANES * E::LANES);
         let (mut buffer, mut keep) = (Vec::new(), Vec::new());
         let mut first = columns.start;
         while first < columns.end {
