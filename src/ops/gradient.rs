@@ -1,7 +1,7 @@
 //! The gradients of log_softmax and logsumexp, and second derivatives of softmax, on arrays.
 //!
-//! All are computed in `f64`, whatever the inputs, and rounded once; but for the gradients of log_softmax and of logsumexp
-//! without weights.
+//! All are computed in `f64`, whatever the inputs, and rounded once; but for the gradients of log_softmax, and of logsumexp without
+//! weights.
 #![forbid(unsafe_code)]
 
 use super::run::run;
@@ -60,10 +60,11 @@ fn log_softmax_grad(
     let temperature = options.checked_temperature()?;
     let (out_view, options) = (out.as_view(), &Options { mask: None, ..*options });
     let is_short = options.compute_type(inputs, out) == DType::F32;
-    if is_short && direction == Direction::Backward {
-        if let Some(op) = ShortLogSoftmaxVjp::new(temperature) {
-            return run(&op, names, inputs, out_view, options, false);
-        }
+    if is_short
+        && direction == Direction::Backward
+        && let Some(op) = ShortLogSoftmaxVjp::new(temperature)
+    {
+        return run(&op, names, inputs, out_view, options, false);
     }
     run(&LogSoftmaxGrad::new(temperature, direction), names, inputs, out_view, options, false)
 }
