@@ -45,7 +45,7 @@ impl<'a, const GRAD: bool> SoftTargets<'a, GRAD> {
         assert!(even.len() == 1 || even.len() == found.len());
         let rows = CrossEntropy::new(Targets::Logits(targets), scale, z_loss, found);
         // The targets' own entropy may leave nothing but the last digits.
-        let rows = if is_short && !is_relative { rows.short() } else { rows };
+        let rows = rows.short(is_short && !is_relative);
         Self { rows, share, even, is_relative, is_short }
     }
 

@@ -155,7 +155,7 @@ fn from_torch_bfloat16<'py>(
         error
     })?;
     let bits = object.call_method1("view", (py.import("torch")?.getattr("int16")?,))?;
-    let bits = py.import("numpy")?.call_method1("from_dlpack", (bits,))?;
+    let Some(bits) = from_dlpack(name, &bits)? else { return Ok(None) };
     Ok(Some(bits.call_method1("view", (bfloat16,))?.cast_into()?))
 }
 

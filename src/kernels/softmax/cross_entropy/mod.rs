@@ -90,9 +90,9 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
         }
     }
 
-    /// The same for results that are shorter than `f64`.
-    pub fn short(self) -> Self {
-        Self { apart: if size_of::<E>() == 8 { APART_OF_SHORT } else { self.apart }, ..self }
+    /// The same for results that may be shorter than `f64`.
+    pub fn short(self, is_short: bool) -> Self {
+        Self { apart: if is_short && size_of::<E>() == 8 { APART_OF_SHORT } else { self.apart }, ..self }
     }
 
     /// The same with smoothed labels.
