@@ -142,3 +142,23 @@ def test_a_hidden_class_is_as_a_hidden_probability() -> None:
     # Nothing is asked of a row without classes and without targets.
     assert cross_entropy([[1.0, 2.0]], [[0.0, 0.0]], where=[[False, False]]) == 0
     assert cross_entropy([[1.0, 2.0]], [[0.0, 0.5]], where=[[False, False]]) == np.inf
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("dloss", [np.inf, -np.inf])
+@pytest.mark.parametrize("kind", ["classes", "smoothed", "probabilities"])
+def test_infinite_cotangents_are_alike_by_rows_and_columns(
+    dtype: Any, dloss: float, kind: str
+) -> None:
+    x = golden.values((40, 5), dtype)
+    where = golden.values((40, 5), np.float32, seed=1) < 0.3
+    where[:, 1], where[::2, 0] = True, False
+    y = np.where(where, np.abs(golden.values((40, 5), dtype, seed=2)), 0)
+    y = y if kind == "probabilities" else np.ones(40, int)
+    options = {"label_smoothing": 0.1} if kind == "smoothed" else {}
+    given: dict[str, Any] = {"dloss": dloss, "reduction": "sum"} | options
+    _, dx = cross_entropy_value_and_grad(x, y, where=where, **given)
+    x, y, where = (np.ascontiguousarray(a.T) for a in (x, y, where))
+    _, columns = cross_entropy_value_and_grad(x, y, 0, where=where, **given)
+    np.testing.assert_array_equal(columns.T, dx)
+    assert (dx[::2, 0] == 0).all()

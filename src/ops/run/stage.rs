@@ -107,7 +107,10 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                 for i in 0..count {
                     let row = self.dst.row::<E>(self.plan.lane(first + i).dst, len);
                     if row.get(0).is_nan() {
-                        buffer[..len].fill(E::NAN);
+                        // A hidden element may be the only one, as where a cotangent is infinite.
+                        for (j, x) in buffer[..len].iter_mut().enumerate() {
+                            *x = row.get(j);
+                        }
                         self.restore(len, len, &mut buffer, &keep[i * len..]);
                         self.scatter(self.plan.lane(first + i), 0, len, &buffer);
                     }
