@@ -64,6 +64,9 @@ BELOW = (
 )
 # What is written in assembly needs no boundary's features, and is called.
 WRITTEN = r"4simd8avx2_exp\d+exp_(?:columns_|rows_)?run_f(?:32|64)"
+# So is what asks for cache lines: its one instruction is every processor's.
+ASKING = r"4simd(?:5tiles|6panels)[\w$.]*\d+prefetch_(?:rows|group)"
+CALLED = f"{WRITTEN}|{ASKING}"
 # Mathematics that the kernels do themselves: the trace of an fma or exp that stayed a function.
 LIBM = r"^(?:fma|exp|exp2|ldexp|round|rint|floor)f?$"
 
@@ -129,7 +132,7 @@ def check(text: str) -> list[str]:
             if call and is_stray(call["target"], inside=bool(inside)):
                 wrong.append(f"line {number}: call of an intrinsic: {call['target']}")
             is_below = call and re.search(BELOW, call["target"])
-            if inside and call and is_below and not re.search(WRITTEN, call["target"]):
+            if inside and call and is_below and not re.search(CALLED, call["target"]):
                 wrong.append(f"line {number}: {inside[0].isa} kernel calls {call['target']}")
             if inside and call and re.search(LIBM, call["target"]):
                 wrong.append(f"line {number}: {inside[0].isa} kernel calls {call['target']}")

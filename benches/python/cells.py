@@ -23,7 +23,7 @@ ALONG: Final = (
 
 CALLS: Final[tuple[Shape, ...]] = ((1, 10), (1, 1000), (64, 10))
 SHORT_ROWS: Final[tuple[Shape, ...]] = ((8192, 10), (100_000, 10), (1024, 32))
-ROWS: Final[tuple[Shape, ...]] = ((1024, 100), (4096, 128), (1024, 1000))
+ROWS: Final[tuple[Shape, ...]] = ((1024, 100), (20_000, 100), (4096, 128), (1024, 1000))
 LARGE: Final[tuple[Shape, ...]] = ((128, 50257), (32, 151_936), (4096, 4096), (1, 16_777_216))
 
 # Rows along the last axis. What is bound by the call, by short rows and by memory differs with the
@@ -39,12 +39,13 @@ BY_DTYPE: Final[dict[str, tuple[Shape, ...]]] = {
 COLUMNS: Final[tuple[tuple[Shape, int], ...]] = (
     ((1024, 1000), 0),
     ((64, 1000, 64), 1),
+    ((8, 21, 128, 128), 1),
     ((10, 100_000), 0),
     ((4096, 4096), 0),
     ((100_000, 10), 0),
     ((100_000, 64), 0),
 )
-SOME_COLUMNS: Final = COLUMNS[:2]
+SOME_COLUMNS: Final = COLUMNS[:3]
 
 # Entry by entry: nothing but the size matters.
 ELEMENTWISE: Final[tuple[Shape, ...]] = (
@@ -79,10 +80,11 @@ _QUICK: Final[dict[tuple[str, str], tuple[tuple[Shape, int], ...]]] = {
         ((4096, 128), -1),
         ((128, 50257), -1),
         ((64, 1000, 64), 1),
+        ((8, 21, 128, 128), 1),
     ),
     ("log_softmax", "float32"): (((100_000, 10), -1),),
     ("logsumexp", "float32"): (((100_000, 10), -1),),
-    ("softmax_vjp", "float32"): (((1024, 100), -1),),
+    ("softmax_vjp", "float32"): (((1024, 100), -1), ((20_000, 100), -1), ((8, 21, 128, 128), 1)),
     ("log_softmax_vjp", "float32"): (((1024, 1000), -1), ((8192, 10), -1)),
     ("cross_entropy", "float32"): (((100_000, 10), -1), ((1024, 1000), -1)),
     ("cross_entropy_value_and_grad", "float32"): (((8192, 10), -1), ((1024, 1000), 0)),

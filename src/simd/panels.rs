@@ -160,6 +160,12 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         Self { is_far: false, is_buffer: true, ..self }
     }
 
+    /// The same panel, whose rows were asked for already.
+    #[inline(always)]
+    pub fn asked_for(self) -> Self {
+        Self { is_far: false, ..self }
+    }
+
     /// The same panel, of these lanes.
     #[inline(always)]
     pub fn of(self, lanes: Lanes) -> Self {
@@ -295,6 +301,18 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         s.prefetch::<true>(row.wrapping_add(p * E::LANES));
     }
 
+    /// Asks for all rows of the strip that lies so many to the right of the first, which need not be there.
+    #[inline(always)]
+    pub fn prefetch_beside<S: Simd<E>>(&self, s: S, strips: usize) {
+        for k in 0..K {
+            let row = self.src[k].wrapping_add(strips * E::LANES);
+            prefetch_rows::<E, S, false>(s, row, self.src_stride[k], self.rows);
+        }
+        let rows = if self.dst_stride == 0 { 1 } else { self.rows };
+        let row = self.dst.cast_const().wrapping_add(strips * E::LANES);
+        prefetch_rows::<E, S, true>(s, row, self.dst_stride, rows);
+    }
+
     #[inline(always)]
     fn output(&self, i: usize, p: usize) -> *mut E {
         assert!(i < self.rows && p < self.width);
@@ -344,6 +362,14 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
             s.exp_columns_run(run, &columns, sums.as_mut_ptr());
             sums.assume_init()
         }
+    }
+}
+
+/// Asks for the cache lines of so many rows, to be written if `WRITE`. A function of its own, for it is unrolled.
+#[inline(never)]
+fn prefetch_rows<E: Compute, S: Simd<E>, const WRITE: bool>(s: S, row: *const E, stride: isize, rows: usize) {
+    for i in 0..rows {
+        s.prefetch::<WRITE>(row.wrapping_byte_offset(i as isize * stride));
     }
 }
 

@@ -115,8 +115,10 @@ macro_rules! each_dtype {
     };
 }
 
-/// Rows of a block that are asked for ahead of their use.
+/// Rows of a block that are asked for ahead of their use, at most, and so many cache lines if those are fewer: where rows are a power of
+/// two apart, more do not stay.
 const ROWS_AHEAD: usize = 8;
+const LINES_AHEAD: usize = 64;
 
 /// Bytes from row to row from which on no machine asks for the next by itself.
 const FAR_APART: usize = 1024;
@@ -128,8 +130,10 @@ impl Block {
         if self.rows.1.unsigned_abs() < FAR_APART {
             return;
         }
-        let row = base.wrapping_offset((i + ROWS_AHEAD) as isize * self.rows.1);
-        for line in 0..(self.columns.0 * self.columns.1.unsigned_abs()).div_ceil(size_of::<E::Array>()) {
+        let lines = (self.columns.0 * self.columns.1.unsigned_abs()).div_ceil(size_of::<E::Array>());
+        let ahead = (LINES_AHEAD / lines).clamp(1, ROWS_AHEAD);
+        let row = base.wrapping_offset((i + ahead) as isize * self.rows.1);
+        for line in 0..lines {
             s.prefetch::<WRITE>(row.cast::<E>().wrapping_add(line * E::LANES));
         }
     }

@@ -213,7 +213,7 @@ def test_threads(function: Function, dtype: np.dtype[Any], length: int) -> None:
     # Enough work for threads to be worth it, in rows that do not divide evenly among them.
     if dtype in HALVES and length not in FEWER_LENGTHS[1::3]:
         pytest.skip("the same ways as float32")
-    times = 1 + 1_000_000 // (NEIGHBOURS * length)
+    times = 1 + 1_100_000 // (NEIGHBOURS * length)
     expected = np.tile(alone(function.name, dtype, length), (times, 1))
     arrays = [np.tile(a, (times, 1)) for a in inputs(function.name, dtype, length)]
     columns = [np.ascontiguousarray(a.T) for a in arrays]

@@ -121,10 +121,14 @@ pub struct Total {
     sum: DoubleDouble,
 }
 
+/// The longest rows that are transposed: along longer ones few vectors have a likely class.
+const LONGEST_TILE: usize = 63;
+
 impl Op<f64, 2> for LogSoftmaxGrad {
     type Total = Total;
     type Partial = Total;
     const WIDE_PANELS: bool = false;
+    const LONGEST_TILE: usize = LONGEST_TILE;
 
     fn begin(&self, _: usize) -> Total {
         let is_summing = self.direction == Direction::Backward;

@@ -216,6 +216,7 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
     type Total = Total;
     type Partial = Total;
     const WIDE_PANELS: bool = false;
+    const LONGEST_TILE: usize = super::LONGEST_TILE;
 
     fn begin(&self, _: usize) -> Total {
         let sums = Sums { likely: 0.0, others: 0.0 };

@@ -13,7 +13,7 @@ mod rows;
 use super::{Next, Op, Rows, max_pass};
 use crate::element::{Compute, WideScalar};
 use crate::math::exp::power_of_two;
-use crate::simd::{Outside, PanelIo, Row, RowIo, SHORTER_TILE_ROWS, Simd, Wide};
+use crate::simd::{Outside, PanelIo, Row, RowIo, Simd, Wide};
 
 /// The operation. Its inputs are `y` and `d`.
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +52,8 @@ impl<E: Compute> Scale<E> {
     }
 }
 
-/// The longest rows that are transposed where longer ones are [grouped](Op::GROUPED), which is faster from here on.
-const GROUPED_TILE_ROWS: usize = 111;
+/// The longest rows that are transposed: longer ones are [grouped](Op::GROUPED), or taken by the loop of three.
+const TILE_ROWS: [usize; 2] = [63, 100];
 
 /// The exponent up to which a small temperature enlarges the cotangent, and not y: far from overflow.
 const CENTRED_POWER: f64 = 32.0;
@@ -323,7 +323,7 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
     }
 
     const GROUPED: usize = if size_of::<E>() == 4 { 8 } else { 0 };
-    const LONGEST_TILE: usize = if size_of::<E>() == 4 { GROUPED_TILE_ROWS } else { SHORTER_TILE_ROWS };
+    const LONGEST_TILE: usize = TILE_ROWS[size_of::<E>() / 8];
     const COPIED_PANELS: bool = true;
     const FAR_PANELS: bool = true;
 

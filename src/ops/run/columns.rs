@@ -4,7 +4,7 @@
 use super::entry::{FAR_WIDTH, Strips};
 use super::job::Job;
 use super::stage::{COLUMNS, LONG_COLUMN};
-use super::{Route, TASK_ELEMENTS};
+use super::{FAR_BYTES, Route, TASK_ELEMENTS};
 use crate::dispatch::Dispatch;
 use crate::error::Error;
 use crate::layout::Dim;
@@ -15,6 +15,13 @@ const WIDE: usize = 4 * COLUMNS;
 
 /// Operands that take this much together fit no second cache.
 const LARGE_BYTES: usize = 2 << 20;
+
+/// Columns of up to so many elements are asked for some strips ahead, of so many rows together at least.
+const SHORT: usize = 24;
+const ROWS_AHEAD: usize = 16;
+
+/// Columns of up to so many elements are brought from memory by wide blocks.
+const LONGEST_BLOCKED: usize = 64;
 
 /// So many lines share a set of a cache.
 const WAYS: usize = 8;
@@ -51,11 +58,27 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             let is_kept = plan.len * size_of::<E>() <= KEPT_BYTES;
             return (is_narrow && is_kept).then_some(Route::Columns(axis));
         }
+        if self.is_short() {
+            return Some(Route::Columns(axis));
+        }
+        if plan.len <= LONGEST_BLOCKED && size >= WIDE && self.take(FAR_BYTES) {
+            return Some(Route::StagedColumns(axis));
+        }
         let is_far = size >= WIDE && plan.len >= longest_near(plan.step().src[0]);
-        let is_large = plan.len * plan.count >= LARGE_BYTES / ((K + 1) * size_of::<E>());
+        let is_large = self.take(LARGE_BYTES);
         let is_whole = self.facts.far_panels && size >= FAR_WIDTH * E::LANES && plan.len > E::LANES;
         let is_worth_it = is_far || is_large && is_whole || self.meet(size, is_large);
         Some(if is_worth_it { Route::FarColumns(axis) } else { Route::Columns(axis) })
+    }
+
+    /// Whether operands together take so many bytes.
+    pub(super) fn take(&self, bytes: usize) -> bool {
+        self.plan.len * self.plan.count >= bytes / ((K + 1) * size_of::<E>())
+    }
+
+    /// Whether columns are so short that strips to come can be asked for.
+    fn is_short(&self) -> bool {
+        self.plan.len <= SHORT.min(sets(self.plan.step().src[0]) * WAYS)
     }
 
     /// Whether `size` short columns have lines that meet in so few sets of the nearest cache that a buffer is faster.
@@ -70,9 +93,14 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         }
     }
 
+    /// How many strips ahead are asked for.
+    fn strips_ahead(&self) -> usize {
+        if self.is_short() && self.take(LARGE_BYTES) { ROWS_AHEAD.div_ceil(self.plan.len) } else { 0 }
+    }
+
     /// Where they lie; what is left of the axis at the end through a buffer.
     pub(super) fn columns(&self, axis: usize, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
-        let step = Dim { size: self.plan.len, ..self.plan.step() };
+        let (step, ahead) = (Dim { size: self.plan.len, ..self.plan.step() }, self.strips_ahead());
         self.each_side(axis, TASK_ELEMENTS, threads, watch, &|side, columns| {
             let (mut first, along) = (columns.start, side.along);
             // The last strip may be narrower.
@@ -80,7 +108,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             while first < whole {
                 let lanes = self.lanes(axis, side.other, first, whole - first);
                 let at = side.at.advance(&along, first);
-                let strips = Strips { src: self.src, dst: self.dst, at, along, step, lanes };
+                let strips = Strips { src: self.src, dst: self.dst, at, along, step, lanes, ahead };
                 let Some(refused) = self.op.strips(self.isa, strips) else { break };
                 first += refused * E::LANES;
                 self.staged_columns(side, first..first + E::LANES);
@@ -106,7 +134,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                     let lanes = self.lanes(axis, side.other, first, count);
                     let at = side.at.advance(&side.along, first);
                     let along = side.along;
-                    let strips = Strips { src: self.src, dst: self.dst, at, along, step, lanes };
+                    let strips = Strips { src: self.src, dst: self.dst, at, along, step, lanes, ahead: 0 };
                     let is_done = count == wide && self.op.far_strips(self.isa, strips, buffer);
                     if !is_done {
                         self.staged_columns(side, first..first + count);

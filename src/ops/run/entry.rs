@@ -16,6 +16,11 @@ pub(super) fn result_len<E: Compute, const K: usize, O: Op<E, K>>(len: usize) ->
     if O::REDUCES { len.min(1) } else { len }
 }
 
+/// Tiny rows of at least so many elements, and inputs of so many bytes an element at most, are asked for ahead where they come from memory:
+/// shorter ones lie in one order as it is.
+const LEAST_ASKED: usize = 32;
+const ASKED_BYTES: usize = 8;
+
 /// Evenly spaced rows: tiny ones transposed in registers, many at a time.
 pub(super) struct RowsKernel<'a, E: Compute, const K: usize, O> {
     pub(super) op: &'a O,
@@ -35,6 +40,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K
         let Self { op, rows, lane, tile_rows, are_far } = self;
         let is_tiny = !S::BY_CALLS && rows.len() > 1 && rows.len() <= tile_rows && rows.groups() > 0;
         let result = result_len::<E, K, O>(rows.len());
+        let asks = are_far && !O::REDUCES && rows.len() >= LEAST_ASKED && K * size_of::<E>() <= ASKED_BYTES;
         let mut tile = Tile::new();
         let mut group = 0;
         loop {
@@ -45,7 +51,14 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K
                 (part.first, part.count) = (rest.start, rest.len());
                 while group < rows.groups() {
                     let first = lane + group * E::LANES;
-                    if O::WIDE_PANELS && S::FOUR_AT_ONCE && group + TILE_WIDTH <= rows.groups() {
+                    let is_wide = O::WIDE_PANELS && S::FOUR_AT_ONCE && group + TILE_WIDTH <= rows.groups();
+                    if asks {
+                        let width = if is_wide { TILE_WIDTH } else { 1 };
+                        for p in 0..width {
+                            rows.prefetch_group(s, group + width + p);
+                        }
+                    }
+                    if is_wide {
                         let lanes = Lanes { first, step: 1, count: TILE_WIDTH * E::LANES };
                         let panel = rows.read::<S, TILE_WIDTH>(s, group, &mut tile).of(lanes);
                         if op.panel::<S, TILE_WIDTH>(s, panel) {
@@ -139,6 +152,8 @@ pub(super) struct Strips<'a, const K: usize> {
     pub(super) along: Dim<K>,
     pub(super) step: Dim<K>,
     pub(super) lanes: Lanes,
+    /// How many strips ahead are asked for; none if 0.
+    pub(super) ahead: usize,
 }
 
 /// Strip by strip.
@@ -152,7 +167,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, O,
     type Output = Option<usize>;
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) -> Option<usize> {
-        let Self { op, strips: Strips { src, dst, at: first, along, step, lanes: all } } = self;
+        let Self { op, strips: Strips { src, dst, at: first, along, step, lanes: all, ahead } } = self;
         let count = all.count.div_ceil(E::LANES);
         let mut strip = 0;
         while strip < count {
@@ -167,7 +182,11 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, O,
                     continue;
                 }
             }
-            let panel = panel_io(&src, &dst, at, step, 1).of(lanes);
+            let mut panel = panel_io(&src, &dst, at, step, 1).of(lanes);
+            if ahead > 0 {
+                panel.prefetch_beside(s, ahead);
+                panel = panel.asked_for();
+            }
             if !s.enter(Panel::<E, K, O, 1> { op, panel }) {
                 return Some(strip);
             }

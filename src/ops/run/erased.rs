@@ -11,6 +11,9 @@ use crate::kernels::Op;
 use crate::parallel::Watch;
 use crate::simd::{SHORTER_TILE_ROWS, SpacedRows};
 
+/// The longest rows that are transposed where they come from memory, which the machine reads ahead row by row.
+const FAR_TILE_ROWS: usize = 63;
+
 /// What is so of an operation; see [`Op`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts<E> {
@@ -60,7 +63,8 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Erased<E, K> for O {
     }
 
     fn rows(&self, isa: Isa, rows: SpacedRows<'_, E, K>, lane: usize, are_far: bool) {
-        let tile_rows = self.facts(isa).tile_rows;
+        let longest = if are_far && !O::REDUCES { FAR_TILE_ROWS } else { usize::MAX };
+        let tile_rows = self.facts(isa).tile_rows.min(longest);
         E::dispatch(isa, RowsKernel { op: self, rows, lane, tile_rows, are_far });
     }
 

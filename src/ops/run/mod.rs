@@ -236,7 +236,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
     fn rows(&self, lanes: Range<usize>) {
         let one = Dim { size: 1, src: [0; K], dst: 0 };
         let along = self.plan.outer.last().unwrap_or(&one);
-        let are_far = self.plan.len * self.plan.count >= FAR_BYTES / ((K + 1) * size_of::<E>());
+        let are_far = self.take(FAR_BYTES);
         let mut lane = lanes.start;
         while lane < lanes.end {
             // As many as follow each other along the fastest of the axes that count lanes.

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use super::FAR_BYTES;
 use super::entry::{MaskedCopy, Strips};
 use super::job::Job;
 use super::mask::restore;
@@ -24,8 +25,10 @@ fn longest_row<E, const K: usize>() -> usize {
 /// Columns of a block of columns, at most.
 pub(super) const COLUMNS: usize = 64;
 
-/// But of short ones as many as make a block of so many elements, whose rows are long enough to be read ahead.
-const SHORT_BLOCK: usize = 1 << 13;
+/// But of short ones as many as take so many bytes, so that rows of a block are long enough to be read ahead; more where they come from
+/// memory.
+const SHORT_BLOCK_BYTES: usize = 1 << 15;
+const FAR_BLOCK_BYTES: usize = 1 << 17;
 
 /// Elements of a block of columns, unless that is narrower than a vector.
 const PANEL: usize = 1 << 18;
@@ -169,7 +172,8 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
     pub(super) fn staged_columns(&self, side: &Side<K>, columns: Range<usize>) {
         let len = self.plan.len;
         let most = COLUMNS.min((PANEL / len).next_multiple_of(E::LANES).max(E::LANES));
-        let most = most.max(SHORT_BLOCK / len / E::LANES * E::LANES);
+        let bytes = if self.take(FAR_BYTES) { FAR_BLOCK_BYTES } else { SHORT_BLOCK_BYTES };
+        let most = most.max(bytes / size_of::<E::Array>() / len * E::LANES);
         let (mut buffer, mut keep) = (Vec::new(), Vec::new());
         let mut first = columns.start;
         while first < columns.end {
@@ -219,7 +223,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             let memory = Memory::of(buffer);
             let at = packed::<E, K>(size).advance(&along, strip * E::LANES);
             let rest = lanes.from(strip * E::LANES);
-            let given = Strips { src: [memory; K], dst: memory, at, along, step, lanes: rest };
+            let given = Strips { src: [memory; K], dst: memory, at, along, step, lanes: rest, ahead: 0 };
             let Some(refused) = self.op.strips(self.isa, given) else { break };
             strip += refused;
             self.columns_as_rows(buffer, width, strip * E::LANES..count.min((strip + 1) * E::LANES), lanes);

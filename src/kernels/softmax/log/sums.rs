@@ -125,6 +125,7 @@ impl<E: ExpConstants> LogSum<E> {
         (s.wide_total(sum), f64::from(ties), first(s, shift.top))
     }
 
+    #[inline(always)]
     pub(super) fn merge(&self, total: &mut LogTotal<E>, partial: LogPartial<E>) {
         match total.stage {
             Stage::Sums => self.softmax.merge(&mut total.sums, partial.sums),
