@@ -198,13 +198,19 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
     /// Strip `p` alone.
     #[inline(always)]
     pub fn strip(&self, p: usize) -> Self {
-        assert!(p < self.width);
+        self.strips(p, 1)
+    }
+
+    /// So many strips from strip `p` on.
+    #[inline(always)]
+    pub fn strips(&self, p: usize, width: usize) -> Self {
+        assert!(p < self.width && width <= self.width - p);
         let mut src = self.src;
         for src in &mut src {
             *src = src.wrapping_add(p * E::LANES);
         }
         let (dst, lanes) = (self.dst.wrapping_add(p * E::LANES), self.lanes.from(p * E::LANES));
-        Self { src, dst, lanes, width: 1, ..*self }
+        Self { src, dst, lanes, width, ..*self }
     }
 
     /// Length of the columns.

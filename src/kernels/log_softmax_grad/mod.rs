@@ -64,9 +64,9 @@ impl LogSoftmaxGrad {
         s.wide_dot(s.wide_dot(sum, e.value, d, offset), lost, d, offset)
     }
 
-    /// One vector of the product backward. Along a `ROW` few vectors have a likely class.
+    /// One vector of the product backward, of which few have a likely class.
     #[inline(always)]
-    fn backward<S: Wide<f64>, const ROW: bool>(
+    fn backward<S: Wide<f64>>(
         &self,
         s: S,
         shift: &RowShift<S::V>,
@@ -80,7 +80,7 @@ impl LogSoftmaxGrad {
         let rest = s.neg_mul_add(subtracted, e.rest, s.neg_mul_add(power, low, rounding));
         let unlikely = s.add(s.sub(d, subtracted), rest);
         let is_likely = s.greater(log_p, s.splat(-core::f64::consts::LN_2));
-        if ROW && s.bits(is_likely) == 0 {
+        if s.bits(is_likely) == 0 {
             return unlikely;
         }
         let complement = s.neg_mul_add(power, e.rest, s.sub(s.splat(1.0), power));
@@ -91,7 +91,7 @@ impl LogSoftmaxGrad {
 
     /// One vector of the result.
     #[inline(always)]
-    fn entry<S: Wide<f64>, const ROW: bool>(
+    fn entry<S: Wide<f64>>(
         &self,
         s: S,
         shift: &RowShift<S::V>,
@@ -101,7 +101,7 @@ impl LogSoftmaxGrad {
     ) -> S::V {
         let mut result = match self.direction {
             Direction::Forward => s.sub(s.sub(s.sub(d, offset), sum[0]), sum[1]),
-            Direction::Backward => self.backward::<S, ROW>(s, shift, sum, [log_p, d]),
+            Direction::Backward => self.backward(s, shift, sum, [log_p, d]),
         };
         if self.temperature != 1.0 {
             result = s.div(result, s.splat(self.temperature));
@@ -196,11 +196,11 @@ impl Op<f64, 2> for LogSoftmaxGrad {
         let (log_p, d) = (chunk.input(0), chunk.input(1));
         for i in 0..log_p.vectors() {
             let inputs = [log_p.load(s, i), d.load(s, i)];
-            chunk.store(s, i, self.entry::<S, true>(s, &shift, offset, sum, inputs));
+            chunk.store(s, i, self.entry(s, &shift, offset, sum, inputs));
         }
         if log_p.rest() > 0 {
             let inputs = [log_p.load_rest(s, 0.0), d.load_rest(s, 0.0)];
-            chunk.store_rest(s, self.entry::<S, true>(s, &shift, offset, sum, inputs));
+            chunk.store_rest(s, self.entry(s, &shift, offset, sum, inputs));
         }
     }
 
@@ -243,7 +243,7 @@ impl Op<f64, 2> for LogSoftmaxGrad {
             let (high, low) = s.wide_split(sum[p]);
             for i in 0..panel.rows() {
                 let inputs = panel.inputs(s, i, p);
-                panel.store(s, i, p, self.entry::<S, false>(s, &shift, offset[p], [high, low], inputs));
+                panel.store(s, i, p, self.entry(s, &shift, offset[p], [high, low], inputs));
             }
         }
         true

@@ -94,9 +94,9 @@ impl ShortLogSoftmaxVjp {
         self.exp.row_shift(s, &self.exp.shift_to(s, s.splat(SCALE as f32), s.splat(0.0)))
     }
 
-    /// One vector of the result, `total` being the sum of each lane's row. Along a `ROW` few vectors have a likely class.
+    /// One vector of the result, `total` being the sum of each lane's row. Few vectors have a likely class.
     #[inline(always)]
-    fn entry<S: Wide<f32>, const ROW: bool>(
+    fn entry<S: Wide<f32>>(
         &self,
         s: S,
         shift: &RowShift<S::V>,
@@ -111,7 +111,7 @@ impl ShortLogSoftmaxVjp {
         let rest = s.neg_mul_add(subtracted, e.rest, s.neg_mul_add(e.power, low, rounding));
         let mut result = s.add(s.sub(d, subtracted), rest);
         let is_likely = s.greater(log_p, s.splat(LIKELY));
-        if !ROW || s.bits(is_likely) != 0 {
+        if s.bits(is_likely) != 0 {
             // (1 - p) · sum(dy) less the cotangents of the others; two likely classes are none.
             let complement = s.neg_mul_add(e.power, e.rest, s.sub(s.splat(1.0), e.power));
             let others = s.add(s.add(parts.others[0], s.sub(parts.likely, d)), parts.others[1]);
@@ -149,15 +149,15 @@ impl ShortLogSoftmaxVjp {
         let (log_p, d) = (chunk.input(0), chunk.input(1));
         for i in 0..chunk.vectors() {
             let entry = [log_p.load(s, i), d.load(s, i)];
-            chunk.store(s, i, self.entry::<S, true>(s, &shift, &parts, entry, |_| sum));
+            chunk.store(s, i, self.entry(s, &shift, &parts, entry, |_| sum));
         }
         if chunk.rest() > 0 {
             let entry = [log_p.load_rest(s, f32::NEG_INFINITY), d.load_rest(s, 0.0)];
-            chunk.store_rest(s, self.entry::<S, true>(s, &shift, &parts, entry, |_| sum));
+            chunk.store_rest(s, self.entry(s, &shift, &parts, entry, |_| sum));
         }
     }
 
-    /// The results of a strip of columns, most of which have a likely class in one row or another.
+    /// The results of a strip of columns.
     #[inline(always)]
     fn strip<S: Wide<f32>>(
         &self,
@@ -172,7 +172,7 @@ impl ShortLogSoftmaxVjp {
         for i in 0..panel.rows() {
             let entry = panel.inputs(s, i, p);
             let total = |lane: usize| lanes.as_ref()[lane];
-            panel.store(s, i, p, self.entry::<S, false>(s, &shift, &parts, entry, total));
+            panel.store(s, i, p, self.entry(s, &shift, &parts, entry, total));
         }
     }
 }

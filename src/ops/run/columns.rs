@@ -102,13 +102,13 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
     pub(super) fn columns(&self, axis: usize, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
         let (step, ahead) = (Dim { size: self.plan.len, ..self.plan.step() }, self.strips_ahead());
         self.each_side(axis, TASK_ELEMENTS, threads, watch, &|side, columns| {
-            let (mut first, along) = (columns.start, side.along);
+            let mut first = columns.start;
             // The last strip may be narrower.
             let whole = columns.end / E::LANES * E::LANES;
             while first < whole {
                 let lanes = self.lanes(axis, side.other, first, whole - first);
-                let at = side.at.advance(&along, first);
-                let strips = Strips { src: self.src, dst: self.dst, at, along, step, lanes, ahead };
+                let at = side.at.advance(&side.along, first);
+                let strips = Strips { src: self.src, dst: self.dst, at, step, lanes, ahead };
                 let Some(refused) = self.op.strips(self.isa, strips) else { break };
                 first += refused * E::LANES;
                 self.staged_columns(side, first..first + E::LANES);
@@ -133,8 +133,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                     let count = wide.min(columns.end - first);
                     let lanes = self.lanes(axis, side.other, first, count);
                     let at = side.at.advance(&side.along, first);
-                    let along = side.along;
-                    let strips = Strips { src: self.src, dst: self.dst, at, along, step, lanes, ahead: 0 };
+                    let strips = Strips { src: self.src, dst: self.dst, at, step, lanes, ahead: 0 };
                     let is_done = count == wide && self.op.far_strips(self.isa, strips, buffer);
                     if !is_done {
                         self.staged_columns(side, first..first + count);

@@ -144,12 +144,11 @@ impl<E: Compute, const K: usize, O: Op<E, K>, const P: usize> Kernel<E> for Pane
     }
 }
 
-/// Strips of columns, in memory: where the first begins, and the steps from one lane to the next and down a lane.
+/// Strips of columns, in memory: where the first begins, and the step down a lane.
 pub(super) struct Strips<'a, const K: usize> {
     pub(super) src: [Memory<'a>; K],
     pub(super) dst: Memory<'a>,
     pub(super) at: Offsets<K>,
-    pub(super) along: Dim<K>,
     pub(super) step: Dim<K>,
     pub(super) lanes: Lanes,
     /// How many strips ahead are asked for; none if 0.
@@ -167,22 +166,21 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, O,
     type Output = Option<usize>;
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) -> Option<usize> {
-        let Self { op, strips: Strips { src, dst, at: first, along, step, lanes: all, ahead } } = self;
-        let count = all.count.div_ceil(E::LANES);
+        let Self { op, strips: Strips { src, dst, at, step, lanes, ahead } } = self;
+        let count = lanes.count.div_ceil(E::LANES);
+        let all = panel_io(&src, &dst, at, step, count).of(lanes);
         let mut strip = 0;
         while strip < count {
-            let at = first.advance(&along, strip * E::LANES);
-            let lanes = all.from(strip * E::LANES);
             // A wide panel that is refused is tried strip by strip, to find the one to blame. Where many columns go another way,
             // there are none.
             if O::WIDE_PANELS && !O::FAR_PANELS && S::FOUR_AT_ONCE && strip + TILE_WIDTH <= count {
-                let panel = panel_io(&src, &dst, at, step, TILE_WIDTH).of(lanes);
+                let panel = all.strips(strip, TILE_WIDTH);
                 if s.enter(Panel::<E, K, O, TILE_WIDTH> { op, panel }) {
                     strip += TILE_WIDTH;
                     continue;
                 }
             }
-            let mut panel = panel_io(&src, &dst, at, step, 1).of(lanes);
+            let mut panel = all.strip(strip);
             if ahead > 0 {
                 panel.prefetch_beside(s, ahead);
                 panel = panel.asked_for();

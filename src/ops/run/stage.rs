@@ -223,7 +223,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             let memory = Memory::of(buffer);
             let at = packed::<E, K>(size).advance(&along, strip * E::LANES);
             let rest = lanes.from(strip * E::LANES);
-            let given = Strips { src: [memory; K], dst: memory, at, along, step, lanes: rest, ahead: 0 };
+            let given = Strips { src: [memory; K], dst: memory, at, step, lanes: rest, ahead: 0 };
             let Some(refused) = self.op.strips(self.isa, given) else { break };
             strip += refused;
             self.columns_as_rows(buffer, width, strip * E::LANES..count.min((strip + 1) * E::LANES), lanes);
