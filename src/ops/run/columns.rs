@@ -3,7 +3,7 @@
 
 use super::entry::{FAR_WIDTH, Strips};
 use super::job::Job;
-use super::stage::{COLUMNS, LONG_COLUMN};
+use super::stage::{COLUMNS, LONG_COLUMN, Room};
 use super::{FAR_BYTES, Route, TASK_ELEMENTS};
 use crate::dispatch::Dispatch;
 use crate::error::Error;
@@ -111,10 +111,10 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                 let strips = Strips { src: self.src, dst: self.dst, at, step, lanes, ahead };
                 let Some(refused) = self.op.strips(self.isa, strips) else { break };
                 first += refused * E::LANES;
-                self.staged_columns(side, first..first + E::LANES);
+                self.staged_columns(side, first..first + E::LANES, &mut Room::default());
                 first += E::LANES;
             }
-            self.staged_columns(side, whole..columns.end);
+            self.staged_columns(side, whole..columns.end, &mut Room::default());
         })
     }
 
@@ -136,7 +136,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                     let strips = Strips { src: self.src, dst: self.dst, at, step, lanes, ahead: 0 };
                     let is_done = count == wide && self.op.far_strips(self.isa, strips, buffer);
                     if !is_done {
-                        self.staged_columns(side, first..first + count);
+                        self.staged_columns(side, first..first + count, &mut Room::default());
                     }
                     first += count;
                 }
@@ -151,8 +151,9 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         threads: usize,
         watch: &Watch<'_>,
     ) -> Result<(), Error> {
+        let rooms = Reused::<Room<E>>::default();
         self.each_side(axis, self.task_elements(threads), threads, watch, &|side, columns| {
-            self.staged_columns(side, columns);
+            rooms.with(|room| self.staged_columns(side, columns, room));
         })
     }
 }

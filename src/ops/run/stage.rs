@@ -36,6 +36,9 @@ const PANEL: usize = 1 << 18;
 /// Columns from this length on are taken [chunk by chunk](super::long): a block of them would fit no cache.
 pub(super) const LONG_COLUMN: usize = 1 << 15;
 
+/// What a block of columns is brought into, and its mask.
+pub(super) type Room<E> = (Vec<E>, Vec<u8>);
+
 /// The lanes that are neighbours along an axis of the plan.
 pub(super) struct Side<const K: usize> {
     pub(super) axis: usize,
@@ -169,16 +172,15 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
     }
 
     /// Some lanes, as columns.
-    pub(super) fn staged_columns(&self, side: &Side<K>, columns: Range<usize>) {
+    pub(super) fn staged_columns(&self, side: &Side<K>, columns: Range<usize>, (buffer, keep): &mut Room<E>) {
         let len = self.plan.len;
         let most = COLUMNS.min((PANEL / len).next_multiple_of(E::LANES).max(E::LANES));
         let bytes = if self.take(FAR_BYTES) { FAR_BLOCK_BYTES } else { SHORT_BLOCK_BYTES };
         let most = most.max(bytes / size_of::<E::Array>() / len * E::LANES);
-        let (mut buffer, mut keep) = (Vec::new(), Vec::new());
         let mut first = columns.start;
         while first < columns.end {
             let count = most.min(columns.end - first);
-            self.staged_panel(side, (first, count), &mut buffer, &mut keep);
+            self.staged_panel(side, (first, count), buffer, keep);
             first += count;
         }
     }
