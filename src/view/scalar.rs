@@ -5,6 +5,7 @@ use half::{bf16, f16};
 use super::{Memory, View};
 use crate::element::{Compute, DType};
 use crate::layout::{Offsets, Plan};
+use crate::simd::{narrowed_bf16, narrowed_f16, to_odd};
 
 /// Calls `$body` with `$t` the type of the elements.
 macro_rules! with_type {
@@ -157,8 +158,9 @@ impl Memory<'_> {
         match self.dtype {
             DType::F64 => bytes.copy_from_slice(&x.to_f64().to_ne_bytes()),
             DType::F32 => bytes[..4].copy_from_slice(&x.to_f32().to_ne_bytes()),
-            DType::F16 => bytes[..2].copy_from_slice(&f16::from_f64(x.to_f64()).to_ne_bytes()),
-            _ => bytes[..2].copy_from_slice(&bf16::from_f64(x.to_f64()).to_ne_bytes()),
+            // Not by `half`, which drops 32 bits of an `f64` before it rounds.
+            DType::F16 => bytes[..2].copy_from_slice(&narrowed_f16(to_odd(x.to_f64())).to_ne_bytes()),
+            _ => bytes[..2].copy_from_slice(&narrowed_bf16(to_odd(x.to_f64())).to_ne_bytes()),
         }
         if self.swapped {
             bytes[..size].reverse();
@@ -240,5 +242,41 @@ impl View<'_> {
             });
         }
         numbers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::element::Element;
+    use crate::view::ViewMut;
+
+    /// A number in an array of halves.
+    fn stored<T: Element + Default, E: Compute>(x: E) -> T {
+        let mut one = [T::default()];
+        ViewMut::new(&mut one, &[1]).unwrap().as_view().memory().set(0, x);
+        one[0]
+    }
+
+    #[test]
+    fn single_halves_are_rounded_once() {
+        // On either side of the middle between two, by less than the upper half of an f64 can tell.
+        let (below, above) = (f16::from_bits(0x3bfe), f16::from_bits(0x3bff));
+        let middle = 0.5 * (below.to_f64() + above.to_f64());
+        for least in [2f64.powi(-24), 2f64.powi(-50)] {
+            assert_eq!(stored::<f16, f64>(middle - least), below);
+            assert_eq!(stored::<f16, f64>(middle + least), above);
+        }
+        let least = 2f32.powi(-24);
+        assert_eq!(stored::<f16, f32>(middle as f32 - least), below);
+        assert_eq!(stored::<f16, f32>(middle as f32 + least), above);
+        let (below, above) = (bf16::from_bits(0x3f7e), bf16::from_bits(0x3f7f));
+        let middle = 0.5 * (below.to_f64() + above.to_f64());
+        for least in [2f64.powi(-24), 2f64.powi(-50)] {
+            assert_eq!(stored::<bf16, f64>(middle - least), below);
+            assert_eq!(stored::<bf16, f64>(middle + least), above);
+        }
+        assert_eq!(stored::<bf16, f32>(middle as f32 - least), below);
+        assert_eq!(stored::<bf16, f32>(middle as f32 + least), above);
     }
 }

@@ -8,7 +8,7 @@ import pytest
 
 import golden
 import softlane
-from cases import DTYPES, same_bits
+from cases import DTYPES, HALVES, same_bits
 from losses import cross_entropy, cross_entropy_value_and_grad
 from reference import Array
 
@@ -190,3 +190,19 @@ def test_special_columns_in_several_groups(dtype: Any, count: int, kind: str) ->
         for axis in (0, -1):
             for got, want in zip(run(slice(None), axis), together, strict=True):
                 assert same_bits(np.ascontiguousarray(got), want)
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("kind", ["plain", "smoothed", "mask"])
+def test_entries_at_classes_are_rounded_as_all_others(dtype: Any, kind: str) -> None:
+    # Where rows are not in the order of the result, they are written one by one.
+    shape = (3, 10, 30_000)
+    x = golden.values(shape, dtype)
+    y = np.arange(3 * 30_000).reshape(3, 30_000) % 10
+    options: dict[str, Any] = {"label_smoothing": 0.1} if kind == "smoothed" else {}
+    wanted = cross_entropy_value_and_grad(x, y, 1, reduction="none", **options)[1]
+    if kind == "mask":
+        options["where"] = np.broadcast_to(np.array([True]), shape)
+    out = np.empty((10, 30_000, 3), dtype).transpose(2, 0, 1)
+    cross_entropy_value_and_grad(x, y, 1, reduction="none", out=out, **options)
+    assert same_bits(out, wanted)
