@@ -19,7 +19,7 @@ pub(crate) struct Block {
 }
 
 /// What may be read.
-trait Stored: Copy {
+pub(super) trait Stored: Copy {
     /// Whether whole vectors are converted by [`Simd::load_halves`] and [`Simd::store_halves`].
     const IS_F16: bool = false;
     /// Whether whole vectors are rounded by [`Simd::store_bf16`]. To widen them the compiler does well.
@@ -33,7 +33,7 @@ trait Stored: Copy {
 }
 
 /// What may be written, too.
-trait Written: Stored {
+pub(super) trait Written: Stored {
     fn narrow(x: f64) -> Self;
     /// As `narrow`, from `f32`.
     #[inline(always)]

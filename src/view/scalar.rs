@@ -2,10 +2,10 @@
 
 use half::{bf16, f16};
 
+use super::convert::Written;
 use super::{Memory, View};
 use crate::element::{Compute, DType};
 use crate::layout::{Offsets, Plan};
-use crate::simd::{narrowed_bf16, narrowed_f16, to_odd};
 
 /// Calls `$body` with `$t` the type of the elements.
 macro_rules! with_type {
@@ -159,8 +159,8 @@ impl Memory<'_> {
             DType::F64 => bytes.copy_from_slice(&x.to_f64().to_ne_bytes()),
             DType::F32 => bytes[..4].copy_from_slice(&x.to_f32().to_ne_bytes()),
             // Not by `half`, which drops 32 bits of an `f64` before it rounds.
-            DType::F16 => bytes[..2].copy_from_slice(&narrowed_f16(to_odd(x.to_f64())).to_ne_bytes()),
-            _ => bytes[..2].copy_from_slice(&narrowed_bf16(to_odd(x.to_f64())).to_ne_bytes()),
+            DType::F16 => bytes[..2].copy_from_slice(&f16::narrow(x.to_f64()).to_ne_bytes()),
+            _ => bytes[..2].copy_from_slice(&bf16::narrow(x.to_f64()).to_ne_bytes()),
         }
         if self.swapped {
             bytes[..size].reverse();

@@ -52,9 +52,6 @@ impl<E: Compute> Scale<E> {
     }
 }
 
-/// The longest rows that are transposed: longer ones are [grouped](Op::GROUPED), or taken by the loop of three.
-const TILE_ROWS: [usize; 2] = [63, 100];
-
 /// The exponent up to which a small temperature enlarges the cotangent, and not y: far from overflow.
 const CENTRED_POWER: f64 = 32.0;
 
@@ -323,7 +320,8 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
     }
 
     const GROUPED: usize = if size_of::<E>() == 4 { 8 } else { 0 };
-    const LONGEST_TILE: usize = TILE_ROWS[size_of::<E>() / 8];
+    // Longer ones are faster in groups, or by the loop of three.
+    const LONGEST_TILE: usize = if size_of::<E>() == 4 { 63 } else { 100 };
     const COPIED_PANELS: bool = true;
     const FAR_PANELS: bool = true;
 

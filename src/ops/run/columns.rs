@@ -68,7 +68,11 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         let is_large = self.take(LARGE_BYTES);
         let is_whole = self.facts.far_panels && size >= FAR_WIDTH * E::LANES && plan.len > E::LANES;
         let is_worth_it = is_far || is_large && is_whole || self.meet(size, is_large);
-        Some(if is_worth_it { Route::FarColumns(axis) } else { Route::Columns(axis) })
+        Some(match is_worth_it {
+            true if self.facts.far_panels => Route::FarColumns(axis),
+            true => Route::StagedColumns(axis),
+            false => Route::Columns(axis),
+        })
     }
 
     /// Whether operands together take so many bytes.
@@ -120,9 +124,6 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
 
     /// Through a buffer, by the kernel itself as far as it does.
     pub(super) fn far_columns(&self, axis: usize, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
-        if !self.facts.far_panels {
-            return self.all_staged_columns(axis, threads, watch);
-        }
         let step = Dim { size: self.plan.len, ..self.plan.step() };
         let wide = FAR_WIDTH * E::LANES;
         let buffers = Reused::<Vec<E>>::default();

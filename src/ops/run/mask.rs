@@ -13,7 +13,7 @@ pub(super) struct Prepared<'a> {
     pub(super) plan: Plan<1>,
 }
 
-/// Gives back to elements of a lane that are masked out what they must be, if it is NaN throughout.
+/// Gives back to elements of a lane that are masked out what they must be, if its first is NaN: then all may be.
 pub(super) fn restore<E: Compute>(masked: E, lane: &mut [E], keep: &[u8]) {
     if lane[0].is_nan() {
         for (x, &keep) in lane.iter_mut().zip(keep) {

@@ -5,7 +5,7 @@
 //! | [`Route::Rows`] | contiguous rows | the row kernel, in place in memory |
 //! | [`Route::Tiny`] | contiguous rows of up to 128, or 192; 63 from memory | transposed in registers, many rows at a time |
 //! | [`Route::Columns`] | neighbouring lanes are neighbours in memory | the panel kernel, in place in memory |
-//! | [`Route::FarColumns`] | the same, of many lanes that fit no near cache | through a buffer by the kernel itself, or staged |
+//! | [`Route::FarColumns`] | the same, of many lanes that fit no near cache | through a buffer by the kernel itself |
 //! | [`Route::Staged`] | all else: strides, conversions, byte order, masks | blocks of rows through a buffer |
 //! | [`Route::StagedColumns`] | the same, of neighbouring lanes; plain short ones from memory | blocks of columns through a buffer |
 //! | [`Route::LongColumns`] | long lanes that are neighbours in memory | [chunk by chunk](long), transposed into a buffer |
