@@ -18,7 +18,7 @@ mod apart;
 mod convert;
 mod scalar;
 
-pub(crate) use convert::{Block, Read, Write};
+pub(crate) use convert::{Asked, Block, Read, Write};
 pub(crate) use scalar::IGNORED;
 
 /// The memory of an array.

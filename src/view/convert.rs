@@ -139,6 +139,52 @@ impl Block {
     }
 }
 
+/// Dense rows of a block that are asked for little by little, while something else is worked on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    base: *const u8,
+    /// Bytes from row to row.
+    step: isize,
+    rows: usize,
+    /// Cache lines of a row, or one more.
+    lines: usize,
+}
+
+impl Asked {
+    /// Nothing.
+    pub(crate) const NONE: Self = Self { base: core::ptr::null(), step: 0, rows: 0, lines: 0 };
+
+    /// A part of it: the `i`th of so many.
+    #[inline(always)]
+    pub(crate) fn ask<E: Compute, S: Simd<E>, const WRITE: bool>(&self, s: S, i: usize, parts: usize) {
+        if self.rows == 0 {
+            return;
+        }
+        let share = (self.rows * self.lines).div_ceil(parts);
+        let (mut row, mut line) = (i * share / self.lines, i * share % self.lines);
+        for _ in 0..share.min((self.rows * self.lines).saturating_sub(i * share)) {
+            let at = self.base.wrapping_offset(row as isize * self.step);
+            s.prefetch::<WRITE>(at.cast::<E>().wrapping_add(line * E::LANES));
+            line += 1;
+            if line == self.lines {
+                (row, line) = (row + 1, 0);
+            }
+        }
+    }
+}
+
+impl Memory<'_> {
+    /// A block to be asked for, if its rows are dense.
+    pub(crate) fn asked<E: Compute>(&self, block: Block) -> Asked {
+        let (rows, columns) = (block.rows, block.columns);
+        if columns.0 == 0 || columns.1 != self.dtype.size() as isize {
+            return Asked::NONE;
+        }
+        let lines = (columns.0 * self.dtype.size()).div_ceil(size_of::<E::Array>());
+        Asked { base: self.block(block), step: rows.1, rows: rows.0, lines }
+    }
+}
+
 /// Whether `f32` is computed in for this type.
 const fn is_short(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::F16 | DType::BF16)

@@ -82,17 +82,22 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
 
     /// Whether columns are so short that strips to come can be asked for.
     fn is_short(&self) -> bool {
-        self.plan.len <= SHORT.min(sets(self.plan.step().src[0]) * WAYS)
+        self.plan.len <= SHORT.min(sets(self.plan.step().src[0]) * self.ways())
+    }
+
+    /// How many lines of an input share a set, beside those of the others and of the result; from further away all wait as long.
+    fn ways(&self) -> usize {
+        if self.take(LARGE_BYTES) { WAYS } else { 2 * WAYS / (K + 1) }
     }
 
     /// Whether `size` short columns have lines that meet in so few sets of the nearest cache that a buffer is faster.
     fn meet(&self, size: usize, is_large: bool) -> bool {
         let (len, sets) = (self.plan.len, sets(self.plan.step().src[0]));
-        if size < WIDE || len <= sets * WAYS {
+        if size < WIDE || len <= sets * self.ways() {
             return false;
         }
         match self.facts.far_panels {
-            true => len >= if is_large { LEAST_LARGE } else { WAYS + 1 },
+            true => len >= if is_large { LEAST_LARGE } else { self.ways() + 1 },
             false => K > 1 && is_large && sets == 1,
         }
     }
@@ -112,7 +117,8 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             while first < whole {
                 let lanes = self.lanes(axis, side.other, first, whole - first);
                 let at = side.at.advance(&side.along, first);
-                let strips = Strips { src: self.src, dst: self.dst, at, step, lanes, ahead };
+                let strips =
+                    Strips { src: self.src, dst: self.dst, at, step, lanes, ahead, asked: Strips::NOTHING };
                 let Some(refused) = self.op.strips(self.isa, strips) else { break };
                 first += refused * E::LANES;
                 self.staged_columns(side, first..first + E::LANES, &mut Room::default());
@@ -134,7 +140,15 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                     let count = wide.min(columns.end - first);
                     let lanes = self.lanes(axis, side.other, first, count);
                     let at = side.at.advance(&side.along, first);
-                    let strips = Strips { src: self.src, dst: self.dst, at, step, lanes, ahead: 0 };
+                    let strips = Strips {
+                        src: self.src,
+                        dst: self.dst,
+                        at,
+                        step,
+                        lanes,
+                        ahead: 0,
+                        asked: Strips::NOTHING,
+                    };
                     let is_done = count == wide && self.op.far_strips(self.isa, strips, buffer);
                     if !is_done {
                         self.staged_columns(side, first..first + count, &mut Room::default());

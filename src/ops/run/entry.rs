@@ -9,7 +9,7 @@ use crate::layout::{Dim, Offsets};
 use crate::simd::{
     Kernel, Lanes, Outside, PanelIo, Row, RowIo, RowPanel, SpacedRows, TILE_WIDTH, Tile, Wide,
 };
-use crate::view::{Memory, panel_io};
+use crate::view::{Asked, Memory, panel_io};
 
 /// The elements of the result of a lane of `len`.
 pub(super) fn result_len<E: Compute, const K: usize, O: Op<E, K>>(len: usize) -> usize {
@@ -153,6 +153,13 @@ pub(super) struct Strips<'a, const K: usize> {
     pub(super) lanes: Lanes,
     /// How many strips ahead are asked for; none if 0.
     pub(super) ahead: usize,
+    /// What is asked for besides, for reading and for writing.
+    pub(super) asked: ([Asked; K], Asked),
+}
+
+impl<const K: usize> Strips<'_, K> {
+    /// What is asked for where nothing is.
+    pub(super) const NOTHING: ([Asked; K], Asked) = ([Asked::NONE; K], Asked::NONE);
 }
 
 /// Strip by strip.
@@ -166,7 +173,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, O,
     type Output = Option<usize>;
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) -> Option<usize> {
-        let Self { op, strips: Strips { src, dst, at, step, lanes, ahead } } = self;
+        let Self { op, strips: Strips { src, dst, at, step, lanes, ahead, asked } } = self;
         let count = lanes.count.div_ceil(E::LANES);
         let all = panel_io(&src, &dst, at, step, count).of(lanes);
         let mut strip = 0;
@@ -180,6 +187,10 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, O,
                     continue;
                 }
             }
+            for k in 0..K {
+                asked.0[k].ask::<E, S, false>(s, strip, count);
+            }
+            asked.1.ask::<E, S, true>(s, strip, count);
             let mut panel = all.strip(strip);
             if ahead > 0 {
                 panel.prefetch_beside(s, ahead);

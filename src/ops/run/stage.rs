@@ -12,7 +12,7 @@ use crate::dispatch::Dispatch;
 use crate::layout::{Dim, Offsets};
 use crate::parallel::Watch;
 use crate::simd::Lanes;
-use crate::view::{Block, Memory, spaced_rows};
+use crate::view::{Asked, Block, Memory, spaced_rows};
 
 /// Elements of a block of rows.
 const BLOCK: usize = 4096;
@@ -28,7 +28,7 @@ pub(super) const COLUMNS: usize = 64;
 /// But of short ones as many as take so many bytes, so that rows of a block are long enough to be read ahead; more where they come from
 /// memory.
 const SHORT_BLOCK_BYTES: usize = 1 << 15;
-const FAR_BLOCK_BYTES: usize = 1 << 17;
+const FAR_BLOCK_BYTES: usize = 1 << 16;
 
 /// Elements of a block of columns, unless that is narrower than a vector.
 const PANEL: usize = 1 << 18;
@@ -175,22 +175,40 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
     pub(super) fn staged_columns(&self, side: &Side<K>, columns: Range<usize>, (buffer, keep): &mut Room<E>) {
         let len = self.plan.len;
         let most = COLUMNS.min((PANEL / len).next_multiple_of(E::LANES).max(E::LANES));
-        let bytes = if self.take(FAR_BYTES) { FAR_BLOCK_BYTES } else { SHORT_BLOCK_BYTES };
+        let is_far = self.take(FAR_BYTES);
+        let bytes = if is_far { FAR_BLOCK_BYTES } else { SHORT_BLOCK_BYTES };
         let most = most.max(bytes / size_of::<E::Array>() / len * E::LANES);
         let mut first = columns.start;
         while first < columns.end {
             let count = most.min(columns.end - first);
-            self.staged_panel(side, (first, count), buffer, keep);
+            let next = (first + count, most.min(columns.end - first - count));
+            let asked = if is_far { self.asked(side, (first, count), next) } else { Strips::NOTHING };
+            self.staged_panel(side, (first, count), asked, (buffer, keep));
             first += count;
         }
+    }
+
+    /// What comes after a block of columns: its results, and the next block.
+    fn asked(&self, side: &Side<K>, block: (usize, usize), next: (usize, usize)) -> ([Asked; K], Asked) {
+        let (at, step, mut inputs) =
+            (side.at.advance(&side.along, next.0), self.plan.step(), [Asked::NONE; K]);
+        if next.1 > 0 {
+            for k in 0..K {
+                let (rows, columns) = ((self.plan.len, step.src[k]), (next.1, side.along.src[k]));
+                inputs[k] = self.src[k].asked::<E>(Block { offset: at.src[k], rows, columns });
+            }
+        }
+        let at = side.at.advance(&side.along, block.0);
+        let (rows, columns) = ((self.result_len(), step.dst), (block.1, side.along.dst));
+        (inputs, self.dst.asked::<E>(Block { offset: at.dst, rows, columns }))
     }
 
     fn staged_panel(
         &self,
         side: &Side<K>,
         (first, count): (usize, usize),
-        buffer: &mut Vec<E>,
-        keep: &mut Vec<u8>,
+        asked: ([Asked; K], Asked),
+        (buffer, keep): (&mut Vec<E>, &mut Vec<u8>),
     ) {
         let (len, step) = (self.plan.len, self.plan.step());
         let strips = count.div_ceil(E::LANES);
@@ -225,7 +243,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             let memory = Memory::of(buffer);
             let at = packed::<E, K>(size).advance(&along, strip * E::LANES);
             let rest = lanes.from(strip * E::LANES);
-            let given = Strips { src: [memory; K], dst: memory, at, step, lanes: rest, ahead: 0 };
+            let given = Strips { src: [memory; K], dst: memory, at, step, lanes: rest, ahead: 0, asked };
             let Some(refused) = self.op.strips(self.isa, given) else { break };
             strip += refused;
             self.columns_as_rows(buffer, width, strip * E::LANES..count.min((strip + 1) * E::LANES), lanes);
