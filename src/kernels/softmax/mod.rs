@@ -200,7 +200,7 @@ impl<E: ExpConstants, const SHORT: bool> Op<E, 1> for Softmax<E, SHORT> {
     type Total = Total<E>;
     type Partial = Partial<E>;
     const WIDE_PANELS: bool = !SHORT;
-    const GROUPED: usize = if SHORT || size_of::<E>() != 4 { 0 } else { 48 };
+    const GROUPED: usize = if SHORT { 0 } else { 48 };
     const LONGEST_TILE: usize = match size_of::<E>() {
         _ if SHORT => SHORTER_TILE_ROWS,
         4 => GROUPED_TILE_ROWS,

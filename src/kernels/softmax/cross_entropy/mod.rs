@@ -270,8 +270,11 @@ impl<E: ExpConstants, const GRAD: bool> Piped<E, false> for CrossEntropy<'_, E, 
         let shift = self.softmax.exp.shift(s, max);
         let top = s.to_array(shift.top);
         let (mut others, mut logit) = ([E::Wide::default(); 16], E::ZERO.array());
+        let mut spread = others;
         for k in 0..group.count {
-            logit.as_mut()[k] = self.logit(group.rows.lane(group.first + k));
+            let lane = group.rows.lane(group.first + k);
+            logit.as_mut()[k] = self.logit(lane);
+            spread[k] = self.prepared_spread(lane);
             if group.ordinary >> k & 1 == 0 {
                 continue;
             }
@@ -284,7 +287,7 @@ impl<E: ExpConstants, const GRAD: bool> Piped<E, false> for CrossEntropy<'_, E, 
         let e = if GRAD { self.exponentials(s, &shift, logit) } else { logit };
         let (sum, others) = (s.wide_from_lanes(&group.sums), s.wide_from_lanes(&others));
         let lanes = Lanes { first: group.rows.lane(group.first), step: 1, count: group.count };
-        let rows = Sums { max, top: shift.top, sum, others, spread: s.wide_zero() };
+        let rows = Sums { max, top: shift.top, sum, others, spread: s.wide_from_lanes(&spread) };
         let ([high, low, _], entry) = self.settle_lanes(s, lanes, rows, (logit, e));
         let entry = s.wide_lanes(entry);
         for k in 0..group.count {
@@ -306,7 +309,7 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
     type Partial = LossPartial<E>;
     const REDUCES: bool = !GRAD;
     const LONGEST_TILE: usize = TILE_ROWS;
-    const GROUPED: usize = if GRAD && size_of::<E>() == 4 { 32 } else { 0 };
+    const GROUPED: usize = if GRAD { 32 } else { 0 };
 
     fn begin(&self, len: usize) -> LossTotal<E> {
         self.begin_lane(len, 0)
@@ -338,7 +341,7 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
                 false => chunk.load_rest(s, E::NEG_INFINITY),
             };
             let e = self.softmax.exp.row_exp(s, &row_shift, rescaled(s, total.sums.rescale, x));
-            sum = s.wide_add(sum, other::<E, S>(s, e.value, shift.top));
+            sum = s.pair_add(sum, other::<E, S>(s, e.value, shift.top));
         }
         LossPartial { sums, more: s.wide_total(sum) }
     }

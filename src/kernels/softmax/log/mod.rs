@@ -158,7 +158,7 @@ impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
     type Total = LogTotal<E>;
     type Partial = LogPartial<E>;
     const MASKED: E = E::NEG_INFINITY;
-    const GROUPED: usize = if size_of::<E>() == 4 { 64 } else { 0 };
+    const GROUPED: usize = 64;
     const LONGEST_TILE: usize = if size_of::<E>() == 4 { GROUPED_TILE_ROWS } else { TILE_ROWS };
 
     fn begin(&self, len: usize) -> LogTotal<E> {
