@@ -225,6 +225,20 @@ pub struct DoubleDouble {
 }
 
 impl DoubleDouble {
+    /// The sum of two that need not be brought into order, which it is not either.
+    #[inline(always)]
+    pub(crate) fn plus(self, other: Self) -> Self {
+        let (hi, error) = two_sum(self.hi, other.hi);
+        Self { hi, lo: error + (self.lo + other.lo) }
+    }
+
+    /// The same number, of which `hi` is what it rounds to.
+    #[inline(always)]
+    pub(crate) fn ordered(self) -> Self {
+        let (hi, lo) = two_sum(self.hi, self.lo);
+        Self { hi, lo }
+    }
+
     /// The quotient by a number, good to some units of the last place of `lo`.
     #[inline(always)]
     pub fn over(self, divisor: f64) -> Self {

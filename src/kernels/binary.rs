@@ -203,7 +203,7 @@ impl<E: ExpConstants, const WEIGHTED: bool> BinaryCrossEntropy<'_, E, WEIGHTED> 
         let unit = s.wide_scale(scaled, unscale);
         let (mut e, mut log, mut after) = (unit, s.pair_ln_1p_unit(unit), one);
         let value = exponential.value;
-        let any_small = !is_short::<E>() && s.bits(s.greater(one, value)) != 0;
+        let any_small = !is_short::<E>() && s.any(s.greater(one, value));
         if any_small {
             // Below 2^-SCALE the logarithm is E itself. Alone, it keeps its scale to the end, so that what is multiplied
             // by weights has not lost its last digits for being subnormal.

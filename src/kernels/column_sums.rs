@@ -24,7 +24,7 @@ pub(crate) fn sum_columns<E: Compute, S: Wide<E>, T: RowTerms<E, S>, const P: us
         let end = rows.min(start + E::CHUNK);
         let chunk: [S::W; P] = fold_each_lane(s, &RowLanes { terms, start, end });
         for p in 0..P {
-            sum[p] = s.wide_add(sum[p], chunk[p]);
+            sum[p] = if start == 0 { chunk[p] } else { s.wide_add(sum[p], chunk[p]) };
         }
         start = end;
     }
@@ -97,17 +97,20 @@ pub(crate) fn fold_lanes<E: Compute, S: Wide<E>, T: LaneTerms<E, S, P>, const P:
         let sum = pair(s, terms, lane, lane + 2 * quarter);
         let other = pair(s, terms, lane + quarter, lane + 3 * quarter);
         for p in 0..P {
-            quarters[lane][p] = s.wide_add(sum[p], other[p]);
+            quarters[lane][p] = s.pair_add(sum[p], other[p]);
         }
     }
     let mut half = quarter / 2;
     while half > 0 {
         for lane in 0..half {
             for p in 0..P {
-                quarters[lane][p] = s.wide_add(quarters[lane][p], quarters[lane + half][p]);
+                quarters[lane][p] = s.pair_add(quarters[lane][p], quarters[lane + half][p]);
             }
         }
         half /= 2;
+    }
+    for p in 0..P {
+        quarters[0][p] = s.wide_ordered(quarters[0][p]);
     }
     quarters[0]
 }
@@ -144,7 +147,7 @@ fn pair<E: Compute, S: Wide<E>, T: LaneTerms<E, S, P>, const P: usize>(
     if b < terms.count() {
         let other = terms.lane(s, b);
         for p in 0..P {
-            sum[p] = s.wide_add(sum[p], other[p]);
+            sum[p] = s.pair_add(sum[p], other[p]);
         }
     } else {
         for p in 0..P {

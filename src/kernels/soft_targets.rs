@@ -132,11 +132,10 @@ impl<const GRAD: bool> Op<f64, 3> for SoftTargets<'_, GRAD> {
             let x = counted(s, x, q, max);
             if self.is_short {
                 short_distance = s.mul_add(q, s.sub(max, x), short_distance);
-                sum = s.pair_add(sum, s.widen(q));
             } else {
                 distance = s.wide_dot(distance, q, max, x);
-                sum = s.wide_add(sum, s.widen_sum(q, zero));
             }
+            sum = s.pair_add(sum, s.widen(q));
             if self.is_relative {
                 entropy = entropy_term(s, entropy, q);
             }

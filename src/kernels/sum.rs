@@ -19,8 +19,8 @@ impl Kernel<f64> for SumKernel<'_> {
         let terms = Row::new(self.terms);
         let mut sum = s.wide_zero();
         for i in 0..terms.vectors() {
-            sum = s.wide_add(sum, s.widen(terms.load(s, i)));
+            sum = s.pair_add(sum, s.widen(terms.load(s, i)));
         }
-        s.wide_total(s.wide_add(sum, s.widen(terms.load_rest(s, 0.0))))
+        s.wide_total(s.pair_add(sum, s.widen(terms.load_rest(s, 0.0))))
     }
 }

@@ -7,8 +7,8 @@ use super::avx2_exp::{
     exp_columns_run_f32, exp_columns_run_f64, exp_rows_run_f32, exp_rows_run_f64, exp_run_f32, exp_run_f64,
 };
 use super::avx2_lanes::{
-    entries_f64, first_lanes_f32, first_lanes_f64, opaque, opaque_pointer, scaled_f32, scaled_f64,
-    split_exponent, store_first_f32, store_first_f64, transpose_f32, widened,
+    entries_f64, first_lanes_f32, first_lanes_f64, max_lane_f32, max_lane_f64, opaque, opaque_pointer,
+    scaled_f32, scaled_f64, split_exponent, store_first_f32, store_first_f64, transpose_f32, widened,
 };
 use super::halves::{narrowed_bf16s, narrowed_halves, widened_halves};
 use super::{ExpRun, RunColumns, RunRow, RunRows, Simd, Token, f32_entries, f64_entries};
@@ -115,6 +115,13 @@ impl Simd<f32> for Avx2 {
         unsafe { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
     }
     #[inline(always)]
+    fn abs(self, v: Self::V) -> Self::V {
+        unsafe {
+            let sign = _mm256_set1_ps(-0.0);
+            [_mm256_andnot_ps(sign, v[0]), _mm256_andnot_ps(sign, v[1])]
+        }
+    }
+    #[inline(always)]
     fn greater(self, a: Self::V, b: Self::V) -> Self::M {
         unsafe { [_mm256_cmp_ps::<_CMP_GT_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_GT_OQ>(a[1], b[1])] }
     }
@@ -125,6 +132,18 @@ impl Simd<f32> for Avx2 {
     #[inline(always)]
     fn bits(self, m: Self::M) -> u32 {
         unsafe { (_mm256_movemask_ps(m[0]) as u32) | ((_mm256_movemask_ps(m[1]) as u32) << 8) }
+    }
+    #[inline(always)]
+    fn any(self, m: Self::M) -> bool {
+        // Of bits the compiler makes seven instructions.
+        unsafe {
+            let either = _mm256_or_ps(m[0], m[1]);
+            _mm256_testz_ps(either, either) == 0
+        }
+    }
+    #[inline(always)]
+    fn all(self, m: Self::M) -> bool {
+        unsafe { _mm256_movemask_ps(_mm256_and_ps(m[0], m[1])) == 0xff }
     }
     #[inline(always)]
     fn equals(self, a: Self::V, b: Self::V) -> Self::M {
@@ -206,12 +225,7 @@ impl Simd<f32> for Avx2 {
     }
     #[inline(always)]
     fn max_lane(self, v: Self::V) -> f32 {
-        unsafe {
-            let eight = _mm256_max_ps(v[0], v[1]);
-            let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
-            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
-            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
-        }
+        max_lane_f32(v)
     }
 }
 
@@ -291,6 +305,13 @@ impl Simd<f64> for Avx2 {
         unsafe { [_mm256_max_pd(a[0], b[0]), _mm256_max_pd(a[1], b[1])] }
     }
     #[inline(always)]
+    fn abs(self, v: Self::V) -> Self::V {
+        unsafe {
+            let sign = _mm256_set1_pd(-0.0);
+            [_mm256_andnot_pd(sign, v[0]), _mm256_andnot_pd(sign, v[1])]
+        }
+    }
+    #[inline(always)]
     fn greater(self, a: Self::V, b: Self::V) -> Self::M {
         unsafe { [_mm256_cmp_pd::<_CMP_GT_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_GT_OQ>(a[1], b[1])] }
     }
@@ -301,6 +322,15 @@ impl Simd<f64> for Avx2 {
     #[inline(always)]
     fn bits(self, m: Self::M) -> u32 {
         unsafe { (_mm256_movemask_pd(m[0]) as u32) | ((_mm256_movemask_pd(m[1]) as u32) << 4) }
+    }
+    #[inline(always)]
+    fn any(self, m: Self::M) -> bool {
+        // Of bits the compiler makes seven instructions.
+        unsafe { _mm256_movemask_pd(_mm256_or_pd(m[0], m[1])) != 0 }
+    }
+    #[inline(always)]
+    fn all(self, m: Self::M) -> bool {
+        unsafe { _mm256_movemask_pd(_mm256_and_pd(m[0], m[1])) == 0xf }
     }
     #[inline(always)]
     fn equals(self, a: Self::V, b: Self::V) -> Self::M {
@@ -378,11 +408,7 @@ impl Simd<f64> for Avx2 {
     }
     #[inline(always)]
     fn max_lane(self, v: Self::V) -> f64 {
-        unsafe {
-            let four = _mm256_max_pd(v[0], v[1]);
-            let two = _mm_max_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd::<1>(four));
-            _mm_cvtsd_f64(_mm_max_sd(two, _mm_unpackhi_pd(two, two)))
-        }
+        max_lane_f64(v)
     }
     #[inline(always)]
     fn sum_by_halves(self, v: Self::V) -> f64 {

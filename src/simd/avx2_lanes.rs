@@ -87,6 +87,29 @@ pub(super) unsafe fn store_first_f64(mut p: *mut f64, count: usize, v: [__m256d;
     }
 }
 
+/// The largest lane of a vector without NaN.
+#[inline(always)]
+pub(super) fn max_lane_f32(v: [__m256; 2]) -> f32 {
+    // SAFETY: called with a token at hand, so the features were detected.
+    unsafe {
+        let eight = _mm256_max_ps(v[0], v[1]);
+        let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+        let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+    }
+}
+
+/// The same.
+#[inline(always)]
+pub(super) fn max_lane_f64(v: [__m256d; 2]) -> f64 {
+    // SAFETY: as above.
+    unsafe {
+        let four = _mm256_max_pd(v[0], v[1]);
+        let two = _mm_max_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd::<1>(four));
+        _mm_cvtsd_f64(_mm_max_sd(two, _mm_unpackhi_pd(two, two)))
+    }
+}
+
 /// The 4 × 4 matrices in the two 128-bit lanes of four registers, transposed.
 #[inline(always)]
 pub(super) fn transpose_f32([a, b, c, d]: [__m256; 4]) -> [__m256; 4] {

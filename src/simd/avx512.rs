@@ -140,6 +140,10 @@ impl Simd<f32> for Avx512 {
         unsafe { _mm512_max_ps(a, b) }
     }
     #[inline(always)]
+    fn abs(self, v: __m512) -> __m512 {
+        unsafe { _mm512_abs_ps(v) }
+    }
+    #[inline(always)]
     fn greater(self, a: __m512, b: __m512) -> __mmask16 {
         unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b) }
     }
@@ -261,6 +265,10 @@ impl Simd<f64> for Avx512 {
     #[inline(always)]
     fn max(self, a: __m512d, b: __m512d) -> __m512d {
         unsafe { _mm512_max_pd(a, b) }
+    }
+    #[inline(always)]
+    fn abs(self, v: __m512d) -> __m512d {
+        unsafe { _mm512_abs_pd(v) }
     }
     #[inline(always)]
     fn greater(self, a: __m512d, b: __m512d) -> __mmask8 {

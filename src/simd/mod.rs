@@ -35,6 +35,7 @@ mod portable_exp;
 mod row_runs;
 mod rows;
 mod tiles;
+mod wide;
 
 use core::mem::MaybeUninit;
 
@@ -53,6 +54,7 @@ pub use portable::Portable;
 pub use row_runs::RowRuns;
 pub use rows::{Row, RowIo};
 pub use tiles::{GROUPED_TILE_ROWS, RowPanel, SHORTER_TILE_ROWS, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile};
+pub use wide::Wide;
 
 use crate::element::Compute;
 
@@ -160,8 +162,26 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
     /// `a` where `m`, else `b`.
     fn select(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V;
 
+    /// Without its sign.
+    #[inline(always)]
+    fn abs(self, v: Self::V) -> Self::V {
+        self.max(v, self.sub(self.splat(E::ZERO), v))
+    }
+
     /// The lanes where `m` is true as bits, lane 0 the lowest.
     fn bits(self, m: Self::M) -> u32;
+
+    /// Whether `m` is true in any lane.
+    #[inline(always)]
+    fn any(self, m: Self::M) -> bool {
+        self.bits(m) != 0
+    }
+
+    /// Whether it is in all.
+    #[inline(always)]
+    fn all(self, m: Self::M) -> bool {
+        self.bits(m) == (1 << E::LANES) - 1
+    }
 
     /// `a == b`; false where either is NaN.
     fn equals(self, a: Self::V, b: Self::V) -> Self::M;
@@ -303,6 +323,19 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
         ]
     }
 
+    /// Eight rows of eight: vector `j` holds element `j` of every row.
+    #[inline(always)]
+    fn transposed(self, rows: &[E::Array; 8]) -> [Self::V; 8] {
+        const { assert!(E::LANES == 8) };
+        // SAFETY: eight elements of each of eight rows, four and four.
+        unsafe {
+            let p = rows.as_ptr().cast();
+            let [a, b, c, d] = self.load_columns(p, 8);
+            let [e, f, g, h] = self.load_columns(p.add(4), 8);
+            [a, b, c, d, e, f, g, h]
+        }
+    }
+
     /// The same to memory, a vector each `step` elements from `to` on.
     ///
     /// # Safety
@@ -376,63 +409,6 @@ pub trait Token: Simd<f32> + Simd<f64> + Enter<f32> + Enter<f64> {
     fn to_f32(self, v: [<Self as Simd<f64>>::V; 2]) -> <Self as Simd<f32>>::V;
     /// `u >= 1`, finite, as `f · 2^k` with f in [√½, √2): f, k and `2^-k`.
     fn split_exponent(self, u: <Self as Simd<f64>>::V) -> [<Self as Simd<f64>>::V; 3];
-}
-
-/// Sums in twice the precision, one a lane: `f64` for `f32`, double-double for `f64`.
-///
-/// Implemented in `math::sum` for every token. Every operation has the bits of the same operation on [`Compute::Wide`].
-#[allow(missing_docs)]
-pub trait Wide<E: Compute>: Simd<E> + Enter<E> {
-    /// `E::LANES` wide sums.
-    type W: Copy;
-    fn wide_zero(self) -> Self::W;
-    /// `power · (1 + rest)`, of which `value` is the rounding.
-    fn widen_term(self, value: Self::V, power: Self::V, rest: Self::V) -> Self::W;
-    /// `a + b`.
-    fn widen_sum(self, a: Self::V, b: Self::V) -> Self::W;
-    fn wide_add(self, a: Self::W, b: Self::W) -> Self::W;
-    /// `a + 0`: for a sum in two parts not always the same two, as those of [`wide_dot`](Self::wide_dot) overlap.
-    fn wide_and_zero(self, a: Self::W) -> Self::W;
-    /// `acc + a · (b - c)`, the difference and the product in twice the precision.
-    fn wide_dot(self, acc: Self::W, a: Self::V, b: Self::V, c: Self::V) -> Self::W;
-    /// [`WideScalar::scale`] in each lane.
-    fn wide_scale(self, w: Self::W, power_of_two: f64) -> Self::W;
-    /// [`WideScalar::reciprocal`] in each lane.
-    fn wide_reciprocal(self, w: Self::W) -> (Self::V, Self::V);
-    /// [`WideScalar::shifted`] in each lane.
-    fn wide_shifted(self, w: Self::W, by: Self::V) -> (Self::V, Self::V);
-    /// [`WideScalar::split`] in each lane.
-    fn wide_split(self, w: Self::W) -> (Self::V, Self::V);
-    /// The same sum in each lane.
-    fn wide_splat(self, w: E::Wide) -> Self::W;
-    /// Sums from an array, of which the first lanes count.
-    fn wide_from_lanes(self, lanes: &[E::Wide; 16]) -> Self::W;
-    /// `ln(1 + more + w / v)` in two parts, for `more` and `w / v` of zero or above.
-    fn wide_ln_1p(self, w: Self::W, v: Self::V, more: Self::V) -> (Self::V, Self::V);
-    /// `ln(1 + w / v)` as one number a lane, for `w / v` of zero or above.
-    fn pair_ln_1p(self, w: Self::W, v: Self::V) -> Self::W;
-    /// `ln(1 + w)` in two parts, for w from 0 to 1: faster, and good to some hundredths of the last place.
-    fn wide_ln_1p_unit(self, w: Self::W) -> (Self::V, Self::V);
-    /// Exact widening.
-    fn widen(self, x: Self::V) -> Self::W;
-    // Of the following, what is infinite may have a second part that is NaN. Rounding leaves that out.
-    /// `ln(1 + w)` for w from 0 to 1, as one number a lane.
-    fn pair_ln_1p_unit(self, w: Self::W) -> Self::W;
-    /// `a · b`.
-    fn pair_mul(self, a: Self::W, b: Self::W) -> Self::W;
-    /// `a / b` for a `b` near 1.
-    fn pair_div(self, a: Self::W, b: Self::W) -> Self::W;
-    /// `a + b`, not brought into order: for sums of few terms, or of one sign.
-    fn pair_add(self, a: Self::W, b: Self::W) -> Self::W;
-    /// `a` where `sign > 0`, else `b`.
-    fn pair_choose(self, sign: Self::W, a: Self::W, b: Self::W) -> Self::W;
-    /// Rounded.
-    fn pair_round(self, w: Self::W) -> Self::V;
-    /// The sum in each lane.
-    fn wide_lanes(self, w: Self::W) -> impl AsRef<[E::Wide]>;
-
-    /// The sum over the lanes, by halves: lane `i` and lane `i + LANES / 2`, and so on.
-    fn wide_total(self, w: Self::W) -> E::Wide;
 }
 
 /// An operation with one generic body for all instruction sets.

@@ -422,3 +422,23 @@ def test_operands_that_repeat_along_a_row(dtype: str, rows: int, length: int) ->
         assert same_bits(
             softlane.softmax(repeated, where=mask), softlane.softmax(copied, where=mask)
         )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("length", [5, 17, 31, 32, 40, 63, 64, 100, 129, 192, 193, 256, 260])
+def test_the_first_of_equal_probabilities(length: int, dtype: str) -> None:
+    # What is beside the largest counts, and which that is must not depend on the way.
+    rng = np.random.default_rng(length)
+    y = softlane.softmax(rng.integers(-3, 1, (40, length)).astype(dtype))
+    y[3] = 1 / length
+    y[4, ::2] = np.nan
+    y[5] = 0
+    dy = (rng.standard_normal(y.shape) * 10.0 ** rng.integers(-3, 9, (40, 1))).astype(dtype)
+    dy[6, y[6].argmax()] = np.inf
+    dy[7] = finfo(np.dtype(dtype)).max
+    single = np.stack([softlane.softmax_vjp(a, b) for a, b in zip(y, dy, strict=True)])
+    assert same_bits(softlane.softmax_vjp(y, dy), single)
+    columns = softlane.softmax_vjp(np.asfortranarray(y), np.asfortranarray(dy))
+    assert same_bits(columns, single)
+    turned = softlane.softmax_vjp(y.T.copy(), dy.T.copy(), axis=0)
+    assert same_bits(turned, single.T)

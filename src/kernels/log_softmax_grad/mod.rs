@@ -80,7 +80,7 @@ impl LogSoftmaxGrad {
         let rest = s.neg_mul_add(subtracted, e.rest, s.neg_mul_add(power, low, rounding));
         let unlikely = s.add(s.sub(d, subtracted), rest);
         let is_likely = s.greater(log_p, s.splat(-core::f64::consts::LN_2));
-        if s.bits(is_likely) == 0 {
+        if !s.any(is_likely) {
             return unlikely;
         }
         let complement = s.neg_mul_add(power, e.rest, s.sub(s.splat(1.0), power));

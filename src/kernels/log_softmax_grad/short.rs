@@ -85,7 +85,7 @@ impl ShortLogSoftmaxVjp {
         if self.temperature == 1.0 {
             return size;
         }
-        s.max(d, s.max(s.sub(s.splat(0.0), d), size))
+        s.max(s.abs(d), size)
     }
 
     /// With this, powers of two are what they are.
@@ -111,7 +111,7 @@ impl ShortLogSoftmaxVjp {
         let rest = s.neg_mul_add(subtracted, e.rest, s.neg_mul_add(e.power, low, rounding));
         let mut result = s.add(s.sub(d, subtracted), rest);
         let is_likely = s.greater(log_p, s.splat(LIKELY));
-        if s.bits(is_likely) != 0 {
+        if s.any(is_likely) {
             // (1 - p) · sum(dy) less the cotangents of the others; two likely classes are none.
             let complement = s.neg_mul_add(e.power, e.rest, s.sub(s.splat(1.0), e.power));
             let others = s.add(s.add(parts.others[0], s.sub(parts.likely, d)), parts.others[1]);
@@ -119,10 +119,9 @@ impl ShortLogSoftmaxVjp {
             result = s.select(is_likely, likely, result);
             subtracted = s.select(is_likely, zero, subtracted);
         }
-        let size = s.max(subtracted, s.sub(zero, subtracted));
-        let limit = s.mul(s.max(result, s.sub(zero, result)), s.splat(SMALL));
-        let mut small = s.bits(s.greater(size, limit));
-        if small != 0 {
+        let is_small = s.greater(s.abs(subtracted), s.abs(s.mul(result, s.splat(SMALL))));
+        if s.any(is_small) {
+            let mut small = s.bits(is_small);
             let (log_p, d, mut results) = (s.to_array(log_p), s.to_array(d), s.to_array(result));
             while small != 0 {
                 let lane = small.trailing_zeros() as usize;
@@ -236,7 +235,7 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
             };
             let (mut d, is_likely) = apart(s, entry);
             size = self.larger(s, size, d);
-            if s.bits(is_likely) != 0 {
+            if s.any(is_likely) {
                 likely = s.wide_add(likely, s.widen(s.select(is_likely, d, zero)));
                 d = s.select(is_likely, zero, d);
             }
@@ -305,7 +304,7 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
             }
             all[p] = s.wide_add(s.widen(likely[p]), others[p]);
             let high = s.wide_split(all[p]).0;
-            let sum = s.max(high, s.sub(zero, high));
+            let sum = s.abs(high);
             let is_small = s.bits(s.greater(s.splat(SIZES[0]), size)) & s.bits(s.greater(size, zero));
             let is_ordinary = s.bits(s.greater(s.splat(LARGE_SUM as f32), sum))
                 & s.bits(s.greater(s.splat(self.large_log()), largest))

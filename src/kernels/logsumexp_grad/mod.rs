@@ -12,7 +12,7 @@ mod short;
 pub use self::short::ShortLogSumExpGrad;
 use super::weighted::difference;
 use super::{Next, Op, Rows, number};
-use crate::element::{Compute, two_to};
+use crate::element::two_to;
 use crate::math::exp::{Exp, ExpConstants, SCALE, power_of_two};
 use crate::simd::{PanelIo, Row, RowIo, Wide};
 
@@ -46,11 +46,11 @@ impl LogSumExpGrad {
     fn ordinary<S: Wide<f64>>(&self, s: S, [x, lse]: [S::V; 2], factor: S::V) -> Option<S::V> {
         let zero = s.splat(0.0);
         let (high, low) = difference(s, x, lse);
-        let (distance, size) = (s.max(high, s.sub(zero, high)), s.max(factor, s.sub(zero, factor)));
-        let is_near = s.bits(s.greater(s.splat(NEAR), distance));
+        let (distance, size) = (s.abs(high), s.abs(factor));
+        let is_near = s.all(s.greater(s.splat(NEAR), distance));
         let is_medium =
-            s.bits(s.greater(s.splat(MEDIUM), size)) & s.bits(s.greater(size, s.splat(1.0 / MEDIUM)));
-        if is_near & is_medium != (1 << f64::LANES) - 1 {
+            s.all(s.greater(s.splat(MEDIUM), size)) && s.all(s.greater(size, s.splat(1.0 / MEDIUM)));
+        if !(is_near && is_medium) {
             return None;
         }
         let shift = self.exp.row_shift(s, &self.exp.shift_to(s, zero, zero));
@@ -80,7 +80,7 @@ impl LogSumExpGrad {
         let rest = s.mul_add(low, s.add(one, e.rest), e.rest);
         let value = s.mul_add(e.power, rest, e.power);
         // Below 1 beside a large factor, far above 1 beside a small one: the product is a normal number.
-        let size = s.max(factor, s.sub(zero, factor));
+        let size = s.abs(factor);
         let is_large = s.greater(size, one);
         let scale = s.select(is_large, s.splat(power_of_two((-SCALE - 1).into())), one);
         let power = s.add(power, s.select(is_large, one, s.splat((-SCALE).into())));
@@ -135,7 +135,7 @@ impl LogSumExpGrad {
 /// A factor of which the product with another is a normal number, and the power of two that brings it back.
 #[inline(always)]
 fn tamed<S: Wide<f64>>(s: S, x: S::V) -> (S::V, S::V) {
-    let (size, one) = (s.max(x, s.sub(s.splat(0.0), x)), s.splat(1.0));
+    let (size, one) = (s.abs(x), s.splat(1.0));
     let (is_large, is_small) = (s.greater(size, s.splat(LARGE)), s.greater(s.splat(1.0 / LARGE), size));
     let factor =
         s.select(is_large, s.splat(two_to(-NEARER)), s.select(is_small, s.splat(two_to(NEARER)), one));

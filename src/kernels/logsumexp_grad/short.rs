@@ -59,7 +59,7 @@ impl<'a> ShortLogSumExpGrad<'a> {
     #[inline(always)]
     fn given<S: Wide<f32>>(s: S, lse: S::V, dlse: S::V) -> Given<S::V> {
         let zero = s.splat(0.0);
-        let size = s.max(dlse, s.sub(zero, dlse));
+        let size = s.abs(dlse);
         // Zeros of either sign are the one zero then.
         let factor = s.add(s.mul(dlse, s.splat(power_of_two((-SCALE).into()) as f32)), zero);
         let above = s.bits(s.greater(size, s.splat(SMALL))) | s.bits(s.equals(dlse, zero));
@@ -77,10 +77,11 @@ impl<'a> ShortLogSumExpGrad<'a> {
         let value = s.mul_add(e.power, rest, e.power);
         let result = s.mul(value, given.factor);
         let result = s.select(s.equals(x, s.splat(f32::NEG_INFINITY)), zero, result);
-        let mut others = ALL & !(s.bits(s.greater(s.splat(HIGH), high)) & given.medium);
-        if others == 0 {
+        let is_below = s.greater(s.splat(HIGH), high);
+        if given.medium == ALL && s.all(is_below) {
             return result;
         }
+        let mut others = ALL & !(s.bits(is_below) & given.medium);
         let (x, lse, dlse) = (s.to_array(x), s.to_array(given.lse), s.to_array(given.dlse));
         let mut results = s.to_array(result);
         while others != 0 {

@@ -138,8 +138,7 @@ impl<S: Wide<f64>, const P: usize, const GRAD: bool> RowTerms<f64, S> for Terms<
         let (x, q) = self.element(s, i, p);
         match self.kind {
             Kind::Distance => s.wide_dot(sum, q, self.max[p], x),
-            Kind::Sum if self.op.is_short => s.pair_add(sum, s.widen(q)),
-            Kind::Sum => s.wide_add(sum, s.widen_sum(q, s.splat(0.0))),
+            Kind::Sum => s.pair_add(sum, s.widen(q)),
             Kind::Entropy => entropy_term(s, sum, q),
         }
     }

@@ -201,7 +201,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
             let end = panel.rows().min(start + E::CHUNK);
             let chunk = self.panel_exp_sum::<S, P, FAR>(s, panel, (start, end), shift, keep);
             for p in 0..P {
-                sum[p] = s.wide_add(sum[p], chunk[p]);
+                sum[p] = if start == 0 { chunk[p] } else { s.wide_add(sum[p], chunk[p]) };
             }
             start = end;
         }

@@ -145,7 +145,8 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         let mut start = 0;
         while start < row.len() {
             let chunk = row.part(start, E::CHUNK);
-            sum = sum.add(self.exp_sum_pass(s, chunk.input(0), None, shift, keeps.then_some(chunk)));
+            let part = self.exp_sum_pass(s, chunk.input(0), None, shift, keeps.then_some(chunk));
+            sum = if start == 0 { part } else { sum.add(part) };
             start += E::CHUNK;
         }
         sum

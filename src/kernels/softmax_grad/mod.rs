@@ -144,7 +144,7 @@ impl<E: Compute> SoftmaxGrad<E> {
     /// sum(y · (d - offset)) over a chunk, times `factor`.
     #[inline(always)]
     fn dot_pass<S: Wide<E>>(s: S, y: Row<'_, E>, d: Row<'_, E>, offset: E, factor: E) -> E::Wide {
-        Self::dot_from(s, (y, d), 0, (s.splat(offset), s.splat(factor)), s.wide_zero())
+        s.wide_total(Self::dot_from(s, (y, d), 0, (s.splat(offset), s.splat(factor)), s.wide_zero()))
     }
 
     /// The same from vector `i` on, added to `dot`.
@@ -155,7 +155,7 @@ impl<E: Compute> SoftmaxGrad<E> {
         mut i: usize,
         (offset, factor): (S::V, S::V),
         mut dot: S::W,
-    ) -> E::Wide {
+    ) -> S::W {
         while i < y.vectors() {
             dot = s.wide_dot(dot, enlarged(s, y.load(s, i), factor), d.load(s, i), offset);
             i += 1;
@@ -164,7 +164,7 @@ impl<E: Compute> SoftmaxGrad<E> {
             let y = enlarged(s, y.load_rest(s, E::ZERO), factor);
             dot = s.wide_dot(dot, y, d.load_rest(s, E::ZERO), offset);
         }
-        s.wide_total(dot)
+        dot
     }
 }
 
@@ -319,9 +319,9 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
         true
     }
 
-    const GROUPED: usize = if size_of::<E>() == 4 { 8 } else { 0 };
+    const GROUPED: usize = if size_of::<E>() == 4 { 16 } else { 24 };
     // Longer ones are faster in groups, or by the loop of three.
-    const LONGEST_TILE: usize = if size_of::<E>() == 4 { 63 } else { 100 };
+    const LONGEST_TILE: usize = 31;
     const COPIED_PANELS: bool = true;
     const FAR_PANELS: bool = true;
 

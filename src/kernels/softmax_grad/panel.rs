@@ -68,7 +68,7 @@ impl<E: Compute> SoftmaxGrad<E> {
             let products = Products { panel, start, end, offset, factor };
             let chunk = if FAR { products.in_order(s) } else { fold_lanes(s, &products) };
             for p in 0..P {
-                dot[p] = s.wide_add(dot[p], chunk[p]);
+                dot[p] = if start == 0 { chunk[p] } else { s.wide_add(dot[p], chunk[p]) };
             }
             start = end;
         }
@@ -137,7 +137,11 @@ impl<E: Compute, S: Wide<E>, const P: usize> PanelResults<E, S, 2> for ScaledEnt
 
 /// An entry's `y` and `d` in the place of the largest and what is beside it, where it is larger.
 #[inline(always)]
-fn larger<E: Compute, S: Simd<E>>(s: S, (y, d): (S::V, S::V), (largest, offset): (&mut S::V, &mut S::V)) {
+pub(super) fn larger<E: Compute, S: Simd<E>>(
+    s: S,
+    (y, d): (S::V, S::V),
+    (largest, offset): (&mut S::V, &mut S::V),
+) {
     *offset = s.select(s.greater(y, *largest), d, *offset);
     *largest = s.max(y, *largest);
 }
@@ -161,12 +165,22 @@ impl<E: Compute, V: Copy, const P: usize> Products<'_, E, V, P> {
             let lanes = E::LANES.min(self.end - i);
             for p in 0..P {
                 for (lane, sum) in sums[p][..lanes].iter_mut().enumerate() {
-                    *sum = self.add(s, *sum, i + lane, p);
+                    *sum = match i == self.start {
+                        true => self.first(s, i + lane, p),
+                        false => self.add(s, *sum, i + lane, p),
+                    };
                 }
             }
             i += lanes;
         }
         fold_lanes(s, &LaneTotals(&sums, E::LANES.min(self.end - self.start)))
+    }
+
+    /// The entry in row `i` of strip `p`, the first of a sum.
+    #[inline(always)]
+    fn first<S: Wide<E> + Simd<E, V = V>>(&self, s: S, i: usize, p: usize) -> S::W {
+        let (y, d) = (self.panel.load(s, 0, i, p), self.panel.load(s, 1, i, p));
+        s.wide_product(enlarged(s, y, self.factor), d, self.offset[p])
     }
 
     /// The entry in row `i` of strip `p`, added to `sum`.
@@ -187,6 +201,10 @@ impl<E: Compute, S: Wide<E>, const P: usize> LaneTerms<E, S, P> for Products<'_,
     fn lane(&self, s: S, lane: usize) -> [S::W; P] {
         let mut sum = [s.wide_zero(); P];
         let mut i = self.start + lane;
+        for p in 0..P {
+            sum[p] = self.first(s, i, p);
+        }
+        i += E::LANES;
         while i < self.end {
             for p in 0..P {
                 sum[p] = self.add(s, sum[p], i, p);

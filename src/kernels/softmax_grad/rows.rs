@@ -33,12 +33,12 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
         }
         return;
     }
-    if const { !S::FOUR_AT_ONCE && SoftmaxGrad::<E>::GROUPED > 0 }
+    if !S::FOUR_AT_ONCE
         && row.len() <= SoftmaxGrad::<E>::GROUPED * E::LANES
-        && !are_far
+        && (!are_far || row.len() < LEAST_FAR)
         && count >= LEAST_GROUP
     {
-        return grouped_rows(s, rows);
+        return grouped_rows(op, s, rows);
     }
     let mut largest = max_pass(s, row.input(0));
     let mut before: Option<Settled<'_, E, S::V>> = None;
@@ -64,6 +64,9 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
     }
 }
 
+/// From memory rows of this length or more are faster by the loop.
+const LEAST_FAR: usize = 64;
+
 /// Rows of at most so many chunks go through the loop; with fewer registers, only those of which five fit the nearest cache.
 const STORED_CHUNKS: usize = 32;
 
@@ -83,7 +86,8 @@ fn fused_pass<E: Compute, S: Wide<E>>(
         let mut start = 0;
         while start < row.len() {
             let chunk = row.part(start, E::CHUNK);
-            dot = dot.add(SoftmaxGrad::dot_pass(s, chunk.input(0), chunk.input(1), offset, factor));
+            let part = SoftmaxGrad::dot_pass(s, chunk.input(0), chunk.input(1), offset, factor);
+            dot = if start == 0 { part } else { dot.add(part) };
             start += E::CHUNK;
         }
         max_from(s, after, 0, &mut max);
@@ -94,7 +98,8 @@ fn fused_pass<E: Compute, S: Wide<E>>(
         let chunk = row.part(start, E::CHUNK);
         let before = Settled { row: before.row.part(start, E::CHUNK), ..before };
         let after = after.part(start, E::CHUNK);
-        dot = dot.add(fused_chunk(s, (chunk, offset), before, (after, &mut max), are_far));
+        let part = fused_chunk(s, (chunk, offset), before, (after, &mut max), are_far);
+        dot = if start == 0 { part } else { dot.add(part) };
         start += E::CHUNK;
     }
     (dot, fold_max(s, max))
@@ -145,7 +150,7 @@ fn fused_chunk<E: Compute, S: Wide<E>>(
     }
     result_from(s, before, i, with);
     max_from(s, after, i, max);
-    SoftmaxGrad::dot_from(s, (y, d), i, (offset, factor), dot)
+    s.wide_total(SoftmaxGrad::dot_from(s, (y, d), i, (offset, factor), dot))
 }
 
 /// The results from vector `i` on.

@@ -32,10 +32,10 @@ pub(super) fn others_apart<E: ExpConstants, S: Wide<E>>(s: S, row: RowIo<'_, E, 
 fn others_pass<E: ExpConstants, S: Wide<E>>(s: S, exponentials: Row<'_, E>, top: S::V) -> E::Wide {
     let mut sum = s.wide_zero();
     for i in 0..exponentials.vectors() {
-        sum = s.wide_add(sum, other::<E, S>(s, exponentials.load(s, i), top));
+        sum = s.pair_add(sum, other::<E, S>(s, exponentials.load(s, i), top));
     }
     if exponentials.rest() > 0 {
-        sum = s.wide_add(sum, other::<E, S>(s, exponentials.load_rest(s, E::ZERO), top));
+        sum = s.pair_add(sum, other::<E, S>(s, exponentials.load_rest(s, E::ZERO), top));
     }
     s.wide_total(sum)
 }

@@ -134,7 +134,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
                     &Others::<E, S::V, P, KEPT> { exp: &softmax.exp, panel, start, end, shift },
                 );
                 for p in 0..P {
-                    alone[p] = s.wide_add(alone[p], chunk[p]);
+                    alone[p] = if start == 0 { chunk[p] } else { s.wide_add(alone[p], chunk[p]) };
                 }
                 start = end;
             }
@@ -194,7 +194,7 @@ impl<E: ExpConstants, S: Wide<E>, const P: usize, const KEPT: bool> LaneTerms<E,
                     true => self.panel.load_output(s, i, p),
                     false => self.exp.exp(s, &self.shift[p], self.panel.load(s, 0, i, p)).value,
                 };
-                sum[p] = s.wide_add(sum[p], other::<E, S>(s, e, self.shift[p].top));
+                sum[p] = s.pair_add(sum[p], other::<E, S>(s, e, self.shift[p].top));
             }
             i += E::LANES;
         }

@@ -66,7 +66,7 @@ impl<E: ExpConstants> LogSum<E> {
                 let terms = Others { exp: &self.softmax.exp, panel, start, end, shift: &shift, max: &max };
                 let chunk = fold_lanes(s, &terms);
                 for p in 0..P {
-                    others[p] = s.wide_add(others[p], chunk[p]);
+                    others[p] = if start == 0 { chunk[p] } else { s.wide_add(others[p], chunk[p]) };
                 }
                 start = end;
             }
@@ -203,7 +203,7 @@ impl<E: ExpConstants, S: Wide<E>, const P: usize> LaneTerms<E, S, P> for Others<
             for p in 0..P {
                 let x = self.panel.load(s, 0, i, p);
                 let e = self.exp.exp(s, &self.shift[p], x);
-                sum[p] = s.wide_add(sum[p], other(s, s.equals(x, self.max[p]), e));
+                sum[p] = s.pair_add(sum[p], other(s, s.equals(x, self.max[p]), e));
             }
             i += E::LANES;
         }

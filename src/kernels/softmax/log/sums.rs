@@ -110,7 +110,7 @@ impl<E: ExpConstants> LogSum<E> {
         let max = s.splat(sums.max);
         let shift = self.softmax.exp.shift(s, rescaled(s, sums.rescale, max));
         let mut sum = s.wide_zero();
-        let mut ties = 0;
+        let (mut ties, zero, one) = (s.splat(E::ZERO), s.splat(E::ZERO), s.splat(E::ONE));
         let vectors = chunk.vectors() + usize::from(chunk.rest() > 0);
         for i in 0..vectors {
             let x = match i < chunk.vectors() {
@@ -118,11 +118,11 @@ impl<E: ExpConstants> LogSum<E> {
                 false => chunk.load_rest(s, E::NEG_INFINITY),
             };
             let largest = s.equals(x, max);
-            ties += s.bits(largest).count_ones();
+            ties = s.add(ties, s.select(largest, one, zero));
             let e = self.softmax.exp.exp(s, &shift, rescaled(s, sums.rescale, x));
-            sum = s.wide_add(sum, other(s, largest, e));
+            sum = s.pair_add(sum, other(s, largest, e));
         }
-        (s.wide_total(sum), f64::from(ties), first(s, shift.top))
+        (s.wide_total(sum), s.sum_by_halves(ties).to_f64(), first(s, shift.top))
     }
 
     #[inline(always)]

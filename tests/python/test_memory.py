@@ -1,0 +1,75 @@
+"""Rows that no cache holds go other ways: asked for ahead, written past the caches.
+
+The same rows, some at a time, are near; no bit may differ.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import softlane
+from cases import same_bits
+from reference import Array
+
+# Operands of `float32` take 64 MB and more together, a quarter of the rows 8 MB and more.
+SHAPES = [(300_000, 32), (200_000, 47), (90_000, 100), (36_000, 257), (9_100, 1003), (2_300, 4096)]
+NEAR = 16_384  # elements
+Operation = Callable[..., Array]
+FORWARD: tuple[Operation, ...] = (softlane.softmax, softlane.log_softmax)
+
+
+def logits(shape: tuple[int, int], dtype: str) -> Array:
+    """Return rows of many spreads, some of which are NaN, infinite or far out."""
+    rng = np.random.default_rng(shape[1])
+    shape = (shape[0] * 4 // np.dtype(dtype).itemsize, shape[1])
+    x = rng.standard_normal(shape, dtype=np.float32).astype(dtype)
+    x *= np.resize(np.array([0.1, 1, 5, 40], dtype), (shape[0], 1))
+    x[5::1000, 7] = np.nan
+    x[6::1000, 0] = np.inf
+    x[7::1000, 1:] = -np.inf
+    x[8::1000] += 3e30
+    x[9::1000] = 2.5
+    return x
+
+
+def near(operation: Operation, inputs: tuple[Array, ...]) -> Array:
+    """Return the result of some rows at a time."""
+    step = max(NEAR // inputs[0].shape[1], 3)
+    parts = [
+        operation(*(x[first : first + step] for x in inputs), num_threads=1)
+        for first in range(0, len(inputs[0]), step)
+    ]
+    return np.concatenate(parts)
+
+
+def check(operation: Operation, inputs: tuple[Array, ...]) -> None:
+    """Assert that no bit depends on where rows are: a quarter of them, all, and in other places."""
+    wanted = near(operation, inputs)
+    shape = wanted.shape
+    quarter = tuple(x[: shape[0] // 4] for x in inputs)
+    assert same_bits(operation(*quarter, num_threads=1), wanted[: shape[0] // 4])
+    assert same_bits(operation(*inputs, num_threads=2), wanted)
+    # Results that begin within a cache line.
+    out = np.full(wanted.size + 5, np.nan, wanted.dtype)
+    operation(*inputs, out=out[3:-2].reshape(shape), num_threads=1)
+    assert same_bits(out[3:-2].reshape(shape), wanted)
+    assert np.isnan(out[[0, 1, 2, -2, -1]]).all()
+    first = inputs[0].copy()
+    operation(first, *inputs[1:], out=first, num_threads=1)
+    assert same_bits(first, wanted)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("operation", FORWARD, ids=lambda f: f.__name__)
+def test_rows_from_memory(operation: Operation, shape: tuple[int, int], dtype: str) -> None:
+    check(operation, (logits(shape, dtype),))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_gradients_from_memory(shape: tuple[int, int], dtype: str) -> None:
+    y = softlane.softmax(np.nan_to_num(logits(shape, dtype), nan=0.0, posinf=9.0, neginf=-9.0))
+    dy = logits(shape, dtype)[::-1]
+    check(softlane.softmax_vjp, (y, np.ascontiguousarray(dy)))
