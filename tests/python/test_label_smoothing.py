@@ -167,3 +167,25 @@ def test_factors_of_the_gradient_far_apart(dtype: Any, length: int, part: float)
                         assert got == (np.inf if want > 0 else -np.inf)
                     elif abs(want) < 0.999 * largest:
                         assert abs(got - want) <= 2 * np.finfo(dtype).eps * size + step
+
+
+@pytest.mark.parametrize("length", [25, 30, 64, 100, 193, 200, 256, 300])
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_rows_far_out_among_others(dtype: Any, length: int) -> None:
+    # What a loss needs of its row must be there, too, where the row goes another way than others.
+    x = golden.values((40, length), dtype, spread=5.0, seed=length)
+    y = labels((40,), length)
+    x[3, y[3]] = 1e30
+    x[5] *= 1e30
+    x[9, (y[9] + 1) % length] = -1e30
+    x[16, 0] = np.nan
+    x[23] = np.inf
+    x[30:33] += 1e9
+    options: dict[str, Any] = {"label_smoothing": 0.1, "reduction": "none"}
+    for weights in (None, np.linspace(0.5, 2, length).astype(dtype)):
+        loss, dx = cross_entropy_value_and_grad(x, y, weight=weights, **options)
+        for i in range(len(x)):
+            alone = cross_entropy_value_and_grad(x[i], y[i], weight=weights, **options)
+            assert same_bits(loss[i], alone[0])
+            assert same_bits(dx[i], alone[1])
+        assert same_bits(cross_entropy(x, y, weight=weights, **options), loss)

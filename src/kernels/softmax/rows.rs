@@ -27,6 +27,11 @@ pub(super) trait Piped<E: ExpConstants, const SHORT: bool>: Op<E, 1> {
         sum: E::Wide,
     ) -> Option<[E; 2]>;
 
+    /// Whether rows may be settled in groups.
+    fn groups(&self) -> bool {
+        true
+    }
+
     /// The same of rows, one a lane, if [there are such](Op::GROUPED); NaN where a row is NaN throughout.
     fn settled_group<S: Wide<E>, R: Rows<E, 1>>(&self, _: S, _: &Group<'_, E, R>) -> [S::V; 2] {
         unreachable!("rows of this operation are not grouped")
@@ -184,7 +189,7 @@ pub(super) fn piped_rows<
     // They lie in the nearest cache, and a run leaves nothing idle that the others could use: one after another.
     let in_turn = const { S::EXP_RUNS && !SHORT } && row.len() <= E::CHUNK / 4 && !are_far;
     let fits = row.len() > 3 * E::LANES && row.len() <= P::GROUPED * E::LANES;
-    if P::GROUPED > 0 && in_turn && fits && count >= LEAST_GROUP {
+    if P::GROUPED > 0 && p.groups() && in_turn && fits && count >= LEAST_GROUP {
         return grouped_rows(p, s, rows);
     }
     let mut max = max_pass(s, row.input(0));

@@ -264,17 +264,20 @@ impl<E: ExpConstants, const GRAD: bool> Piped<E, false> for CrossEntropy<'_, E, 
         (!high.is_nan()).then_some([high, low])
     }
 
+    /// What a smoothed loss needs is where the loss goes, also of rows that go another way.
+    #[inline(always)]
+    fn groups(&self) -> bool {
+        self.smoothing().is_none()
+    }
+
     #[inline(always)]
     fn settled_group<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, group: &Group<'_, E, R>) -> [S::V; 2] {
         let max = s.from_array(group.max);
         let shift = self.softmax.exp.shift(s, max);
         let top = s.to_array(shift.top);
         let (mut others, mut logit) = ([E::Wide::default(); 16], E::ZERO.array());
-        let mut spread = others;
         for k in 0..group.count {
-            let lane = group.rows.lane(group.first + k);
-            logit.as_mut()[k] = self.logit(lane);
-            spread[k] = self.prepared_spread(lane);
+            logit.as_mut()[k] = self.logit(group.rows.lane(group.first + k));
             if group.ordinary >> k & 1 == 0 {
                 continue;
             }
@@ -287,7 +290,7 @@ impl<E: ExpConstants, const GRAD: bool> Piped<E, false> for CrossEntropy<'_, E, 
         let e = if GRAD { self.exponentials(s, &shift, logit) } else { logit };
         let (sum, others) = (s.wide_from_lanes(&group.sums), s.wide_from_lanes(&others));
         let lanes = Lanes { first: group.rows.lane(group.first), step: 1, count: group.count };
-        let rows = Sums { max, top: shift.top, sum, others, spread: s.wide_from_lanes(&spread) };
+        let rows = Sums { max, top: shift.top, sum, others, spread: s.wide_zero() };
         let ([high, low, _], entry) = self.settle_lanes(s, lanes, rows, (logit, e));
         let entry = s.wide_lanes(entry);
         for k in 0..group.count {
