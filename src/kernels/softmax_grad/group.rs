@@ -1,4 +1,4 @@
-//! The gradient along rows in near caches, several at a time: pass by pass, so that what a row waits for is hidden by its neighbours.
+//! The gradient along short rows, several at a time: pass by pass, so that what a row waits for is hidden by its neighbours.
 #![forbid(unsafe_code)]
 
 use super::panel::larger;

@@ -26,7 +26,7 @@ fn longest_row<E, const K: usize>() -> usize {
 pub(super) const COLUMNS: usize = 64;
 
 /// But of short ones as many as take so many bytes, so that rows of a block are long enough to be read ahead; more where they come from
-/// memory.
+/// memory, as long as the next block, asked for meanwhile, fits the second cache beside this one.
 const SHORT_BLOCK_BYTES: usize = 1 << 15;
 const FAR_BLOCK_BYTES: usize = 1 << 16;
 
