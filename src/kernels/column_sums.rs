@@ -23,12 +23,23 @@ pub(crate) fn sum_columns<E: Compute, S: Wide<E>, T: RowTerms<E, S>, const P: us
     while start < rows {
         let end = rows.min(start + E::CHUNK);
         let chunk: [S::W; P] = fold_each_lane(s, &RowLanes { terms, start, end });
-        for p in 0..P {
-            sum[p] = if start == 0 { chunk[p] } else { s.wide_add(sum[p], chunk[p]) };
-        }
+        add_chunk::<E, S, P>(s, &mut sum, chunk, start);
         start = end;
     }
     sum
+}
+
+/// Adds the sums of the chunk from row `start` on. They are in order, and none is -0, so that those of the first need not be added to zero.
+#[inline(always)]
+pub(crate) fn add_chunk<E: Compute, S: Wide<E>, const P: usize>(
+    s: S,
+    sums: &mut [S::W; P],
+    chunk: [S::W; P],
+    start: usize,
+) {
+    for p in 0..P {
+        sums[p] = if start == 0 { chunk[p] } else { s.wide_add(sums[p], chunk[p]) };
+    }
 }
 
 /// The terms of the rows `start..end`: a lane is every `LANES`th of them.

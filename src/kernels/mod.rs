@@ -18,7 +18,7 @@ pub mod sum;
 pub mod weighted;
 
 pub(crate) use self::column_sums::{
-    LaneTerms, LaneTotals, RowTerms, fold_each_lane, fold_lanes, sum_columns,
+    LaneTerms, LaneTotals, RowTerms, add_chunk, fold_each_lane, fold_lanes, sum_columns,
 };
 use crate::element::Compute;
 use crate::simd::{Kernel, Outside, PanelIo, Row, RowIo, SHORTER_TILE_ROWS, Simd, Wide};

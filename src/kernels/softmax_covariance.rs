@@ -226,7 +226,7 @@ impl<const REDUCES: bool> Op<f64, 3> for Covariance<REDUCES> {
         let covariance: [S::W; P] = sum_columns(s, panel.rows(), &columns);
         for p in 0..P {
             let high = s.wide_split(covariance[p]).0;
-            if s.equal(s.sub(high, high), s.splat(0.0)) != 0xff {
+            if !s.all(s.equals(s.sub(high, high), s.splat(0.0))) {
                 return false;
             }
         }

@@ -160,9 +160,10 @@ impl Asked {
         if self.rows == 0 {
             return;
         }
-        let share = (self.rows * self.lines).div_ceil(parts);
+        let all = self.rows * self.lines;
+        let share = all.div_ceil(parts);
         let (mut row, mut line) = (i * share / self.lines, i * share % self.lines);
-        for _ in 0..share.min((self.rows * self.lines).saturating_sub(i * share)) {
+        for _ in i * share..all.min((i + 1) * share) {
             let at = self.base.wrapping_offset(row as isize * self.step);
             s.prefetch::<WRITE>(at.cast::<E>().wrapping_add(line * E::LANES));
             line += 1;

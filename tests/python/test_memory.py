@@ -1,4 +1,4 @@
-"""Rows that no cache holds go other ways: asked for ahead, written past the caches.
+"""Rows that no near cache holds go other ways: in groups or as rows, and asked for ahead.
 
 The same rows, some at a time, are near; no bit may differ.
 """

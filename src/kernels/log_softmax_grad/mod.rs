@@ -158,7 +158,7 @@ impl Op<f64, 2> for LogSoftmaxGrad {
                 Direction::Backward => cotangents(s, sum, entry),
             };
         }
-        let has_nan = s.equal(found, found) != 0xff;
+        let has_nan = !s.all(s.equals(found, found));
         Total { has_nan, sum: s.wide_total(sum), ..*total }
     }
 
@@ -236,7 +236,7 @@ impl Op<f64, 2> for LogSoftmaxGrad {
                 found = s.select(s.equals(log_p, log_p), found, log_p);
             }
         }
-        if s.equal(found, found) != 0xff {
+        if !s.all(s.equals(found, found)) {
             return false;
         }
         for p in 0..P {

@@ -243,7 +243,7 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
             [largest, found] = seen(s, [entry[0], largest, found]);
         }
         let sums = Sums { likely: s.wide_total(likely), others: s.wide_total(others) };
-        let has_nan = s.equal(found, found) != ALL;
+        let has_nan = !s.all(s.equals(found, found));
         Total { largest: s.max_lane(largest), size: s.max_lane(size), has_nan, sums }
     }
 

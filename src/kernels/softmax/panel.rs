@@ -4,7 +4,7 @@
 use super::Softmax;
 use crate::element::Compute;
 use crate::kernels::{
-    LaneTerms, LaneTotals, PANEL_PREFETCH, PanelResults, fold_each_lane, fold_lanes, write_panel,
+    LaneTerms, LaneTotals, PANEL_PREFETCH, PanelResults, add_chunk, fold_each_lane, fold_lanes, write_panel,
 };
 use crate::math::exp::{Exp, ExpConstants, Exponential, Shift};
 use crate::math::sum::LaneSum;
@@ -200,9 +200,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         while start < panel.rows() {
             let end = panel.rows().min(start + E::CHUNK);
             let chunk = self.panel_exp_sum::<S, P, FAR>(s, panel, (start, end), shift, keep);
-            for p in 0..P {
-                sum[p] = if start == 0 { chunk[p] } else { s.wide_add(sum[p], chunk[p]) };
-            }
+            add_chunk::<E, S, P>(s, &mut sum, chunk, start);
             start = end;
         }
         sum

@@ -138,7 +138,7 @@ impl<E: Compute> SoftmaxGrad<E> {
     #[inline(always)]
     fn all_finite<S: Simd<E>>(s: S, v: S::V) -> bool {
         let difference = s.sub(v, v);
-        s.equal(difference, difference) == (1 << E::LANES) - 1
+        s.all(s.equals(difference, difference))
     }
 
     /// sum(y · (d - offset)) over a chunk, times `factor`.

@@ -3,7 +3,9 @@
 
 use super::{Scale, SoftmaxGrad, enlarged};
 use crate::element::Compute;
-use crate::kernels::{LaneTerms, LaneTotals, PANEL_PREFETCH, PanelResults, fold_lanes, write_panel};
+use crate::kernels::{
+    LaneTerms, LaneTotals, PANEL_PREFETCH, PanelResults, add_chunk, fold_lanes, write_panel,
+};
 use crate::math::exp::power_of_two;
 use crate::simd::{Outside, PanelIo, Simd, Wide};
 
@@ -67,9 +69,7 @@ impl<E: Compute> SoftmaxGrad<E> {
             let end = panel.rows().min(start + E::CHUNK);
             let products = Products { panel, start, end, offset, factor };
             let chunk = if FAR { products.in_order(s) } else { fold_lanes(s, &products) };
-            for p in 0..P {
-                dot[p] = if start == 0 { chunk[p] } else { s.wide_add(dot[p], chunk[p]) };
-            }
+            add_chunk::<E, S, P>(s, &mut dot, chunk, start);
             start = end;
         }
         let factor = self.dot_factor(E::PRODUCT_POWER);

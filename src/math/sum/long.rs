@@ -14,6 +14,14 @@ fn double_doubles<S: Simd<f64>>(s: S, [high, low]: [S::V; 2]) -> [DoubleDouble; 
     [lane(0), lane(1), lane(2), lane(3), lane(4), lane(5), lane(6), lane(7)]
 }
 
+/// `a · (b - c)` rounded, by how much that is too large, and what `a` must still be multiplied by.
+#[inline(always)]
+fn product_parts<S: Simd<f64>>(s: S, a: S::V, b: S::V, c: S::V) -> [S::V; 3] {
+    let [difference, rest] = two_sum::<f64, S>(s, b, s.sub(s.splat(0.0), c));
+    let product = s.mul(a, difference);
+    [product, s.neg_mul_add(a, difference, product), rest]
+}
+
 impl<S: Token> Wide<f64> for S {
     type W = [<S as Simd<f64>>::V; 2];
 
@@ -58,10 +66,7 @@ impl<S: Token> Wide<f64> for S {
         c: <S as Simd<f64>>::V,
     ) -> Self::W {
         // Ogita, Rump and Oishi, "Accurate sum and dot product", SIAM J. Sci. Comput. 26 (2005): Dot2.
-        let zero = Simd::<f64>::splat(self, 0.0f64);
-        let [b, rest] = two_sum::<f64, S>(self, b, Simd::<f64>::sub(self, zero, c));
-        let product = Simd::<f64>::mul(self, a, b);
-        let negative_error = Simd::<f64>::neg_mul_add(self, a, b, product);
+        let [product, negative_error, rest] = product_parts(self, a, b, c);
         let [sum, error] = two_sum::<f64, S>(self, acc[0], product);
         let errors = Simd::<f64>::mul_add(self, a, rest, Simd::<f64>::sub(self, error, negative_error));
         [sum, Simd::<f64>::add(self, acc[1], errors)]
@@ -69,12 +74,9 @@ impl<S: Token> Wide<f64> for S {
     #[inline(always)]
     fn wide_product(self, a: <S as Simd<f64>>::V, b: <S as Simd<f64>>::V, c: <S as Simd<f64>>::V) -> Self::W {
         let zero = Simd::<f64>::splat(self, 0.0f64);
-        let [b, rest] = two_sum::<f64, S>(self, b, Simd::<f64>::sub(self, zero, c));
-        let product = Simd::<f64>::mul(self, a, b);
-        let negative_error = Simd::<f64>::neg_mul_add(self, a, b, product);
+        let [product, negative_error, rest] = product_parts(self, a, b, c);
         let errors = Simd::<f64>::mul_add(self, a, rest, Simd::<f64>::sub(self, zero, negative_error));
-        // Zeros have the sign that they have in a sum.
-        [Simd::<f64>::add(self, zero, product), Simd::<f64>::add(self, zero, errors)]
+        Wide::<f64>::wide_and_zero(self, [product, errors])
     }
     #[inline(always)]
     fn wide_scale(self, w: Self::W, power_of_two: f64) -> Self::W {

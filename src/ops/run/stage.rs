@@ -188,19 +188,29 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         }
     }
 
+    /// So many columns of input `k`, from the `first` on.
+    fn input_columns(&self, side: &Side<K>, k: usize, (first, count): (usize, usize)) -> Block {
+        let offset = side.at.advance(&side.along, first).src[k];
+        let rows = (self.plan.len, self.plan.step().src[k]);
+        Block { offset, rows, columns: (count, side.along.src[k]) }
+    }
+
+    /// The same of the result.
+    fn result_columns(&self, side: &Side<K>, (first, count): (usize, usize)) -> Block {
+        let offset = side.at.advance(&side.along, first).dst;
+        let rows = (self.result_len(), self.plan.step().dst);
+        Block { offset, rows, columns: (count, side.along.dst) }
+    }
+
     /// What comes after a block of columns: its results, and the next block.
     fn asked(&self, side: &Side<K>, block: (usize, usize), next: (usize, usize)) -> ([Asked; K], Asked) {
-        let (at, step, mut inputs) =
-            (side.at.advance(&side.along, next.0), self.plan.step(), [Asked::NONE; K]);
+        let mut inputs = [Asked::NONE; K];
         if next.1 > 0 {
             for k in 0..K {
-                let (rows, columns) = ((self.plan.len, step.src[k]), (next.1, side.along.src[k]));
-                inputs[k] = self.src[k].asked::<E>(Block { offset: at.src[k], rows, columns });
+                inputs[k] = self.src[k].asked::<E>(self.input_columns(side, k, next));
             }
         }
-        let at = side.at.advance(&side.along, block.0);
-        let (rows, columns) = ((self.result_len(), step.dst), (block.1, side.along.dst));
-        (inputs, self.dst.asked::<E>(Block { offset: at.dst, rows, columns }))
+        (inputs, self.dst.asked::<E>(self.result_columns(side, block)))
     }
 
     fn staged_panel(
@@ -210,7 +220,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         asked: ([Asked; K], Asked),
         (buffer, keep): (&mut Vec<E>, &mut Vec<u8>),
     ) {
-        let (len, step) = (self.plan.len, self.plan.step());
+        let len = self.plan.len;
         let strips = count.div_ceil(E::LANES);
         // An odd number of cache lines, so that rows do not meet in the same sets of a cache.
         let width = (strips | 1) * E::LANES;
@@ -221,11 +231,8 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             buffer.fill(E::ZERO);
             keep.fill(1);
         }
-        let at = side.at.advance(&side.along, first);
         for k in 0..K {
-            let (rows, columns) = ((len, step.src[k]), (count, side.along.src[k]));
-            let block = Block { offset: at.src[k], rows, columns };
-            self.read(k, block, &mut buffer[k * size..], width);
+            self.read(k, self.input_columns(side, k, (first, count)), &mut buffer[k * size..], width);
         }
         let lanes = self.lanes(side.axis, side.other, first, count);
         if let Some(mask) = &self.mask {
@@ -259,9 +266,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                 }
             }
         }
-        let rows = (self.result_len(), self.plan.step().dst);
-        let block = Block { offset: at.dst, rows, columns: (count, side.along.dst) };
-        self.write(block, buffer, width);
+        self.write(self.result_columns(side, (first, count)), buffer, width);
     }
 
     /// Columns of a packed panel that the panel kernel refused.

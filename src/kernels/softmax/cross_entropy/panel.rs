@@ -5,7 +5,7 @@ use super::settle::Sums;
 use super::smoothing::lowered;
 use super::{CrossEntropy, other};
 use crate::element::Compute;
-use crate::kernels::{LaneTerms, PanelResults, fold_lanes, write_panel};
+use crate::kernels::{LaneTerms, PanelResults, add_chunk, fold_lanes, write_panel};
 use crate::math::exp::{Exp, ExpConstants, Shift};
 use crate::simd::{Outside, PanelIo, Simd, Wide};
 
@@ -133,9 +133,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
                     s,
                     &Others::<E, S::V, P, KEPT> { exp: &softmax.exp, panel, start, end, shift },
                 );
-                for p in 0..P {
-                    alone[p] = if start == 0 { chunk[p] } else { s.wide_add(alone[p], chunk[p]) };
-                }
+                add_chunk::<E, S, P>(s, &mut alone, chunk, start);
                 start = end;
             }
             for p in 0..P {

@@ -3,7 +3,7 @@
 
 use super::sums::{APART, Log, LogSum, is_difference, other};
 use crate::element::{Compute, WideScalar};
-use crate::kernels::{LaneTerms, fold_lanes};
+use crate::kernels::{LaneTerms, add_chunk, fold_lanes};
 use crate::math::exp::{Exp, ExpConstants, Shift};
 use crate::math::exp_sum::column_logarithm;
 use crate::simd::{Kernel, PanelIo, Row, TILE_ROWS, Wide};
@@ -65,9 +65,7 @@ impl<E: ExpConstants> LogSum<E> {
                 let end = panel.rows().min(start + E::CHUNK);
                 let terms = Others { exp: &self.softmax.exp, panel, start, end, shift: &shift, max: &max };
                 let chunk = fold_lanes(s, &terms);
-                for p in 0..P {
-                    others[p] = if start == 0 { chunk[p] } else { s.wide_add(others[p], chunk[p]) };
-                }
+                add_chunk::<E, S, P>(s, &mut others, chunk, start);
                 start = end;
             }
             if is_short {
