@@ -21,8 +21,8 @@ pub(super) struct Group<'a, E: Compute, R> {
     pub(super) ordinary: u32,
     pub(super) max: E::Array,
     pub(super) sums: [E::Wide; 16],
-    /// The ordinary ones, one after another.
-    runs: &'a RowRuns<'a, E>,
+    /// The ordinary ones, one after another, where exponentials have a [loop of their own](Simd::EXP_RUNS).
+    runs: Option<&'a RowRuns<'a, E>>,
 }
 
 impl<E: Compute, R: Rows<E, 1>> Group<'_, E, R> {
@@ -30,8 +30,10 @@ impl<E: Compute, R: Rows<E, 1>> Group<'_, E, R> {
     #[inline(always)]
     pub(super) fn row<S: Simd<E>>(&self, s: S, lane: usize) -> RowIo<'_, E, 1> {
         let row = self.rows.get(self.first + lane);
-        if row.rest() > 0 {
-            row.store_rest(s, self.runs.rest(s, self.place(lane)));
+        if let Some(runs) = self.runs
+            && row.rest() > 0
+        {
+            row.store_rest(s, runs.rest(s, self.place(lane)));
         }
         row
     }
@@ -86,7 +88,7 @@ fn group<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, R: Rows<E, 1>, const S
     (first, count): (usize, usize),
 ) {
     let exp = &p.softmax().exp;
-    let mut runs = RowRuns::new(rows.get(first).len());
+    let mut runs = if S::EXP_RUNS { Some(RowRuns::new(rows.get(first).len())) } else { None };
     let (mut max, mut ordinary, mut lanes, mut found) = (E::ZERO.array(), 0, [0; 16], 0);
     for k in 0..count {
         let row = rows.get(first + k);
@@ -99,7 +101,9 @@ fn group<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, R: Rows<E, 1>, const S
         max_from(s, x.whole(), 0, &mut largest);
         let largest = fold_max(s, largest);
         if exp.is_ordinary(largest) {
-            runs.push(s, row, rest);
+            if let Some(runs) = &mut runs {
+                runs.push(s, row, rest);
+            }
             max.as_mut()[k] = largest;
             ordinary |= 1 << k;
             lanes[found] = k;
@@ -107,13 +111,23 @@ fn group<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, R: Rows<E, 1>, const S
         }
     }
     let lanes = &lanes[..found];
-    exp.rows_run(s, &exp.shift(s, s.from_array(max)), (&mut runs, lanes), P::KEEPS);
+    let shift = exp.shift(s, s.from_array(max));
     let mut sums = [E::Wide::default(); 16];
-    for (k, &lane) in lanes.iter().enumerate() {
-        let sum = LaneSum::<S::V, SHORT>::from_parts(runs.sums(s, k));
-        sums[lane] = s.wide_total(sum.widen(s));
+    if let Some(runs) = &mut runs {
+        exp.rows_run(s, &shift, (runs, lanes), P::KEEPS);
+        for (k, &lane) in lanes.iter().enumerate() {
+            let sum = LaneSum::<S::V, SHORT>::from_parts(runs.sums(s, k));
+            sums[lane] = s.wide_total(sum.widen(s));
+        }
+    } else {
+        let shifts = exp.lane_shifts(s, &shift);
+        for &lane in lanes {
+            let row = rows.get(first + lane);
+            let (shift, kept) = (exp.lane_shift(s, &shifts, lane), if P::KEEPS { Some(row) } else { None });
+            sums[lane] = p.softmax().exp_sum_pass(s, row.input(0), None, &shift, kept);
+        }
     }
-    let group = Group { rows, first, count, ordinary, max, sums, runs: &runs };
+    let group = Group { rows, first, count, ordinary, max, sums, runs: runs.as_ref() };
     let [high, low] = s.enter(Settle::<E, P, R, SHORT> { p, group: &group });
     for (k, &lane) in lanes.iter().enumerate() {
         let row = rows.get(first + lane);
@@ -123,9 +137,14 @@ fn group<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, R: Rows<E, 1>, const S
             continue;
         }
         let with = (s.splat(with[0]), s.splat(with[1]));
-        result_from(p, s, row.whole(), 0, with);
-        if row.rest() > 0 {
-            row.store_rest(s, p.result(s, runs.rest(s, k), with));
+        match &runs {
+            None => result_from(p, s, row, 0, with),
+            Some(runs) => {
+                result_from(p, s, row.whole(), 0, with);
+                if row.rest() > 0 {
+                    row.store_rest(s, p.result(s, runs.rest(s, k), with));
+                }
+            }
         }
     }
     if found == count {

@@ -6,7 +6,7 @@ use super::{SoftmaxGrad, enlarged, first_of};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{LEAST_GROUP, Op, Rows, fold_max, max_from, max_pass, row_apart};
 use crate::math::exp::power_of_two;
-use crate::simd::{Row, RowIo, Wide};
+use crate::simd::{Row, RowIo, SHORTER_TILE_ROWS, Wide};
 
 /// A row whose results are still to be written, and the sums that they are made with.
 #[derive(Clone, Copy)]
@@ -33,11 +33,8 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
         }
         return;
     }
-    if !S::FOUR_AT_ONCE
-        && row.len() <= SoftmaxGrad::<E>::GROUPED * E::LANES
-        && (!are_far || row.len() < LEAST_FAR)
-        && count >= LEAST_GROUP
-    {
+    let grouped = if S::FOUR_AT_ONCE { SHORTER_TILE_ROWS } else { SoftmaxGrad::<E>::GROUPED * E::LANES };
+    if row.len() <= grouped && (!are_far || row.len() < LEAST_FAR) && count >= LEAST_GROUP {
         return grouped_rows(op, s, rows);
     }
     let mut largest = max_pass(s, row.input(0));

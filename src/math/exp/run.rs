@@ -70,6 +70,25 @@ impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
         rows.run(s, &run, keeps);
     }
 
+    /// A shift of which each lane is another row's, made ready for [`lane_shift`](Self::lane_shift).
+    #[inline(always)]
+    pub fn lane_shifts<S: Simd<E>>(&self, s: S, shift: &Shift<S::V>) -> [E::Array; 3] {
+        [s.to_array(shift.round), s.to_array(shift.floor), s.to_array(shift.growth)]
+    }
+
+    /// That of one lane, made ready for [`row_exp`](Self::row_exp).
+    #[inline(always)]
+    pub fn lane_shift<S: Simd<E>>(
+        &self,
+        s: S,
+        [round, floor, growth]: &[E::Array; 3],
+        lane: usize,
+    ) -> RowShift<S::V> {
+        let growth = s.splat(growth.as_ref()[lane]);
+        let lost = if SHORT { growth } else { s.add(s.table(E::QUARTERS_LOST), growth) };
+        RowShift { round: s.splat(round.as_ref()[lane]), floor: s.splat(floor.as_ref()[lane]), lost }
+    }
+
     /// [`exp`](Self::exp) of the rows `rows.0..rows.1` of a strip of columns likewise, and the [parts](LaneSum::parts) of the sums
     /// of its lanes; where [there is a loop](Simd::EXP_RUNS) for it.
     #[inline(always)]

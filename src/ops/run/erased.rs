@@ -57,7 +57,11 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Erased<E, K> for O {
             elementwise: O::ELEMENTWISE,
             spreads_nan: O::SPREADS_NAN,
             far_panels: O::FAR_PANELS,
-            tile_rows: if E::has_long_tiles(isa) { O::LONGEST_TILE } else { SHORTER_TILE_ROWS },
+            tile_rows: match isa {
+                _ if E::has_long_tiles(isa) => O::LONGEST_TILE,
+                Isa::Avx512 => O::LONGEST_TILE.min(SHORTER_TILE_ROWS),
+                _ => SHORTER_TILE_ROWS,
+            },
             masked: O::MASKED,
         }
     }
