@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::math::exp::ExpConstants;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
-use crate::simd::{Enter, Kernel, Portable, Simd};
+use crate::simd::{Enter, Kernel, Portable, SHORTER_TILE_ROWS, Simd};
 
 /// The instruction sets that kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,15 +178,19 @@ pub trait Dispatch: ExpConstants {
     /// If this machine lacks it.
     fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
 
-    /// Whether rows of up to [`LONGEST_TILE`](crate::kernels::Op::LONGEST_TILE) are best transposed on `isa`, and not of up to
-    /// [`SHORTER_TILE_ROWS`](crate::simd::SHORTER_TILE_ROWS): where exponentials have [loops of their own](Simd::EXP_RUNS) and
-    /// transposing is [fast](Simd::BY_FOURS).
-    fn has_long_tiles(isa: Isa) -> bool;
+    /// The longest rows that are best transposed on `isa`, of an operation whose [`LONGEST_TILE`](crate::kernels::Op::LONGEST_TILE) is
+    /// `most`: that, where exponentials have [loops of their own](Simd::EXP_RUNS) and transposing is [fast](Simd::BY_FOURS); where there
+    /// are [registers enough](Simd::FOUR_AT_ONCE) [`SHORTER_TILE_ROWS`] at most, as longer ones are faster as rows; else just those.
+    fn longest_tile(isa: Isa, most: usize) -> usize;
 }
 
-/// [`Dispatch::has_long_tiles`] of a token.
-const fn has_long_tiles<E: Compute, S: Simd<E>>() -> bool {
-    S::EXP_RUNS && S::BY_FOURS
+/// [`Dispatch::longest_tile`] of a token.
+fn longest_tile<E: Compute, S: Simd<E>>(most: usize) -> usize {
+    match S::EXP_RUNS && S::BY_FOURS {
+        true => most,
+        false if S::FOUR_AT_ONCE => most.min(SHORTER_TILE_ROWS),
+        false => SHORTER_TILE_ROWS,
+    }
 }
 
 macro_rules! dispatch {
@@ -208,13 +212,13 @@ macro_rules! dispatch {
             }
 
             #[inline]
-            fn has_long_tiles(isa: Isa) -> bool {
+            fn longest_tile(isa: Isa, most: usize) -> usize {
                 match isa {
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx512 => has_long_tiles::<Self, Avx512>(),
+                    Isa::Avx512 => longest_tile::<Self, Avx512>(most),
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx2 => has_long_tiles::<Self, Avx2>(),
-                    _ => has_long_tiles::<Self, Portable>(),
+                    Isa::Avx2 => longest_tile::<Self, Avx2>(most),
+                    _ => longest_tile::<Self, Portable>(most),
                 }
             }
         }

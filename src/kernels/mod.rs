@@ -55,8 +55,8 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     const REDUCES: bool = false;
     /// Whether two strips of a panel side by side are worth their code.
     const WIDE_PANELS: bool = true;
-    /// Rows of up to so many elements are transposed in registers where transposing is [fast](Simd::BY_FOURS) and registers are few, or with
-    /// AVX-512.
+    /// Rows of up to so many elements are transposed in registers where transposing is [fast](Simd::BY_FOURS) and registers are few, or,
+    /// if not too long, where they are many.
     const LONGEST_TILE: usize = SHORTER_TILE_ROWS;
     /// Rows of up to so many vectors that are no [tile](Self::LONGEST_TILE) are taken several at a time, pass by pass, if they lie in
     /// near caches and registers are few; with many, as each operation says.

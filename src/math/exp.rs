@@ -270,8 +270,13 @@ impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
     /// A shift of which all lanes are the same, made ready for [`row_exp`](Self::row_exp).
     #[inline(always)]
     pub fn row_shift<S: Simd<E>>(&self, s: S, shift: &Shift<S::V>) -> RowShift<S::V> {
-        let lost = if SHORT { shift.growth } else { s.add(s.table(E::QUARTERS_LOST), shift.growth) };
-        RowShift { round: shift.round, floor: shift.floor, lost }
+        RowShift { round: shift.round, floor: shift.floor, lost: Self::lost(s, shift.growth) }
+    }
+
+    /// What the table of quarters lost, and the growth that all lanes share.
+    #[inline(always)]
+    fn lost<S: Simd<E>>(s: S, growth: S::V) -> S::V {
+        if SHORT { growth } else { s.add(s.table(E::QUARTERS_LOST), growth) }
     }
 
     /// `2^SCALE · exp(x / temperature) / 2^exponent · (1 + growth)`. NaN gives NaN; minus infinity, and whatever

@@ -3,7 +3,7 @@
 
 use super::group::{Group, grouped_rows};
 use super::{Softmax, rescaled};
-use crate::element::{Compute, WideScalar};
+use crate::element::WideScalar;
 use crate::kernels::{LEAST_GROUP, Op, Rows, fold_max, max_from, max_pass, row_apart};
 use crate::math::exp::{Beside, ExpConstants, RowShift, Shift};
 use crate::math::sum::LaneSum;
@@ -158,12 +158,23 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
     }
 }
 
-/// Whether rows of so many elements are faster in groups where exponentials have no [loop of their own](Simd::EXP_RUNS): with AVX-512
-/// up to 400, in `f32`; the loop of three rows is faster for longer ones, and for all of `f64`.
-#[inline(always)]
-fn can_group<E: Compute, S: Simd<E>, const SHORT: bool>(len: usize) -> bool {
-    let are_grouped = const { S::FOUR_AT_ONCE && !SHORT && size_of::<E>() == 4 };
-    are_grouped && len > 3 * E::LANES && len <= 28 * E::LANES
+/// The longest rows that go in groups, in vectors. Where exponentials have no [loop of their own](Simd::EXP_RUNS), as with AVX-512, the
+/// loop of three rows is faster for longer ones, and for all of `f64`.
+const fn longest_group<E: ExpConstants, P: Piped<E, SHORT>, S: Simd<E>, const SHORT: bool>() -> usize {
+    let most = P::GROUPED;
+    // Rows in groups are rows in turn.
+    assert!(most * E::LANES <= E::CHUNK / 4);
+    match S::EXP_RUNS {
+        true => most,
+        false if !SHORT && S::FOUR_AT_ONCE && size_of::<E>() == 4 => {
+            if most < 28 {
+                most
+            } else {
+                28
+            }
+        }
+        false => 0,
+    }
 }
 
 /// Rows; those of more than [`STORED_CHUNKS`](super::STORED_CHUNKS) by sweeps.
@@ -196,9 +207,9 @@ pub(super) fn piped_rows<
     }
     // They lie in the nearest cache, and a run leaves nothing idle that the others could use: one after another.
     let in_turn = const { S::EXP_RUNS && !SHORT } && row.len() <= E::CHUNK / 4 && !are_far;
-    let fits = row.len() > 3 * E::LANES && row.len() <= P::GROUPED * E::LANES;
-    let grouped = if S::EXP_RUNS { in_turn && fits } else { can_group::<E, S, SHORT>(row.len()) && !are_far };
-    if P::GROUPED > 0 && p.groups() && grouped && count >= LEAST_GROUP {
+    let longest = const { longest_group::<E, P, S, SHORT>() * E::LANES };
+    let fits = row.len() > 3 * E::LANES && row.len() <= longest;
+    if longest > 0 && p.groups() && fits && !are_far && count >= LEAST_GROUP {
         return grouped_rows(p, s, rows);
     }
     let mut max = max_pass(s, row.input(0));

@@ -6,7 +6,7 @@ use super::{SoftmaxGrad, enlarged, first_of};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{LEAST_GROUP, Op, Rows, fold_max, max_from, max_pass, row_apart};
 use crate::math::exp::power_of_two;
-use crate::simd::{Row, RowIo, SHORTER_TILE_ROWS, Wide};
+use crate::simd::{Row, RowIo, Wide};
 
 /// A row whose results are still to be written, and the sums that they are made with.
 #[derive(Clone, Copy)]
@@ -26,15 +26,15 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
         return;
     }
     let mut row = rows.get(0);
-    let longest = if S::FOUR_AT_ONCE { STORED_CHUNKS * E::CHUNK } else { E::CHUNK / 2 };
-    if S::BY_CALLS || op.scale.is_some() || row.len() > longest {
+    let most = if S::FOUR_AT_ONCE { STORED_CHUNKS * E::CHUNK } else { E::CHUNK / 2 };
+    if S::BY_CALLS || op.scale.is_some() || row.len() > most {
         for i in 0..count {
             row_apart(op, s, rows.get(i), rows.lane(i));
         }
         return;
     }
-    let grouped = if S::FOUR_AT_ONCE { SHORTER_TILE_ROWS } else { SoftmaxGrad::<E>::GROUPED * E::LANES };
-    if row.len() <= grouped && (!are_far || row.len() < LEAST_FAR) && count >= LEAST_GROUP {
+    let longest = if S::FOUR_AT_ONCE { LONGEST_GROUP } else { SoftmaxGrad::<E>::GROUPED * E::LANES };
+    if row.len() <= longest && (!are_far || row.len() < LEAST_FAR) && count >= LEAST_GROUP {
         return grouped_rows(op, s, rows);
     }
     let mut largest = max_pass(s, row.input(0));
@@ -60,6 +60,9 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
         result_from(s, row, 0, sums);
     }
 }
+
+/// The longest rows that go in groups where registers are many: the loop is faster for longer ones.
+const LONGEST_GROUP: usize = 128;
 
 /// From memory rows of this length or more are faster by the loop.
 const LEAST_FAR: usize = 64;

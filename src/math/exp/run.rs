@@ -57,11 +57,9 @@ impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
         (rows, lanes): (&mut RowRuns<'_, E>, &[usize]),
         keeps: bool,
     ) {
-        let (round, floor, growth) =
-            (s.to_array(shift.round), s.to_array(shift.floor), s.to_array(shift.growth));
+        let [round, floor, growth] = self.lane_shifts(s, shift);
         for &lane in lanes {
-            let shift = Shift { growth: s.splat(growth.as_ref()[lane]), ..*shift };
-            let lost = self.row_shift(s, &shift).lost;
+            let lost = Self::lost(s, s.splat(growth.as_ref()[lane]));
             rows.set(s, [round.as_ref()[lane], floor.as_ref()[lane]], lost);
         }
         let none = s.splat(E::ZERO);
@@ -84,9 +82,11 @@ impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
         [round, floor, growth]: &[E::Array; 3],
         lane: usize,
     ) -> RowShift<S::V> {
-        let growth = s.splat(growth.as_ref()[lane]);
-        let lost = if SHORT { growth } else { s.add(s.table(E::QUARTERS_LOST), growth) };
-        RowShift { round: s.splat(round.as_ref()[lane]), floor: s.splat(floor.as_ref()[lane]), lost }
+        RowShift {
+            round: s.splat(round.as_ref()[lane]),
+            floor: s.splat(floor.as_ref()[lane]),
+            lost: Self::lost(s, s.splat(growth.as_ref()[lane])),
+        }
     }
 
     /// [`exp`](Self::exp) of the rows `rows.0..rows.1` of a strip of columns likewise, and the [parts](LaneSum::parts) of the sums

@@ -9,7 +9,7 @@ use crate::dispatch::{Dispatch, Isa};
 use crate::error::Error;
 use crate::kernels::Op;
 use crate::parallel::Watch;
-use crate::simd::{SHORTER_TILE_ROWS, SpacedRows};
+use crate::simd::SpacedRows;
 
 /// The longest rows that are transposed where they come from memory, which the machine reads ahead row by row.
 const FAR_TILE_ROWS: usize = 63;
@@ -57,11 +57,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Erased<E, K> for O {
             elementwise: O::ELEMENTWISE,
             spreads_nan: O::SPREADS_NAN,
             far_panels: O::FAR_PANELS,
-            tile_rows: match isa {
-                _ if E::has_long_tiles(isa) => O::LONGEST_TILE,
-                Isa::Avx512 => O::LONGEST_TILE.min(SHORTER_TILE_ROWS),
-                _ => SHORTER_TILE_ROWS,
-            },
+            tile_rows: E::longest_tile(isa, O::LONGEST_TILE),
             masked: O::MASKED,
         }
     }
