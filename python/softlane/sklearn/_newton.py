@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from softlane.sklearn._objective import LEAST_CURVATURE, Objective
+from softlane.sklearn._objective import Objective
 
 _Floats: TypeAlias = NDArray[np.float64]
 
@@ -139,7 +139,7 @@ class _Preconditioner:
         vectors, scale = self.vectors, self.objective.scale[:, None]
         features = self.objective.features
         spread, outputs = np.linalg.eigh(self.objective.spread())
-        spread = np.maximum(spread, LEAST_CURVATURE)
+        spread = np.maximum(spread, self.objective.least_curvature)
         of_coefficients = 1.0 / (np.outer(self.values, spread) + self.objective.penalty)
         neutral = spread.size > 1
 

@@ -15,8 +15,10 @@ _Floats: TypeAlias = NDArray[np.float64]
 _BLOCK = 1 << 18
 # A problem of so few numbers gains nothing from float32.
 _FEW = 1 << 16
-# Of intercepts: where probabilities are all 0 or 1 they have none, and steps no end.
-LEAST_CURVATURE = 1e-10
+# Of intercepts: where probabilities are all 0 or 1 they have none, and steps no end. So much of
+# their gradient, that steps end near enough to come back, and not more than is there near a minimum
+# that is nearly so: a curvature that is not there makes steps too short.
+_CURVATURE_OF_GRADIENT, _LEAST_CURVATURE = 1e-9, 1e-14
 
 # The least that C times the weights may be: the penalty is multiplied by coefficients.
 _TINY = 1e-300
@@ -62,6 +64,7 @@ class Objective:
         self.point = np.zeros((self.features + 1, self.outputs))
         self.step = np.zeros_like(self.point)
         self.probabilities = np.empty((self.rows, self.outputs), self.standard.dtype)
+        self.least_curvature = _LEAST_CURVATURE
         self._compute_in(x.dtype)
 
     def _compute_in(self, dtype: np.dtype[Any]) -> None:
@@ -160,6 +163,8 @@ class Objective:
                 gradient[-1] += residuals.sum(axis=0, dtype=np.float64)
         gradient /= self.rows
         gradient[:-1] += self.penalty * self.point[:-1]
+        of_intercepts = float(np.abs(gradient[-1]).max())
+        self.least_curvature = max(_CURVATURE_OF_GRADIENT * of_intercepts, _LEAST_CURVATURE)
         return gradient
 
     # -------------------------------------------------------------------------------- the Hessian
@@ -187,7 +192,7 @@ class Objective:
             product += x.T @ change
         product /= self.rows
         product[: self.features] += (self.penalty / self.scale**2)[:, None] * v[: self.features]
-        product[self.features :] += LEAST_CURVATURE * v[self.features :]
+        product[self.features :] += self.least_curvature * v[self.features :]
         return product
 
     def spread(self) -> _Floats:
