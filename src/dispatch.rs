@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::math::exp::ExpConstants;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
-use crate::simd::{Enter, Kernel, Portable, SHORTER_TILE_ROWS, Simd};
+use crate::simd::{Enter, Kernel, Portable, SHORTER_TILE_ROWS, SHORTEST_TILE_ROWS, Simd};
 
 /// The instruction sets that kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,15 +180,16 @@ pub trait Dispatch: ExpConstants {
 
     /// The longest rows that are best transposed on `isa`, of an operation whose [`LONGEST_TILE`](crate::kernels::Op::LONGEST_TILE) is
     /// `most`: that, where exponentials have [loops of their own](Simd::EXP_RUNS) and transposing is [fast](Simd::BY_FOURS); where there
-    /// are [registers enough](Simd::FOUR_AT_ONCE) [`SHORTER_TILE_ROWS`] at most, as longer ones are faster as rows; else just those.
-    fn longest_tile(isa: Isa, most: usize) -> usize;
+    /// are [registers enough](Simd::FOUR_AT_ONCE) less, as longer ones are faster as rows, and sooner if those are `grouped`; else
+    /// [`SHORTER_TILE_ROWS`].
+    fn longest_tile(isa: Isa, most: usize, grouped: bool) -> usize;
 }
 
 /// [`Dispatch::longest_tile`] of a token.
-fn longest_tile<E: Compute, S: Simd<E>>(most: usize) -> usize {
+fn longest_tile<E: Compute, S: Simd<E>>(most: usize, grouped: bool) -> usize {
     match S::EXP_RUNS && S::BY_FOURS {
         true => most,
-        false if S::FOUR_AT_ONCE => most.min(SHORTER_TILE_ROWS),
+        false if S::FOUR_AT_ONCE => most.min(if grouped { SHORTEST_TILE_ROWS } else { SHORTER_TILE_ROWS }),
         false => SHORTER_TILE_ROWS,
     }
 }
@@ -212,13 +213,13 @@ macro_rules! dispatch {
             }
 
             #[inline]
-            fn longest_tile(isa: Isa, most: usize) -> usize {
+            fn longest_tile(isa: Isa, most: usize, grouped: bool) -> usize {
                 match isa {
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx512 => longest_tile::<Self, Avx512>(most),
+                    Isa::Avx512 => longest_tile::<Self, Avx512>(most, grouped),
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx2 => longest_tile::<Self, Avx2>(most),
-                    _ => longest_tile::<Self, Portable>(most),
+                    Isa::Avx2 => longest_tile::<Self, Avx2>(most, grouped),
+                    _ => longest_tile::<Self, Portable>(most, grouped),
                 }
             }
         }

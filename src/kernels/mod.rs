@@ -15,13 +15,17 @@ pub mod softmax;
 pub mod softmax_covariance;
 pub mod softmax_grad;
 pub mod sum;
+mod sweeps;
 pub mod weighted;
 
 pub(crate) use self::column_sums::{
     LaneTerms, LaneTotals, RowTerms, add_chunk, fold_each_lane, fold_lanes, sum_columns,
 };
+pub use sweeps::row_by_sweeps;
+pub(crate) use sweeps::{Finished, Swept, row_apart};
+
 use crate::element::Compute;
-use crate::simd::{Kernel, Outside, PanelIo, Row, RowIo, SHORTER_TILE_ROWS, Simd, Wide};
+use crate::simd::{Outside, PanelIo, Row, RowIo, SHORTER_TILE_ROWS, Simd, Wide};
 
 /// What follows when a sweep over a row is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,66 +138,6 @@ pub(crate) fn groups<E: Compute, const K: usize>(
     (0..count).step_by(size).map(move |first| (first, size.min(count - first)))
 }
 
-/// [`row_by_sweeps`] as a function of its own: for rows that are long, or rare.
-#[inline(always)]
-pub(crate) fn row_apart<E: Compute, const K: usize, O: Op<E, K>, S: Wide<E>>(
-    op: &O,
-    s: S,
-    row: RowIo<'_, E, K>,
-    lane: usize,
-) {
-    s.enter(BySweeps { op, row, lane });
-}
-
-struct BySweeps<'a, E, const K: usize, O> {
-    op: &'a O,
-    row: RowIo<'a, E, K>,
-    lane: usize,
-}
-
-impl<E: Compute, const K: usize, O: Op<E, K>> Kernel<E> for BySweeps<'_, E, K, O> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Wide<E>>(self, s: S) {
-        row_by_sweeps(self.op, s, self.row, self.lane);
-    }
-}
-
-/// A row, by its number, by sweeps: the general way, for any length.
-#[inline(always)]
-pub fn row_by_sweeps<E: Compute, const K: usize, O: Op<E, K>, S: Wide<E>>(
-    op: &O,
-    s: S,
-    row: RowIo<'_, E, K>,
-    lane: usize,
-) {
-    let mut total = op.begin_lane(row.len(), lane);
-    loop {
-        let mut start = 0;
-        while start < row.len() {
-            let part = row.part(start, E::CHUNK);
-            let mut chunk = [part.input(0); K];
-            for k in 1..K {
-                chunk[k] = part.input(k);
-            }
-            let partial = op.sweep(s, &total, chunk);
-            op.merge(&mut total, partial);
-            start += E::CHUNK;
-        }
-        if op.next(&mut total) == Next::Finish {
-            break;
-        }
-    }
-    let mut start = 0;
-    while start < row.len() {
-        op.finish(s, &total, row.part(start, E::CHUNK));
-        if O::REDUCES {
-            break;
-        }
-        start += E::CHUNK;
-    }
-}
-
 /// The one NaN for any.
 #[inline(always)]
 pub(crate) fn number<E: Compute, S: Simd<E>>(s: S, x: S::V) -> S::V {
@@ -242,7 +186,13 @@ pub(crate) fn max_from<E: Compute, S: Wide<E>>(s: S, row: Row<'_, E>, mut i: usi
 /// The largest of four running maxima.
 #[inline(always)]
 pub(crate) fn fold_max<E: Compute, S: Wide<E>>(s: S, max: [S::V; 4]) -> E {
-    s.max_lane(s.max(s.max(max[0], max[1]), s.max(max[2], max[3])))
+    s.max_lane(larger(s, max))
+}
+
+/// Lane by lane.
+#[inline(always)]
+pub(crate) fn larger<E: Compute, S: Simd<E>>(s: S, max: [S::V; 4]) -> S::V {
+    s.max(s.max(max[0], max[1]), s.max(max[2], max[3]))
 }
 
 /// What the results of a panel are made of, a vector at a time.

@@ -213,6 +213,16 @@ impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
         max <= self.limit && max >= E::ZERO - self.limit && self.prescale == E::ONE
     }
 
+    /// The lanes of which that is true, as bits.
+    #[inline(always)]
+    pub fn ordinary_lanes<S: Simd<E>>(&self, s: S, max: S::V) -> u32 {
+        if self.prescale != E::ONE {
+            return 0;
+        }
+        let (limit, negative) = (s.splat(self.limit), s.splat(E::ZERO - self.limit));
+        s.equal(max, max) & !s.bits(s.greater(max, limit)) & !s.bits(s.greater(negative, max))
+    }
+
     /// [`is_ordinary`](Self::is_ordinary) for the maximum in every lane of several vectors.
     #[inline(always)]
     pub fn are_ordinary<S: Simd<E>>(&self, s: S, maxima: &[S::V]) -> bool {

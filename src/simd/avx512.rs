@@ -47,6 +47,26 @@ fn transpose_f64([a, b, c, d]: [__m512d; 4]) -> [__m512d; 4] {
     }
 }
 
+/// Lanes brought together by halves, of several vectors at once, whose order they have in the end: in each step two vectors become one, of
+/// which each has one half. `$both` is said of what is in either half of 512 bits, then of 256, and of 128.
+macro_rules! by_halves_f64 {
+    ($both:ident, $v:expr) => {{
+        let v = $v;
+        let (mut halves, mut pairs) = ([v[0]; 4], [v[0]; 2]);
+        for i in 0..4 {
+            // 0 and 2, 4 and 6, 1 and 3, 5 and 7.
+            let first = i % 2 * 4 + i / 2;
+            let (a, b) = (v[first], v[first + 2]);
+            halves[i] = $both(_mm512_shuffle_f64x2::<0x44>(a, b), _mm512_shuffle_f64x2::<0xee>(a, b));
+        }
+        for i in 0..2 {
+            let (a, b) = (halves[2 * i], halves[2 * i + 1]);
+            pairs[i] = $both(_mm512_shuffle_f64x2::<0x88>(a, b), _mm512_shuffle_f64x2::<0xdd>(a, b));
+        }
+        $both(_mm512_unpacklo_pd(pairs[0], pairs[1]), _mm512_unpackhi_pd(pairs[0], pairs[1]))
+    }};
+}
+
 // SAFETY of every block below: a token exists only where `dispatch` detected the features, and pointers are
 // promised valid by the caller.
 #[allow(clippy::undocumented_unsafe_blocks)]
@@ -203,6 +223,31 @@ impl Simd<f32> for Avx512 {
     fn max_lane(self, v: __m512) -> f32 {
         unsafe { _mm512_reduce_max_ps(v) }
     }
+    #[inline(always)]
+    fn max_lanes(self, v: &[__m512; 16]) -> __m512 {
+        // As `by_halves_f64` does it.
+        unsafe {
+            let (mut halves, mut quarters, mut pairs) = ([v[0]; 8], [v[0]; 4], [v[0]; 2]);
+            for i in 0..8 {
+                // Of vectors that are 4 apart: 0 and 4, 8 and 12, 1 and 5, and so on.
+                let first = i % 2 * 8 + i / 2;
+                let (a, b) = (v[first], v[first + 4]);
+                halves[i] =
+                    _mm512_max_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+            }
+            for i in 0..4 {
+                let (a, b) = (halves[2 * i], halves[2 * i + 1]);
+                quarters[i] =
+                    _mm512_max_ps(_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+            }
+            for i in 0..2 {
+                let (a, b) = (quarters[2 * i], quarters[2 * i + 1]);
+                pairs[i] = _mm512_max_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            }
+            let [a, b] = pairs;
+            _mm512_max_ps(_mm512_shuffle_ps::<0x44>(a, b), _mm512_shuffle_ps::<0xee>(a, b))
+        }
+    }
 }
 
 // SAFETY: as above.
@@ -329,6 +374,14 @@ impl Simd<f64> for Avx512 {
     #[inline(always)]
     fn max_lane(self, v: __m512d) -> f64 {
         unsafe { _mm512_reduce_max_pd(v) }
+    }
+    #[inline(always)]
+    fn max_lanes(self, v: &[__m512d; 16]) -> __m512d {
+        unsafe { by_halves_f64!(_mm512_max_pd, v) }
+    }
+    #[inline(always)]
+    fn sums_by_halves(self, v: [__m512d; 8]) -> __m512d {
+        unsafe { by_halves_f64!(_mm512_add_pd, v) }
     }
     #[inline(always)]
     fn sum_by_halves(self, v: __m512d) -> f64 {

@@ -53,7 +53,10 @@ pub use panels::{Lanes, Outside, PanelIo};
 pub use portable::Portable;
 pub use row_runs::RowRuns;
 pub use rows::{Row, RowIo};
-pub use tiles::{GROUPED_TILE_ROWS, RowPanel, SHORTER_TILE_ROWS, SpacedRows, TILE_ROWS, TILE_WIDTH, Tile};
+pub use tiles::{
+    GROUPED_TILE_ROWS, RowPanel, SHORTER_TILE_ROWS, SHORTEST_TILE_ROWS, SpacedRows, TILE_ROWS, TILE_WIDTH,
+    Tile,
+};
 pub use wide::Wide;
 
 use crate::element::Compute;
@@ -270,6 +273,16 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
         lanes[0]
     }
 
+    /// The largest lane of each of the first `E::LANES` vectors, without NaN.
+    #[inline(always)]
+    fn max_lanes(self, v: &[Self::V; 16]) -> Self::V {
+        let mut largest = E::ZERO.array();
+        for k in 0..E::LANES {
+            largest.as_mut()[k] = self.max_lane(v[k]);
+        }
+        self.from_array(largest)
+    }
+
     /// The sum of the lanes by halves: lane `i` and lane `i + LANES / 2`, and so on.
     #[inline(always)]
     fn sum_by_halves(self, v: Self::V) -> E {
@@ -283,6 +296,17 @@ pub trait Simd<E: Compute>: Copy + Send + Sync + 'static {
             half /= 2;
         }
         lanes[0]
+    }
+
+    /// The same of each of eight vectors of eight.
+    #[inline(always)]
+    fn sums_by_halves(self, v: [Self::V; 8]) -> Self::V {
+        const { assert!(E::LANES == 8) };
+        let mut sums = E::ZERO.array();
+        for k in 0..8 {
+            sums.as_mut()[k] = self.sum_by_halves(v[k]);
+        }
+        self.from_array(sums)
     }
 
     #[inline(always)]

@@ -51,12 +51,6 @@ impl<'a, E: Compute> Row<'a, E> {
         self.len % E::LANES
     }
 
-    /// All but these.
-    #[inline(always)]
-    pub fn whole(&self) -> Self {
-        self.part(0, self.vectors * E::LANES)
-    }
-
     /// The `i`th whole vector.
     #[inline(always)]
     pub fn load<S: Simd<E>>(&self, s: S, i: usize) -> S::V {

@@ -12,6 +12,9 @@ pub const TILE_ROWS: usize = 192;
 /// The longest that go by tiles where longer ones are faster row by row.
 pub const SHORTER_TILE_ROWS: usize = 128;
 
+/// The same where longer ones are worked on several at a time, and there are registers enough.
+pub const SHORTEST_TILE_ROWS: usize = 63;
+
 /// The longest where longer ones, too, are worked on several at a time.
 pub const GROUPED_TILE_ROWS: usize = 127;
 

@@ -4,7 +4,7 @@
 
 use super::rows::{Piped, result_from};
 use crate::element::Compute;
-use crate::kernels::{Rows, fold_max, groups, max_from, row_apart};
+use crate::kernels::{Rows, groups, larger, max_from, row_apart};
 use crate::math::exp::ExpConstants;
 use crate::math::sum::LaneSum;
 use crate::simd::{Kernel, RowIo, RowRuns, Simd, Wide};
@@ -88,45 +88,48 @@ fn group<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, R: Rows<E, 1>, const S
     (first, count): (usize, usize),
 ) {
     let exp = &p.softmax().exp;
-    let mut runs = if S::EXP_RUNS { Some(RowRuns::new(rows.get(first).len())) } else { None };
-    let (mut max, mut ordinary, mut lanes, mut found) = (E::ZERO.array(), 0, [0; 16], 0);
+    let mut largest = [s.splat(E::NEG_INFINITY); 16];
     for k in 0..count {
-        let row = rows.get(first + k);
-        let x = row.input(0);
-        let mut largest = [s.splat(E::NEG_INFINITY); 4];
-        if x.rest() > 0 {
-            largest[1] = x.load_rest(s, E::NEG_INFINITY);
-        }
-        let rest = largest[1];
-        max_from(s, x.whole(), 0, &mut largest);
-        let largest = fold_max(s, largest);
-        if exp.is_ordinary(largest) {
-            if let Some(runs) = &mut runs {
-                runs.push(s, row, rest);
-            }
-            max.as_mut()[k] = largest;
-            ordinary |= 1 << k;
+        let mut some = [s.splat(E::NEG_INFINITY); 4];
+        max_from(s, rows.get(first + k).input(0), 0, &mut some);
+        largest[k] = larger(s, some);
+    }
+    let max = s.max_lanes(&largest);
+    let ordinary = exp.ordinary_lanes(s, max) & ((1 << count) - 1);
+    let (mut max, mut lanes, mut found) = (s.to_array(max), [0; 16], 0);
+    for k in 0..E::LANES {
+        if ordinary >> k & 1 == 1 {
             lanes[found] = k;
             found += 1;
+        } else {
+            max.as_mut()[k] = E::ZERO;
         }
     }
     let lanes = &lanes[..found];
     let shift = exp.shift(s, s.from_array(max));
-    let mut sums = [E::Wide::default(); 16];
+    let mut sums = [s.wide_zero(); 16];
+    let mut runs = if S::EXP_RUNS { Some(RowRuns::new(rows.get(first).len())) } else { None };
     if let Some(runs) = &mut runs {
+        for &lane in lanes {
+            let x = rows.get(first + lane).input(0);
+            let rest = if x.rest() > 0 { x.load_rest(s, E::NEG_INFINITY) } else { s.splat(E::NEG_INFINITY) };
+            runs.push(s, rows.get(first + lane), rest);
+        }
         exp.rows_run(s, &shift, (runs, lanes), P::KEEPS);
         for (k, &lane) in lanes.iter().enumerate() {
-            let sum = LaneSum::<S::V, SHORT>::from_parts(runs.sums(s, k));
-            sums[lane] = s.wide_total(sum.widen(s));
+            sums[lane] = LaneSum::<S::V, SHORT>::from_parts(runs.sums(s, k)).widen(s);
         }
     } else {
         let shifts = exp.lane_shifts(s, &shift);
         for &lane in lanes {
             let row = rows.get(first + lane);
             let (shift, kept) = (exp.lane_shift(s, &shifts, lane), if P::KEEPS { Some(row) } else { None });
-            sums[lane] = p.softmax().exp_sum_pass(s, row.input(0), None, &shift, kept);
+            sums[lane] = p.softmax().exp_sums(s, row.input(0), None, &shift, kept);
         }
     }
+    let totals = s.wide_lanes(s.wide_totals(&sums));
+    let mut sums = [E::Wide::default(); 16];
+    sums[..E::LANES].copy_from_slice(&totals.as_ref()[..E::LANES]);
     let group = Group { rows, first, count, ordinary, max, sums, runs: runs.as_ref() };
     let [high, low] = s.enter(Settle::<E, P, R, SHORT> { p, group: &group });
     for (k, &lane) in lanes.iter().enumerate() {

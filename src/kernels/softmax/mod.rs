@@ -160,6 +160,7 @@ fn scaled<E: Compute, S: Simd<E>>(s: S, e: S::V, high: S::V, low: S::V) -> S::V 
 
 impl<E: ExpConstants, const SHORT: bool> Piped<E, SHORT> for Softmax<E, SHORT> {
     const KEEPS: bool = true;
+    const LONGEST_GROUP: usize = if SHORT { 0 } else { 18 };
 
     #[inline(always)]
     fn softmax(&self) -> &Softmax<E, SHORT> {
@@ -168,13 +169,9 @@ impl<E: ExpConstants, const SHORT: bool> Piped<E, SHORT> for Softmax<E, SHORT> {
 
     #[inline(always)]
     fn settled_group<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, group: &Group<'_, E, R>) -> [S::V; 2] {
-        let [mut high, mut low] = [E::NAN.array(); 2];
-        for k in 0..group.count {
-            if let Some(inverse) = inverse::<E>(group.sums[k]) {
-                [high.as_mut()[k], low.as_mut()[k]] = inverse;
-            }
-        }
-        [s.from_array(high), s.from_array(low)]
+        // Of sums of ordinary rows, which are 1 at least, or NaN.
+        let (high, low) = s.wide_reciprocal(s.wide_from_lanes(&group.sums));
+        [high, low]
     }
 
     /// The inverse of the sum, in two parts.

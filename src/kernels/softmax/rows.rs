@@ -32,6 +32,10 @@ pub(super) trait Piped<E: ExpConstants, const SHORT: bool>: Op<E, 1> {
         true
     }
 
+    /// The longest of them, in vectors, where exponentials have no [loop of their own](Simd::EXP_RUNS), as with AVX-512: the loop of three
+    /// rows is faster for longer ones.
+    const LONGEST_GROUP: usize = if Self::GROUPED < 28 { Self::GROUPED } else { 28 };
+
     /// The same of rows, one a lane, if [there are such](Op::GROUPED); NaN where a row is NaN throughout.
     fn settled_group<S: Wide<E>, R: Rows<E, 1>>(&self, _: S, _: &Group<'_, E, R>) -> [S::V; 2] {
         unreachable!("rows of this operation are not grouped")
@@ -57,6 +61,19 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         shift: &RowShift<S::V>,
         output: Option<RowIo<'_, E, 1>>,
     ) -> E::Wide {
+        s.wide_total(self.exp_sums(s, row, rescale, shift, output))
+    }
+
+    /// The same, a sum a lane.
+    #[inline(always)]
+    pub(super) fn exp_sums<S: Wide<E>>(
+        &self,
+        s: S,
+        row: Row<'_, E>,
+        rescale: Option<[E; 2]>,
+        shift: &RowShift<S::V>,
+        output: Option<RowIo<'_, E, 1>>,
+    ) -> S::W {
         if row.len() <= E::LANES {
             return self.exp_sum_of_one(s, row, rescale, shift, output);
         }
@@ -70,7 +87,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         } else {
             self.exp_sum_from::<S, false>(s, row, 0, rescale, shift, output, &mut sum);
         }
-        s.wide_total(sum.widen(s))
+        sum.widen(s)
     }
 
     /// The exponentials of a chunk of one vector or less, added up; and written, if there is an output.
@@ -82,13 +99,13 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         rescale: Option<[E; 2]>,
         shift: &RowShift<S::V>,
         output: Option<RowIo<'_, E, 1>>,
-    ) -> E::Wide {
+    ) -> S::W {
         let x = if row.rest() > 0 { row.load_rest(s, E::NEG_INFINITY) } else { row.load(s, 0) };
         let e = self.exp.row_exp(s, shift, rescaled(s, rescale, x));
         if let Some(output) = output {
             if row.rest() > 0 { output.store_rest(s, e.value) } else { output.store(s, 0, e.value) }
         }
-        s.wide_total(self.exp.widened(s, e))
+        self.exp.widened(s, e)
     }
 
     /// The exponentials from vector `i` on of a chunk, added to `sum`; and written, if there is an output. If `FEW`, there are
@@ -158,21 +175,13 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
     }
 }
 
-/// The longest rows that go in groups, in vectors. Where exponentials have no [loop of their own](Simd::EXP_RUNS), as with AVX-512, the
-/// loop of three rows is faster for longer ones, and for all of `f64`.
+/// The longest rows that go in groups, in vectors.
 const fn longest_group<E: ExpConstants, P: Piped<E, SHORT>, S: Simd<E>, const SHORT: bool>() -> usize {
-    let most = P::GROUPED;
     // Rows in groups are rows in turn.
-    assert!(most * E::LANES <= E::CHUNK / 4);
+    assert!(P::GROUPED * E::LANES <= E::CHUNK / 4 && P::LONGEST_GROUP <= P::GROUPED);
     match S::EXP_RUNS {
-        true => most,
-        false if !SHORT && S::FOUR_AT_ONCE && size_of::<E>() == 4 => {
-            if most < 28 {
-                most
-            } else {
-                28
-            }
-        }
+        true => P::GROUPED,
+        false if !SHORT && S::FOUR_AT_ONCE => P::LONGEST_GROUP,
         false => 0,
     }
 }

@@ -166,11 +166,15 @@ impl<S: Token> Wide<f32> for S {
     }
     #[inline(always)]
     fn wide_totals(self, sums: &[Self::W; 16]) -> Self::W {
-        let mut totals = [0.0; 16];
+        let mut halves = [Simd::<f64>::splat(self, 0.0); 16];
         for i in 0..16 {
-            totals[i] = Wide::<f32>::wide_total(self, sums[i]);
+            halves[i] = Simd::<f64>::add(self, sums[i][0], sums[i][1]);
         }
-        Wide::<f32>::wide_from_lanes(self, &totals)
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = halves;
+        [
+            Simd::<f64>::sums_by_halves(self, [a, b, c, d, e, f, g, h]),
+            Simd::<f64>::sums_by_halves(self, [i, j, k, l, m, n, o, p]),
+        ]
     }
     #[inline(always)]
     fn wide_lanes(self, w: Self::W) -> impl AsRef<[f64]> {

@@ -338,27 +338,3 @@ impl<E: Dispatch> Kernel<E> for MaskedCopy<'_, E> {
         }
     }
 }
-
-/// Kernels that are one call of the operation.
-macro_rules! kernels {
-    ($($name:ident { $($field:ident: $type:ty),* } -> $output:ty = |$self:ident, $s:ident| $body:expr;)*) => {$(
-        pub(super) struct $name<'a, E: Compute, const K: usize, O: Op<E, K>> {
-            pub(super) op: &'a O,
-            $(pub(super) $field: $type,)*
-        }
-
-        impl<'a, E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for $name<'a, E, K, O> {
-            type Output = $output;
-            #[inline(always)]
-            fn run<S: Wide<E>>($self, $s: S) -> $output {
-                $body
-            }
-        }
-    )*};
-}
-kernels! {
-    SweepKernel { total: &'a O::Total, chunk: [Row<'a, E>; K] } -> O::Partial
-        = |self, s| self.op.sweep(s, self.total, self.chunk);
-    FinishKernel { total: &'a O::Total, chunk: RowIo<'a, E, K> } -> ()
-        = |self, s| self.op.finish(s, self.total, self.chunk);
-}

@@ -5,13 +5,13 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use super::entry::{FinishKernel, FromLanes, SweepKernel, ToLanes};
+use super::entry::{FromLanes, ToLanes};
 use super::job::Job;
 use super::mask::restore;
 use super::{Route, TASK_ELEMENTS};
 use crate::dispatch::{Dispatch, Isa};
 use crate::error::Error;
-use crate::kernels::{Next, Op};
+use crate::kernels::{Finished, Next, Op, Swept};
 use crate::layout::{Dim, Offsets};
 use crate::parallel::{Reused, Watch, for_each};
 use crate::simd::{Lanes, PanelIo, RowIo, SpacedRows};
@@ -237,7 +237,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                 (0..self.chunks() * count).map(|_| OnceLock::new()).collect();
             let sweep = |chunk: usize, lane: usize, row: RowIo<'_, E, K>| {
                 let rows = core::array::from_fn(|k| row.input(k));
-                let kernel = SweepKernel { op, total: &totals[lane], chunk: rows };
+                let kernel = Swept { op, total: &totals[lane], chunk: rows };
                 let _ = found[chunk * count + lane].set(E::dispatch(self.isa, kernel));
             };
             let wants = |lane: usize| next[lane] == Next::Sweep;
@@ -255,7 +255,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             }
         }
         let finish = |_: usize, lane: usize, chunk: RowIo<'_, E, K>| {
-            E::dispatch(self.isa, FinishKernel { op, total: &totals[lane], chunk });
+            E::dispatch(self.isa, Finished { op, total: &totals[lane], chunk });
         };
         let visit = Visit { work: &finish, writes: true, ..visit };
         self.each_chunk(together, &visit, (threads, watch), &buffers)
