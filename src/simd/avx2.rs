@@ -7,8 +7,9 @@ use super::avx2_exp::{
     exp_columns_run_f32, exp_columns_run_f64, exp_rows_run_f32, exp_rows_run_f64, exp_run_f32, exp_run_f64,
 };
 use super::avx2_lanes::{
-    entries_f64, first_lanes_f32, first_lanes_f64, max_lane_f32, max_lane_f64, opaque, opaque_pointer,
-    scaled_f32, scaled_f64, split_exponent, store_first_f32, store_first_f64, transpose_f32, widened,
+    by_halves_f64, entries_f64, first_lanes_f32, first_lanes_f64, max_lane_f32, max_lane_f64, max_lanes_f32,
+    opaque, opaque_pointer, scaled_f32, scaled_f64, split_exponent, store_columns_f64, store_first_f32,
+    store_first_f64, sum_by_halves, transpose_f32, widened,
 };
 use super::halves::{narrowed_bf16s, narrowed_halves, widened_halves};
 use super::{ExpRun, RunColumns, RunRow, RunRows, Simd, Token, f32_entries, f64_entries};
@@ -227,6 +228,10 @@ impl Simd<f32> for Avx2 {
     fn max_lane(self, v: Self::V) -> f32 {
         max_lane_f32(v)
     }
+    #[inline(always)]
+    fn max_lanes(self, v: &[Self::V; 16]) -> Self::V {
+        max_lanes_f32(v)
+    }
 }
 
 // SAFETY: as above.
@@ -390,33 +395,24 @@ impl Simd<f64> for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_columns(self, p: *mut f64, stride: isize, v: [Self::V; 4]) {
-        let (mut first, stride) = (p, opaque(stride));
-        for half in 0..2 {
-            for column in [0, 2] {
-                unsafe {
-                    let (a, b) = (v[column][half], v[column + 1][half]);
-                    let rows = [_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b)];
-                    for (q, rows) in rows.into_iter().enumerate() {
-                        let row = first.offset(q as isize * stride).add(column);
-                        _mm_storeu_pd(row, _mm256_castpd256_pd128(rows));
-                        _mm_storeu_pd(row.offset(2 * stride), _mm256_extractf128_pd::<1>(rows));
-                    }
-                }
-            }
-            first = opaque_pointer(first.wrapping_offset(4 * stride));
-        }
+        unsafe { store_columns_f64(p, stride, v) }
     }
     #[inline(always)]
     fn max_lane(self, v: Self::V) -> f64 {
         max_lane_f64(v)
     }
     #[inline(always)]
+    fn max_lanes(self, v: &[Self::V; 16]) -> Self::V {
+        let [a, b, c, d, e, f, g, h, ..] = *v;
+        by_halves_f64!(_mm256_max_pd, [a, b, c, d, e, f, g, h])
+    }
+    #[inline(always)]
     fn sum_by_halves(self, v: Self::V) -> f64 {
-        unsafe {
-            let four = _mm256_add_pd(v[0], v[1]);
-            let two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd::<1>(four));
-            _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
-        }
+        sum_by_halves(v)
+    }
+    #[inline(always)]
+    fn sums_by_halves(self, v: [Self::V; 8]) -> Self::V {
+        by_halves_f64!(_mm256_add_pd, v)
     }
 }
 

@@ -110,6 +110,92 @@ pub(super) fn max_lane_f64(v: [__m256d; 2]) -> f64 {
     }
 }
 
+/// The largest lane of each of so many vectors. In each step two registers become one, of which each has one half: of 256 bits, then of
+/// 128, and so on; in the end lanes are in the order of the vectors.
+#[inline(always)]
+pub(super) fn max_lanes_f32(v: &[[__m256; 2]; 16]) -> [__m256; 2] {
+    let mut largest = [v[0][0]; 2];
+    for (k, largest) in largest.iter_mut().enumerate() {
+        let (mut halves, mut pairs) = ([v[0][0]; 4], [v[0][0]; 2]);
+        // SAFETY: as above.
+        unsafe {
+            for i in 0..4 {
+                let (a, b) = (v[8 * k + i], v[8 * k + i + 4]);
+                let (a, b) = (_mm256_max_ps(a[0], a[1]), _mm256_max_ps(b[0], b[1]));
+                let [low, high] =
+                    [_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b)];
+                halves[i] = _mm256_max_ps(low, high);
+            }
+            for i in 0..2 {
+                let (a, b) = (halves[2 * i], halves[2 * i + 1]);
+                pairs[i] = _mm256_max_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            }
+            let [a, b] = pairs;
+            *largest = _mm256_max_ps(_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xee>(a, b));
+        }
+    }
+    largest
+}
+
+/// The sum of the lanes, by halves.
+#[inline(always)]
+pub(super) fn sum_by_halves(v: [__m256d; 2]) -> f64 {
+    // SAFETY: as above.
+    unsafe {
+        let four = _mm256_add_pd(v[0], v[1]);
+        let two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd::<1>(four));
+        _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
+    }
+}
+
+/// The lanes of each of eight vectors brought together by an instruction, as [`max_lanes_f32`] does it. Used with a token at hand.
+macro_rules! by_halves_f64 {
+    ($both:ident, $v:expr) => {{
+        let v = $v;
+        let mut together = v[0];
+        for (k, together) in together.iter_mut().enumerate() {
+            let mut halves = v[0];
+            // SAFETY: there is a token, so the features were detected.
+            unsafe {
+                for i in 0..2 {
+                    let (a, b) = (v[4 * k + i], v[4 * k + i + 2]);
+                    let (a, b) = ($both(a[0], a[1]), $both(b[0], b[1]));
+                    let low = _mm256_permute2f128_pd::<0x20>(a, b);
+                    halves[i] = $both(low, _mm256_permute2f128_pd::<0x31>(a, b));
+                }
+                let [a, b] = halves;
+                *together = $both(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
+            }
+        }
+        together
+    }};
+}
+pub(super) use by_halves_f64;
+
+/// Four columns of eight rows, written.
+///
+/// # Safety
+/// `p + i * stride` is valid for writing 4 elements for every `i < 8`.
+#[inline(always)]
+pub(super) unsafe fn store_columns_f64(p: *mut f64, stride: isize, v: [[__m256d; 2]; 4]) {
+    let (mut first, stride) = (p, opaque(stride));
+    for half in 0..2 {
+        for column in [0, 2] {
+            // SAFETY: promised by the caller, with a token at hand.
+            unsafe {
+                let (a, b) = (v[column][half], v[column + 1][half]);
+                let rows = [_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b)];
+                for (q, rows) in rows.into_iter().enumerate() {
+                    let row = first.offset(q as isize * stride).add(column);
+                    _mm_storeu_pd(row, _mm256_castpd256_pd128(rows));
+                    _mm_storeu_pd(row.offset(2 * stride), _mm256_extractf128_pd::<1>(rows));
+                }
+            }
+        }
+        first = opaque_pointer(first.wrapping_offset(4 * stride));
+    }
+}
+
 /// The 4 × 4 matrices in the two 128-bit lanes of four registers, transposed.
 #[inline(always)]
 pub(super) fn transpose_f32([a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
