@@ -232,9 +232,11 @@ impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
                     count = if is_plain { count } else { PIECE.min(count) };
                     // SAFETY: `block` checked the span, and the assertion that of the buffer.
                     unsafe {
-                        match size_of::<E>() {
-                            4 => apart.collect::<false>(from, place, count),
-                            _ => apart.collect::<true>(from, place, count),
+                        match (size_of::<E>(), S::FOUR_AT_ONCE) {
+                            (4, true) => apart.collect::<false, true>(from, place, count),
+                            (4, false) => apart.collect::<false, false>(from, place, count),
+                            (_, true) => apart.collect::<true, true>(from, place, count),
+                            (_, false) => apart.collect::<true, false>(from, place, count),
                         }
                     }
                     from = place;
