@@ -5,7 +5,15 @@
 //! one axis of each kind. Strides are in bytes.
 #![forbid(unsafe_code)]
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::error::Error;
+
+/// The axes of a plan of one kind: after merging there are hardly ever more than two, which take no memory of their own.
+pub type Dims<const K: usize> = SmallVec<[Dim<K>; 4]>;
+
+/// A truth value a dimension.
+pub type Flags = SmallVec<[bool; 8]>;
 
 /// Which axes an operation runs over.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +30,8 @@ impl Axes<'_> {
     /// The axes as one truth value a dimension.
     ///
     /// A zero-dimensional array takes the axes 0 and -1, too: its one element is the row.
-    pub fn resolve(self, ndim: usize) -> Result<Vec<bool>, Error> {
-        let mut reduced = vec![false; ndim];
+    pub fn resolve(self, ndim: usize) -> Result<Flags, Error> {
+        let mut reduced: Flags = smallvec![false; ndim];
         let one = [if let Self::One(axis) = self { axis } else { 0 }];
         let axes = match self {
             Self::All => {
@@ -102,9 +110,9 @@ impl<const K: usize> Offsets<K> {
 #[derive(Clone, Debug)]
 pub struct Plan<const K: usize> {
     /// The axes within a lane, the slowest first; C order of the reduced axes.
-    pub inner: Vec<Dim<K>>,
+    pub inner: Dims<K>,
     /// The axes that count lanes, the largest output strides first.
-    pub outer: Vec<Dim<K>>,
+    pub outer: Dims<K>,
     /// Elements a lane.
     pub len: usize,
     /// Lanes.
@@ -114,7 +122,7 @@ pub struct Plan<const K: usize> {
 impl<const K: usize> Plan<K> {
     /// Plans for operands of one shape.
     pub fn new(shape: &[usize], reduced: &[bool], src: [&[isize]; K], dst: &[isize]) -> Self {
-        let (mut inner, mut outer) = (Vec::new(), Vec::new());
+        let (mut inner, mut outer) = (Dims::new(), Dims::new());
         let (mut len, mut count) = (1, 1);
         for (axis, (&size, &is_inner)) in shape.iter().zip(reduced).enumerate() {
             let dim = Dim { size, src: src.map(|strides| strides[axis]), dst: dst[axis] };
@@ -134,7 +142,7 @@ impl<const K: usize> Plan<K> {
         if let Some(axis) = self.outer.pop() {
             self.len = axis.size;
             self.count = self.outer.iter().map(|dim| dim.size).product();
-            self.inner = vec![axis];
+            self.inner = smallvec![axis];
         }
         self
     }
@@ -223,15 +231,15 @@ pub fn broadcast_shape(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
 }
 
 /// `dims` with neighbours merged that follow each other in every operand.
-fn merged<const K: usize>(dims: Vec<Dim<K>>) -> Vec<Dim<K>> {
-    let mut merged: Vec<Dim<K>> = Vec::with_capacity(dims.len());
-    for dim in dims {
-        match merged.last_mut() {
-            Some(last) if last.absorbs(&dim) => *last = Dim { size: last.size * dim.size, ..dim },
-            _ => merged.push(dim),
+fn merged<const K: usize>(mut dims: Dims<K>) -> Dims<K> {
+    dims.dedup_by(|dim, last| {
+        let absorbs = last.absorbs(dim);
+        if absorbs {
+            *last = Dim { size: last.size * dim.size, ..*dim };
         }
-    }
-    merged
+        absorbs
+    });
+    dims
 }
 
 /// The bytes from the first element that an array touches: the lowest, and one past the highest.
@@ -252,12 +260,9 @@ pub fn overlaps_itself(shape: &[usize], strides: &[isize], item: usize) -> bool 
     if shape.contains(&0) {
         return false;
     }
-    let mut dims: Vec<(usize, usize)> = shape
-        .iter()
-        .zip(strides)
-        .filter(|&(&size, _)| size > 1)
-        .map(|(&size, &stride)| (stride.unsigned_abs(), size))
-        .collect();
+    let long = shape.iter().zip(strides).filter(|&(&size, _)| size > 1);
+    let mut dims: SmallVec<[(usize, usize); 8]> =
+        long.map(|(&size, &stride)| (stride.unsigned_abs(), size)).collect();
     dims.sort_unstable();
     // Each axis steps over all that the smaller ones span: surely no overlap.
     let mut span = item;
@@ -337,10 +342,10 @@ mod tests {
 
     #[test]
     fn axes_count_from_either_end_and_only_once() {
-        assert_eq!(Axes::One(-1).resolve(3).unwrap(), [false, false, true]);
-        assert_eq!(Axes::Many(&[0, -1]).resolve(3).unwrap(), [true, false, true]);
-        assert_eq!(Axes::All.resolve(2).unwrap(), [true, true]);
-        assert_eq!(Axes::One(-1).resolve(0).unwrap(), [false; 0]);
+        assert_eq!(Axes::One(-1).resolve(3).unwrap().as_slice(), [false, false, true]);
+        assert_eq!(Axes::Many(&[0, -1]).resolve(3).unwrap().as_slice(), [true, false, true]);
+        assert_eq!(Axes::All.resolve(2).unwrap().as_slice(), [true, true]);
+        assert_eq!(Axes::One(-1).resolve(0).unwrap().as_slice(), [false; 0]);
         assert_eq!(Axes::One(3).resolve(3), Err(Error::AxisOutOfRange { axis: 3, ndim: 3 }));
         assert_eq!(Axes::One(1).resolve(0), Err(Error::AxisOutOfRange { axis: 1, ndim: 0 }));
         assert_eq!(Axes::Many(&[1, -2]).resolve(3), Err(Error::RepeatedAxis { axis: 1 }));
@@ -351,8 +356,8 @@ mod tests {
         let c = [48, 16, 4];
         let plan = Plan::new(&[2, 3, 4], &[false, false, true], [&c], &c);
         assert_eq!((plan.len, plan.count), (4, 6));
-        assert_eq!(plan.outer, [Dim { size: 6, src: [16], dst: 16 }]);
-        assert_eq!(plan.inner, [Dim { size: 4, src: [4], dst: 4 }]);
+        assert_eq!(plan.outer.as_slice(), [Dim { size: 6, src: [16], dst: 16 }]);
+        assert_eq!(plan.inner.as_slice(), [Dim { size: 4, src: [4], dst: 4 }]);
         let plan = Plan::new(&[2, 3, 4], &[true, false, true], [&c], &c);
         assert_eq!(plan.inner.len(), 2);
         let mut seen = Vec::new();

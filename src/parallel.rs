@@ -86,9 +86,19 @@ pub fn for_each(
     watch: &Watch<'_>,
     task: &(dyn Fn(usize) + Sync),
 ) -> Result<(), Error> {
+    let helpers = threads.min(count).saturating_sub(1);
+    let Some(pool) = (if helpers > 0 { pool(helpers) } else { None }) else {
+        for i in 0..count {
+            task(i);
+            // The clock is read only where there is more than one task.
+            if i + 1 < count {
+                watch.check()?;
+            }
+        }
+        return Ok(());
+    };
     let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
-    let helpers = threads.min(count).saturating_sub(1);
     let work = || {
         while !stop.load(Ordering::Relaxed) {
             let i = next.fetch_add(1, Ordering::Relaxed);
@@ -105,22 +115,18 @@ pub fn for_each(
                 return;
             }
             task(i);
-            // The clock is read only where there is more than one task.
             if i + 1 < count && watch.check().is_err() {
                 stop.store(true, Ordering::Relaxed);
                 return;
             }
         }
     };
-    match if helpers > 0 { pool(helpers) } else { None } {
-        Some(pool) => pool.in_place_scope(|scope| {
-            for _ in 0..helpers {
-                scope.spawn(|_| work());
-            }
-            lead();
-        }),
-        None => lead(),
-    }
+    pool.in_place_scope(|scope| {
+        for _ in 0..helpers {
+            scope.spawn(|_| work());
+        }
+        lead();
+    });
     if stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
 }
 

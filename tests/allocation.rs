@@ -85,6 +85,19 @@ fn nothing_the_size_of_the_input_is_allocated() {
         });
         assert!(used < allowed(1), "softmax in place, {name}: {used} bytes");
     }
+    // What is small takes nothing at all: allocations would be a sixth of such a call.
+    for shape in [&[10][..], &[4, 10], &[3, 2, 10]] {
+        let size = shape.iter().product();
+        let (x, y, dx) = (&x[..size], &mut y[..size], &mut dx[..size]);
+        let options = Options::default();
+        let (input, mut out) = (View::new(x, shape).unwrap(), ViewMut::new(y, shape).unwrap());
+        let used = peak(|| softmax(Input::View(input), &mut out, &options).unwrap());
+        assert_eq!(used, 0, "softmax of {shape:?}");
+        let (y, dy) = (View::new(y, shape).unwrap(), View::new(x, shape).unwrap());
+        let mut out = ViewMut::new(dx, shape).unwrap();
+        let used = peak(|| softmax_vjp(Input::View(y), Input::View(dy), &mut out, &options).unwrap());
+        assert_eq!(used, 0, "softmax_vjp of {shape:?}");
+    }
     // The count sees what it is there to see.
     let used = peak(|| {
         let whole = vec![0.0f32; x.len()];

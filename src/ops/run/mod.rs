@@ -31,7 +31,7 @@ use super::{Input, Options};
 use crate::dispatch::{Dispatch, Isa};
 use crate::error::Error;
 use crate::kernels::Op;
-use crate::layout::{Dim, Offsets, Plan};
+use crate::layout::{Dim, Flags, Offsets, Plan};
 use crate::parallel::{Watch, for_each};
 use crate::view::{Block, Read, View, Write, spaced_rows};
 
@@ -134,7 +134,7 @@ fn run_any<E: Dispatch, const K: usize>(
 }
 
 /// The axis along which an array's elements are nearest to each other: lanes that a mask has, too, however it repeats.
-fn fastest(shape: &[usize], out: &View<'_>) -> Vec<bool> {
+fn fastest(shape: &[usize], out: &View<'_>) -> Flags {
     let long = (0..shape.len()).filter(|&axis| shape[axis] > 1);
     let fastest = long.min_by_key(|&axis| out.strides()[axis].unsigned_abs());
     (0..shape.len()).map(|axis| Some(axis) == fastest).collect()
