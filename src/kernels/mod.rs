@@ -186,12 +186,12 @@ pub(crate) fn max_from<E: Compute, S: Wide<E>>(s: S, row: Row<'_, E>, mut i: usi
 /// The largest of four running maxima.
 #[inline(always)]
 pub(crate) fn fold_max<E: Compute, S: Wide<E>>(s: S, max: [S::V; 4]) -> E {
-    s.max_lane(larger(s, max))
+    s.max_lane(fold_lane_max(s, max))
 }
 
-/// Lane by lane.
+/// The same of each lane.
 #[inline(always)]
-pub(crate) fn larger<E: Compute, S: Simd<E>>(s: S, max: [S::V; 4]) -> S::V {
+pub(crate) fn fold_lane_max<E: Compute, S: Simd<E>>(s: S, max: [S::V; 4]) -> S::V {
     s.max(s.max(max[0], max[1]), s.max(max[2], max[3]))
 }
 

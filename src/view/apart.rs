@@ -2,7 +2,7 @@
 //! compiler knows all that it needs to make them short.
 
 /// Runs a function for the unsigned integer of so many bytes, and whether these are to be swapped: of 1, 2, 4 or 8, or if they are
-/// not `wide` of 2 or 4.
+/// not `wide` of 2 or 4; and for what `more` the function is to know.
 macro_rules! each_size {
     ($wide:ident, $more:expr, $item:expr, $swapped:expr, $function:ident($($argument:expr),*)) => {
         match ($item, $swapped) {

@@ -4,7 +4,7 @@
 
 use super::rows::{Piped, result_from};
 use crate::element::Compute;
-use crate::kernels::{Rows, groups, larger, max_from, row_apart};
+use crate::kernels::{Rows, fold_lane_max, groups, max_from, row_apart};
 use crate::math::exp::ExpConstants;
 use crate::math::sum::LaneSum;
 use crate::simd::{Kernel, RowIo, RowRuns, Simd, Wide};
@@ -92,7 +92,7 @@ fn group<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, R: Rows<E, 1>, const S
     for k in 0..count {
         let mut some = [s.splat(E::NEG_INFINITY); 4];
         max_from(s, rows.get(first + k).input(0), 0, &mut some);
-        largest[k] = larger(s, some);
+        largest[k] = fold_lane_max(s, some);
     }
     let max = s.max_lanes(&largest);
     let ordinary = exp.ordinary_lanes(s, max) & ((1 << count) - 1);

@@ -3,7 +3,7 @@
 //! | route | for | how |
 //! |---|---|---|
 //! | [`Route::Rows`] | contiguous rows | the row kernel, in place in memory |
-//! | [`Route::Tiny`] | contiguous rows of up to 128, or 192; 63 from memory | transposed in registers, many rows at a time |
+//! | [`Route::Tiny`] | contiguous rows of up to 63, 128 or 192, as the operation and the registers are; 63 from memory | transposed in registers, many rows at a time |
 //! | [`Route::Columns`] | neighbouring lanes are neighbours in memory | the panel kernel, in place in memory |
 //! | [`Route::FarColumns`] | the same, of many lanes that fit no near cache | through a buffer by the kernel itself |
 //! | [`Route::Staged`] | all else: strides, conversions, byte order, masks | blocks of rows through a buffer |
