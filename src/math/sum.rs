@@ -121,3 +121,46 @@ impl<W: Copy + Default> ScaledSum<W> {
         *self = Self { exponent, sum: mine.add(theirs) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::{Dispatch, Isa};
+    use crate::simd::Kernel;
+
+    /// Vectors of which no two lanes are alike, by the number of a set of them.
+    struct BroughtTogether(u32);
+
+    impl<E: Dispatch> Kernel<E> for BroughtTogether {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Wide<E>>(self, s: S) {
+            let (mut v, mut sums) = ([s.splat(E::ZERO); 16], [s.wide_zero(); 16]);
+            for k in 0..E::LANES {
+                let mut lanes = E::ZERO.array();
+                for i in 0..E::LANES {
+                    let number = (self.0 * 256 + (16 * k + i) as u32).wrapping_mul(2_654_435_761);
+                    lanes.as_mut()[i] = E::from_f64((f64::from(number) - 2e9) / 3.0);
+                }
+                v[k] = s.from_array(lanes);
+                sums[k] = s.widen_sum(v[k], s.mul(v[k], s.splat(E::from_f64(1.0 / 3e9))));
+            }
+            let max = s.to_array(s.max_lanes(&v));
+            let totals = s.wide_lanes(s.wide_totals(&sums));
+            for k in 0..E::LANES {
+                assert!(max.as_ref()[k] == s.max_lane(v[k]), "the maximum of vector {k}");
+                assert!(totals.as_ref()[k].split() == s.wide_total(sums[k]).split(), "the sum of vector {k}");
+            }
+        }
+    }
+
+    #[test]
+    fn lanes_brought_together_are_those_of_each_vector() {
+        for isa in Isa::available() {
+            for set in 0..1000 {
+                f32::dispatch(isa, BroughtTogether(set));
+                f64::dispatch(isa, BroughtTogether(set));
+            }
+        }
+    }
+}
