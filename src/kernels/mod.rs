@@ -65,6 +65,12 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     /// Rows of up to so many vectors that are no [tile](Self::LONGEST_TILE) are taken several at a time, pass by pass, if they lie in
     /// near caches and registers are few; with many, as each operation says.
     const GROUPED: usize = 0;
+
+    /// Whether that is so of this one.
+    fn is_grouped(&self) -> bool {
+        Self::GROUPED > 0
+    }
+
     /// What an element of the result is that a mask leaves out, in any row.
     const MASKED: E = E::ZERO;
     /// Whether each element of the result depends on one element alone: a row may then begin and end anywhere, and no

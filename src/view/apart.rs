@@ -2,17 +2,17 @@
 //! compiler knows all that it needs to make them short.
 
 /// Runs a function for the unsigned integer of so many bytes, and whether these are to be swapped: of 1, 2, 4 or 8, or if they are
-/// not `wide` of 2 or 4; and for what `more` the function is to know.
+/// not `wide` of 2 or 4.
 macro_rules! each_size {
-    ($wide:ident, $more:expr, $item:expr, $swapped:expr, $function:ident($($argument:expr),*)) => {
+    ($wide:ident, $item:expr, $swapped:expr, $function:ident($($argument:expr),*)) => {
         match ($item, $swapped) {
-            (1, _) if $wide => $function::<u8, false, { $more }>($($argument),*),
-            (2, false) => $function::<u16, false, { $more }>($($argument),*),
-            (2, true) => $function::<u16, true, { $more }>($($argument),*),
-            (8, false) if $wide => $function::<u64, false, { $more }>($($argument),*),
-            (8, true) if $wide => $function::<u64, true, { $more }>($($argument),*),
-            (_, false) => $function::<u32, false, { $more }>($($argument),*),
-            (_, true) => $function::<u32, true, { $more }>($($argument),*),
+            (1, _) if $wide => $function::<u8, false>($($argument),*),
+            (2, false) => $function::<u16, false>($($argument),*),
+            (2, true) => $function::<u16, true>($($argument),*),
+            (8, false) if $wide => $function::<u64, false>($($argument),*),
+            (8, true) if $wide => $function::<u64, true>($($argument),*),
+            (_, false) => $function::<u32, false>($($argument),*),
+            (_, true) => $function::<u32, true>($($argument),*),
         }
     };
 }
@@ -63,24 +63,21 @@ pub(super) struct Apart {
     pub(super) stride: isize,
     /// Whether those of one are in the other order.
     pub(super) swapped: bool,
+    /// Whether every second of them is brought by whole vectors: of a loop LLVM makes gathers where there are such, as with AVX-512,
+    /// which take three times as long.
+    pub(super) by_loads: bool,
 }
 
 impl Apart {
-    /// Brings elements side by side from `to` on, which is aligned for them. If `LOADS`, by whole vectors where every second is wanted:
-    /// of a loop LLVM makes gathers where there are such, which take three times as long.
+    /// Brings elements side by side from `to` on, which is aligned for them.
     ///
     /// # Safety
     /// `count` elements from `from` on are readable, and what lies between them, and so many places from `to` on writable.
     #[inline(always)]
-    pub(super) unsafe fn collect<const WIDE: bool, const LOADS: bool>(
-        self,
-        from: *const u8,
-        to: *mut u8,
-        count: usize,
-    ) {
-        let Self { item, stride, swapped } = self;
+    pub(super) unsafe fn collect<const WIDE: bool>(self, from: *const u8, to: *mut u8, count: usize) {
+        let Self { item, stride, swapped, by_loads } = self;
         // SAFETY: promised by the caller.
-        unsafe { each_size!(WIDE, LOADS, item, swapped, collect_bits(from, stride, to.cast(), count)) }
+        unsafe { each_size!(WIDE, item, swapped, collect_bits(from, (stride, by_loads), to.cast(), count)) }
     }
 
     /// The inverse.
@@ -89,9 +86,9 @@ impl Apart {
     /// As there.
     #[inline(always)]
     pub(super) unsafe fn spread<const WIDE: bool>(self, from: *const u8, to: *mut u8, count: usize) {
-        let Self { item, stride, swapped } = self;
+        let Self { item, stride, swapped, .. } = self;
         // SAFETY: promised by the caller.
-        unsafe { each_size!(WIDE, false, item, swapped, spread_bits(from.cast(), to, stride, count)) }
+        unsafe { each_size!(WIDE, item, swapped, spread_bits(from.cast(), to, stride, count)) }
     }
 }
 
@@ -100,9 +97,9 @@ impl Apart {
 /// # Safety
 /// As there.
 #[inline(always)]
-unsafe fn collect_bits<T: Bits, const SWAP: bool, const LOADS: bool>(
+unsafe fn collect_bits<T: Bits, const SWAP: bool>(
     from: *const u8,
-    stride: isize,
+    (stride, by_loads): (isize, bool),
     to: *mut T,
     count: usize,
 ) {
@@ -112,14 +109,14 @@ unsafe fn collect_bits<T: Bits, const SWAP: bool, const LOADS: bool>(
         match stride {
             _ if item < 4 => {}
             _ if SWAP && stride == item => return collect_every::<T, SWAP, 1>(from, to, count),
-            _ if !SWAP && stride == 2 * item && !LOADS => {
+            _ if !SWAP && stride == 2 * item && !by_loads => {
                 return collect_every::<T, SWAP, 2>(from, to, count);
             }
             _ if !SWAP && stride == -item => return collect_every::<T, SWAP, -1>(from, to, count),
             _ => {}
         }
         let mut j = 0;
-        if LOADS && !SWAP && item >= 4 && stride == 2 * item {
+        if by_loads && !SWAP && item >= 4 && stride == 2 * item {
             // What lies after the last of them is read for the next.
             while j + 16 < count {
                 let pairs = from.wrapping_offset(j as isize * stride).cast::<[[T; 2]; 16]>().read_unaligned();
@@ -171,12 +168,7 @@ unsafe fn collect_every<T: Bits, const SWAP: bool, const STEP: isize>(
 /// # Safety
 /// As there.
 #[inline(always)]
-unsafe fn spread_bits<T: Bits, const SWAP: bool, const LOADS: bool>(
-    from: *const T,
-    to: *mut u8,
-    stride: isize,
-    count: usize,
-) {
+unsafe fn spread_bits<T: Bits, const SWAP: bool>(from: *const T, to: *mut u8, stride: isize, count: usize) {
     let item = size_of::<T>() as isize;
     // SAFETY: promised by the caller.
     unsafe {

@@ -213,7 +213,7 @@ impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
         let (base, to) = (memory.block(block), buffer.as_mut_ptr());
         let item = memory.dtype.size() as isize;
         let (stride, is_dense) = (block.columns.1, block.columns.1 == item && !memory.swapped);
-        let apart = Apart { item, stride, swapped: memory.swapped };
+        let apart = Apart { item, stride, swapped: memory.swapped, by_loads: S::FOUR_AT_ONCE };
         // What needs no conversion goes straight into the buffer.
         let is_plain = memory.dtype == E::DTYPE && !negate;
         let mut piece = [const { MaybeUninit::<u64>::uninit() }; PIECE];
@@ -232,11 +232,9 @@ impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
                     count = if is_plain { count } else { PIECE.min(count) };
                     // SAFETY: `block` checked the span, and the assertion that of the buffer.
                     unsafe {
-                        match (size_of::<E>(), S::FOUR_AT_ONCE) {
-                            (4, true) => apart.collect::<false, true>(from, place, count),
-                            (4, false) => apart.collect::<false, false>(from, place, count),
-                            (_, true) => apart.collect::<true, true>(from, place, count),
-                            (_, false) => apart.collect::<true, false>(from, place, count),
+                        match size_of::<E>() {
+                            4 => apart.collect::<false>(from, place, count),
+                            _ => apart.collect::<true>(from, place, count),
                         }
                     }
                     from = place;
@@ -350,7 +348,7 @@ fn write<T: Written, E: Compute, S: Simd<E>>(
 ) {
     let (item, stride) = (size_of::<T>() as isize, block.columns.1);
     let is_dense = stride == item && !memory.swapped;
-    let apart = Apart { item, stride, swapped: memory.swapped };
+    let apart = Apart { item, stride, swapped: memory.swapped, by_loads: S::FOUR_AT_ONCE };
     let is_plain = memory.dtype == E::DTYPE;
     let mut piece = [const { MaybeUninit::<u64>::uninit() }; PIECE];
     for i in 0..block.rows.0 {

@@ -2,6 +2,7 @@
 //! at once, one row a lane.
 #![forbid(unsafe_code)]
 
+use super::each_sum;
 use super::rows::{Piped, result_from};
 use crate::element::Compute;
 use crate::kernels::{Rows, fold_lane_max, groups, max_from, row_apart};
@@ -111,9 +112,10 @@ fn group<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, R: Rows<E, 1>, const S
     let mut runs = if S::EXP_RUNS { Some(RowRuns::new(rows.get(first).len())) } else { None };
     if let Some(runs) = &mut runs {
         for &lane in lanes {
-            let x = rows.get(first + lane).input(0);
+            let row = rows.get(first + lane);
+            let x = row.input(0);
             let rest = if x.rest() > 0 { x.load_rest(s, E::NEG_INFINITY) } else { s.splat(E::NEG_INFINITY) };
-            runs.push(s, rows.get(first + lane), rest);
+            runs.push(s, row, rest);
         }
         exp.rows_run(s, &shift, (runs, lanes), P::KEEPS);
         for (k, &lane) in lanes.iter().enumerate() {
@@ -127,9 +129,7 @@ fn group<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, R: Rows<E, 1>, const S
             sums[lane] = p.softmax().exp_sums(s, row.input(0), None, &shift, kept);
         }
     }
-    let totals = s.wide_lanes(s.wide_totals(&sums));
-    let mut sums = [E::Wide::default(); 16];
-    sums[..E::LANES].copy_from_slice(&totals.as_ref()[..E::LANES]);
+    let sums = each_sum(s, s.wide_totals(&sums));
     let group = Group { rows, first, count, ordinary, max, sums, runs: runs.as_ref() };
     let [high, low] = s.enter(Settle::<E, P, R, SHORT> { p, group: &group });
     for (k, &lane) in lanes.iter().enumerate() {

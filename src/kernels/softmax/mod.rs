@@ -143,6 +143,14 @@ fn first<E: Compute, S: Simd<E>>(s: S, v: S::V) -> E {
     s.to_array(v).as_ref()[0]
 }
 
+/// The sums of all lanes, in an array that is long enough for any type.
+#[inline(always)]
+fn each_sum<E: Compute, S: Wide<E>>(s: S, sums: S::W) -> [E::Wide; 16] {
+    let mut each = [E::Wide::default(); 16];
+    each[..E::LANES].copy_from_slice(&s.wide_lanes(sums).as_ref()[..E::LANES]);
+    each
+}
+
 /// x, brought within reach where the row asks for it.
 #[inline(always)]
 fn rescaled<E: Compute, S: Simd<E>>(s: S, rescale: Option<[E; 2]>, x: S::V) -> S::V {
@@ -224,10 +232,10 @@ impl<E: ExpConstants, const SHORT: bool> Op<E, 1> for Softmax<E, SHORT> {
             shift.growth = s.splat(E::ZERO);
         }
         let shift = self.exp.row_shift(s, &shift);
-        let sum = match total.rescale {
-            None => self.exp_sum_pass(s, chunk, None, &shift, None),
-            rescale => self.exp_sum_pass(s, chunk, rescale, &shift, None),
-        };
+        let sum = s.wide_total(match total.rescale {
+            None => self.exp_sums(s, chunk, None, &shift, None),
+            rescale => self.exp_sums(s, chunk, rescale, &shift, None),
+        });
         Partial { max, sum: ScaledSum { exponent, sum }, top }
     }
 

@@ -27,13 +27,8 @@ pub(super) trait Piped<E: ExpConstants, const SHORT: bool>: Op<E, 1> {
         sum: E::Wide,
     ) -> Option<[E; 2]>;
 
-    /// Whether rows may be settled in groups.
-    fn groups(&self) -> bool {
-        true
-    }
-
-    /// The longest of them, in vectors, where exponentials have no [loop of their own](Simd::EXP_RUNS), as with AVX-512: the loop of three
-    /// rows is faster for longer ones.
+    /// The longest rows that [go in groups](Op::GROUPED), in vectors, where exponentials have no [loop of their own](Simd::EXP_RUNS), as
+    /// with AVX-512: the loop of three rows is faster for longer ones.
     const LONGEST_GROUP: usize = if Self::GROUPED < 28 { Self::GROUPED } else { 28 };
 
     /// The same of rows, one a lane, if [there are such](Op::GROUPED); NaN where a row is NaN throughout.
@@ -51,20 +46,8 @@ pub(super) trait Piped<E: ExpConstants, const SHORT: bool>: Op<E, 1> {
 }
 
 impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
-    /// The exponentials of a chunk, which is first brought within reach if need be, added up; and written, if there is an output.
-    #[inline(always)]
-    pub(super) fn exp_sum_pass<S: Wide<E>>(
-        &self,
-        s: S,
-        row: Row<'_, E>,
-        rescale: Option<[E; 2]>,
-        shift: &RowShift<S::V>,
-        output: Option<RowIo<'_, E, 1>>,
-    ) -> E::Wide {
-        s.wide_total(self.exp_sums(s, row, rescale, shift, output))
-    }
-
-    /// The same, a sum a lane.
+    /// The exponentials of a chunk, which is first brought within reach if need be, added up lane by lane; and written, if there is an
+    /// output.
     #[inline(always)]
     pub(super) fn exp_sums<S: Wide<E>>(
         &self,
@@ -167,7 +150,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         let mut start = 0;
         while start < row.len() {
             let chunk = row.part(start, E::CHUNK);
-            let part = self.exp_sum_pass(s, chunk.input(0), None, shift, keeps.then_some(chunk));
+            let part = s.wide_total(self.exp_sums(s, chunk.input(0), None, shift, keeps.then_some(chunk)));
             sum = if start == 0 { part } else { sum.add(part) };
             start += E::CHUNK;
         }
@@ -218,7 +201,7 @@ pub(super) fn piped_rows<
     let in_turn = const { S::EXP_RUNS && !SHORT } && row.len() <= E::CHUNK / 4 && !are_far;
     let longest = const { longest_group::<E, P, S, SHORT>() * E::LANES };
     let fits = row.len() > 3 * E::LANES && row.len() <= longest;
-    if longest > 0 && p.groups() && fits && !are_far && count >= LEAST_GROUP {
+    if longest > 0 && p.is_grouped() && fits && !are_far && count >= LEAST_GROUP {
         return grouped_rows(p, s, rows);
     }
     let mut max = max_pass(s, row.input(0));
@@ -317,7 +300,8 @@ fn fused_chunk<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: boo
         // The end of a row of several chunks, which is added up as it is in a pass of its own.
         result_from(p, s, before, 0, with);
         max_from(s, after, 0, max);
-        return softmax.exp_sum_pass(s, x, None, shift, if P::KEEPS { Some(row) } else { None });
+        let kept = if P::KEEPS { Some(row) } else { None };
+        return s.wide_total(softmax.exp_sums(s, x, None, shift, kept));
     }
     // Where a row begins matters to its sum alone: the others go by cache lines.
     let [head, before] = before.split_at_line();

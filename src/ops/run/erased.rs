@@ -57,7 +57,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Erased<E, K> for O {
             elementwise: O::ELEMENTWISE,
             spreads_nan: O::SPREADS_NAN,
             far_panels: O::FAR_PANELS,
-            tile_rows: E::longest_tile(isa, O::LONGEST_TILE, O::GROUPED > 0),
+            tile_rows: E::longest_tile(isa, O::LONGEST_TILE, self.is_grouped()),
             masked: O::MASKED,
         }
     }

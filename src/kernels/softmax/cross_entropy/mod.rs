@@ -264,12 +264,6 @@ impl<E: ExpConstants, const GRAD: bool> Piped<E, false> for CrossEntropy<'_, E, 
         (!high.is_nan()).then_some([high, low])
     }
 
-    /// What a smoothed loss needs is where the loss goes, also of rows that go another way.
-    #[inline(always)]
-    fn groups(&self) -> bool {
-        self.smoothing().is_none()
-    }
-
     #[inline(always)]
     fn settled_group<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, group: &Group<'_, E, R>) -> [S::V; 2] {
         let max = s.from_array(group.max);
@@ -313,6 +307,11 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
     const REDUCES: bool = !GRAD;
     const LONGEST_TILE: usize = TILE_ROWS;
     const GROUPED: usize = if GRAD { 32 } else { 0 };
+
+    /// What a smoothed loss needs is where the loss goes, also of rows that go another way.
+    fn is_grouped(&self) -> bool {
+        GRAD && self.smoothing().is_none()
+    }
 
     fn begin(&self, len: usize) -> LossTotal<E> {
         self.begin_lane(len, 0)

@@ -1,7 +1,7 @@
 //! From the sums of rows to their losses and what their gradients are made with: on vectors, one row a lane.
 #![forbid(unsafe_code)]
 
-use super::super::{first, rescaled};
+use super::super::{each_sum, first, rescaled};
 use super::{CrossEntropy, Targets, first_wide};
 use crate::element::{Compute, DoubleDouble, WideScalar};
 use crate::math::exp::ExpConstants;
@@ -85,8 +85,7 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
         if self.lse.is_empty() {
             return lse;
         }
-        let mut all = [E::Wide::default(); 16];
-        all[..E::LANES].copy_from_slice(&s.wide_lanes(lse).as_ref()[..E::LANES]);
+        let mut all = each_sum(s, lse);
         for (lane, lse) in all.iter_mut().enumerate().take(E::LANES) {
             let Some(number) = lanes.get(lane) else { break };
             *lse = self.lse(number).map_or(*lse, wide::<E>);

@@ -19,7 +19,7 @@ pub(super) use self::sums::APART;
 use self::sums::{Log, LogPartial, LogSum, LogTotal, Stage, ratio};
 use super::group::Group;
 use super::rows::{Piped, piped_rows};
-use super::{Softmax, Sweep, first};
+use super::{Softmax, Sweep, each_sum, first};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{Next, Op, PanelResults, Rows, number, one_nan, write_panel};
 use crate::math::exp::{ExpConstants, Shift};
@@ -127,8 +127,7 @@ impl<E: ExpConstants> Piped<E, false> for LogSoftmax<E> {
         let (max, zero) = (s.from_array(group.max), s.splat(E::ZERO));
         let top = self.log_sum.softmax.exp.shift(s, max).top;
         let others = s.wide_add(s.wide_from_lanes(&group.sums), s.widen_sum(s.sub(zero, top), zero));
-        let (mut sums, mut more) = ([E::Wide::default(); 16], E::ZERO.array());
-        sums[..E::LANES].copy_from_slice(&s.wide_lanes(others).as_ref()[..E::LANES]);
+        let (mut sums, mut more) = (each_sum(s, others), E::ZERO.array());
         let tops = s.to_array(top);
         for k in 0..group.count {
             let is_apart = sums[k].to_f64() / tops.as_ref()[k].to_f64() < APART;

@@ -1,6 +1,7 @@
 //! The logarithms of sums down the columns of a panel.
 #![forbid(unsafe_code)]
 
+use super::super::each_sum;
 use super::sums::{APART, Log, LogSum, is_difference, other};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{LaneTerms, add_chunk, fold_lanes};
@@ -118,9 +119,7 @@ impl<E: ExpConstants> LogSum<E> {
         sum: S::W,
         max: S::V,
     ) -> S::W {
-        let mut sums = [E::Wide::default(); 16];
-        sums[..E::LANES].copy_from_slice(&s.wide_lanes(sum).as_ref()[..E::LANES]);
-        let panel = panel.strip(p);
+        let (sums, panel) = (each_sum(s, sum), panel.strip(p));
         s.wide_from_lanes(&s.enter(Alone { log_sum: self, panel, apart, max: s.to_array(max), sums }))
     }
 
