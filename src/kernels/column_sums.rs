@@ -132,15 +132,74 @@ pub(crate) fn fold_each_lane<E: Compute, S: Wide<E>, T: LaneTerms<E, S, P>, cons
     s: S,
     terms: &T,
 ) -> [S::W; P] {
-    let count = terms.count().min(E::LANES);
-    let mut sums = [[s.wide_zero(); 16]; P];
+    let (count, half) = (terms.count().min(E::LANES), E::LANES / 2);
+    let mut sums = [[s.wide_zero(); 8]; P];
     for lane in 0..count {
         let sum = terms.lane(s, lane);
         for p in 0..P {
-            sums[p][lane] = sum[p];
+            meet::<E, S>(s, &mut sums[p][lane % half], sum[p], lane);
         }
     }
-    fold_lanes(s, &LaneTotals(&sums, count))
+    let mut folded = [s.wide_zero(); P];
+    for p in 0..P {
+        folded[p] = fold_half(s, sums[p], count);
+    }
+    folded
+}
+
+/// The terms of a sum down the columns of a panel, by lanes, four lanes at a time.
+pub(crate) trait FourLanes<E: Compute, S: Wide<E>> {
+    /// How many lanes have terms.
+    fn count(&self) -> usize;
+    /// The sums of four lanes, from a multiple of four on, of strip `p`; zero where there are no terms. Implementations are `#[inline(always)]`.
+    fn four(&self, s: S, lane: usize, p: usize) -> [S::W; 4];
+}
+
+/// [`fold_lanes`] of these.
+#[inline(always)]
+pub(crate) fn fold_fours<E: Compute, S: Wide<E>, T: FourLanes<E, S>, const P: usize>(
+    s: S,
+    terms: &T,
+) -> [S::W; P] {
+    let (count, half) = (terms.count().min(E::LANES), E::LANES / 2);
+    let mut folded = [s.wide_zero(); P];
+    for p in 0..P {
+        let mut sums = [s.wide_zero(); 8];
+        let mut lane = 0;
+        while lane < count {
+            let four = terms.four(s, lane, p);
+            for k in 0..4 {
+                meet::<E, S>(s, &mut sums[(lane + k) % half], four[k], lane);
+            }
+            lane += 4;
+        }
+        folded[p] = fold_half(s, sums, count);
+    }
+    folded
+}
+
+/// The sum of a lane, put where that of the lane half a vector away belongs, too.
+#[inline(always)]
+fn meet<E: Compute, S: Wide<E>>(s: S, sum: &mut S::W, other: S::W, lane: usize) {
+    *sum = if lane < E::LANES / 2 { other } else { s.pair_add(*sum, other) };
+}
+
+/// The sum of all lanes, of which those half a vector apart have met, as far as there are any.
+#[inline(always)]
+fn fold_half<E: Compute, S: Wide<E>>(s: S, mut sums: [S::W; 8], count: usize) -> S::W {
+    let mut half = E::LANES / 2;
+    for lane in 0..half {
+        if lane + half >= count {
+            sums[lane] = s.wide_and_zero(sums[lane]);
+        }
+    }
+    while half > 1 {
+        half /= 2;
+        for lane in 0..half {
+            sums[lane] = s.pair_add(sums[lane], sums[lane + half]);
+        }
+    }
+    s.wide_ordered(sums[0])
 }
 
 /// The sums of two lanes. One that has no terms is zero.

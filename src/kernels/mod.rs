@@ -19,7 +19,8 @@ mod sweeps;
 pub mod weighted;
 
 pub(crate) use self::column_sums::{
-    LaneTerms, LaneTotals, RowTerms, add_chunk, fold_each_lane, fold_lanes, sum_columns,
+    FourLanes, LaneTerms, LaneTotals, RowTerms, add_chunk, fold_each_lane, fold_fours, fold_lanes,
+    sum_columns,
 };
 pub use sweeps::row_by_sweeps;
 pub(crate) use sweeps::{Finished, Swept, row_apart};
@@ -142,6 +143,17 @@ pub(crate) fn groups<E: Compute, const K: usize>(
     let count = rows.count();
     let size = (elements / rows.get(0).len().max(1)).clamp(1, E::LANES);
     (0..count).step_by(size).map(move |first| (first, size.min(count - first)))
+}
+
+/// Asks for the row that is `ahead` of row `i`, or for the last: so that it comes while that one is worked on.
+#[inline(always)]
+pub(crate) fn ask_for_row<E: Compute, S: Simd<E>, const K: usize>(s: S, rows: &impl Rows<E, K>, i: usize) {
+    let row = rows.get(i.min(rows.count() - 1));
+    for i in 0..row.len().div_ceil(E::LANES) {
+        for k in 0..K {
+            row.input(k).prefetch(s, i);
+        }
+    }
 }
 
 /// The one NaN for any.

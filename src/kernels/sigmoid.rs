@@ -111,7 +111,12 @@ impl<E: ExpConstants, const LOG: bool> TwoClass<E, LOG> {
     /// sigmoid of the first vectors of a row, in two steps for some at a time; how many that were. Where registers are few, a core
     /// holds some vectors of both steps at once, and waits for them.
     #[inline(always)]
-    fn in_two_steps<S: Wide<E>>(&self, s: S, shift: &RowShift<S::V>, row: RowIo<'_, E, 1>) -> usize {
+    fn in_two_steps<S: Wide<E>, const TOGETHER: usize>(
+        &self,
+        s: S,
+        shift: &RowShift<S::V>,
+        row: RowIo<'_, E, 1>,
+    ) -> usize {
         let x = row.input(0);
         if x.vectors() < TOGETHER {
             return 0;
@@ -120,6 +125,7 @@ impl<E: ExpConstants, const LOG: bool> TwoClass<E, LOG> {
         let mut i = 0;
         while i + TOGETHER <= x.vectors() {
             for k in 0..TOGETHER {
+                x.prefetch(s, i + k + AHEAD);
                 let e = self.against(s, shift, x.load(s, i + k));
                 (powers[k], rests[k]) = (e.power, e.rest);
             }
@@ -133,8 +139,8 @@ impl<E: ExpConstants, const LOG: bool> TwoClass<E, LOG> {
     }
 }
 
-/// So many vectors take each of two steps together.
-const TOGETHER: usize = 16;
+/// Vectors are asked for so many before their use.
+const AHEAD: usize = 32;
 
 /// `-(distance + ln(1 + e))`, for an `e` scaled by `2^SCALE`.
 #[inline(always)]
@@ -171,8 +177,12 @@ impl<E: ExpConstants, const LOG: bool> Op<E, 1> for TwoClass<E, LOG> {
     fn finish<S: Wide<E>>(&self, s: S, (): &(), chunk: RowIo<'_, E, 1>) {
         let shift = self.shift(s);
         let (x, mut start) = (chunk.input(0), 0);
-        if const { !LOG && !S::FOUR_AT_ONCE && !S::BY_CALLS } {
-            start = self.in_two_steps(s, &shift, chunk);
+        if const { !LOG && !S::BY_CALLS } {
+            start = match (S::FOUR_AT_ONCE, size_of::<E>()) {
+                (false, _) => self.in_two_steps::<S, 16>(s, &shift, chunk),
+                (true, 4) => self.in_two_steps::<S, 8>(s, &shift, chunk),
+                (true, _) => self.in_two_steps::<S, 4>(s, &shift, chunk),
+            };
         }
         for i in start..x.vectors() {
             chunk.store(s, i, self.entry(s, &shift, x.load(s, i)));

@@ -21,6 +21,7 @@
 // The first coefficient of the polynomial is almost ln 2, and must not be it.
 #![allow(clippy::approx_constant)]
 
+mod four;
 mod run;
 
 pub use self::run::Beside;
@@ -332,68 +333,6 @@ impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
     fn row_exp_inline<S: Simd<E>>(&self, s: S, shift: &RowShift<S::V>, x: S::V) -> Exponential<S::V> {
         let (t, r) = self.reduced(s, shift.round, shift.floor, x);
         Self::joined(s, t, r, if SHORT { shift.lost } else { s.lookup(t, shift.lost) })
-    }
-
-    /// [`row_exp`](Self::row_exp) of four vectors, step by step side by side, so that none waits for another.
-    #[inline(always)]
-    pub fn row_exp4<S: Simd<E>>(&self, s: S, shift: &RowShift<S::V>, x: [S::V; 4]) -> [Exponential<S::V>; 4] {
-        if !S::FOUR_AT_ONCE {
-            return [
-                self.row_exp(s, shift, x[0]),
-                self.row_exp(s, shift, x[1]),
-                self.row_exp(s, shift, x[2]),
-                self.row_exp(s, shift, x[3]),
-            ];
-        }
-        let (high, low) = (s.splat(self.high), s.splat(self.low));
-        let (mut x, mut t, mut r, mut q, mut lost) = (x, x, x, x, x);
-        for k in 0..4 {
-            x[k] = s.max(shift.floor, x[k]);
-        }
-        for k in 0..4 {
-            t[k] = s.mul_add(x[k], high, shift.round);
-        }
-        for k in 0..4 {
-            r[k] = s.sub(shift.round, t[k]);
-        }
-        for k in 0..4 {
-            r[k] = s.mul_add(x[k], high, r[k]);
-        }
-        if !SHORT {
-            for k in 0..4 {
-                r[k] = s.mul_add(x[k], low, r[k]);
-            }
-        }
-        let mut i = Self::EXP2.len() - 1;
-        for q in &mut q {
-            *q = s.splat(Self::EXP2[i]);
-        }
-        while i > 0 {
-            i -= 1;
-            for k in 0..4 {
-                q[k] = s.mul_add(q[k], r[k], s.splat(Self::EXP2[i]));
-            }
-        }
-        let mut e = [Exponential { value: x[0], power: x[0], rest: x[0] }; 4];
-        if SHORT {
-            for k in 0..4 {
-                e[k].rest = s.mul(q[k], r[k]);
-            }
-        } else {
-            for k in 0..4 {
-                lost[k] = s.lookup(t[k], shift.lost);
-            }
-            for k in 0..4 {
-                e[k].rest = s.mul_add(q[k], r[k], lost[k]);
-            }
-        }
-        for k in 0..4 {
-            e[k].power = s.lookup_scaled(t[k], E::QUARTERS);
-        }
-        for e in &mut e {
-            e.value = s.mul_add(e.power, e.rest, e.power);
-        }
-        e
     }
 
     /// An exponential as a sum in twice the precision takes it.

@@ -94,6 +94,12 @@ impl<'a, E: Compute> Row<'a, E> {
         }
     }
 
+    /// Asks for a vector, which need not be there.
+    #[inline(always)]
+    pub fn prefetch<S: Simd<E>>(&self, s: S, i: usize) {
+        s.prefetch::<false>(self.ptr.wrapping_add(i * E::LANES));
+    }
+
     /// The elements after the last whole vector, then `fill`.
     #[inline(always)]
     pub fn load_rest<S: Simd<E>>(&self, s: S, fill: E) -> S::V {

@@ -5,7 +5,7 @@
 use super::each_sum;
 use super::rows::{Piped, result_from};
 use crate::element::Compute;
-use crate::kernels::{Rows, fold_lane_max, groups, max_from, row_apart};
+use crate::kernels::{Rows, ask_for_row, fold_lane_max, groups, max_from, row_apart};
 use crate::math::exp::ExpConstants;
 use crate::math::sum::LaneSum;
 use crate::simd::{Kernel, RowIo, RowRuns, Simd, Wide};
@@ -124,6 +124,9 @@ fn group<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, R: Rows<E, 1>, const S
     } else {
         let shifts = exp.lane_shifts(s, &shift);
         for &lane in lanes {
+            if rows.are_far() {
+                ask_for_row(s, rows, first + count + lane);
+            }
             let row = rows.get(first + lane);
             let (shift, kept) = (exp.lane_shift(s, &shifts, lane), if P::KEEPS { Some(row) } else { None });
             sums[lane] = p.softmax().exp_sums(s, row.input(0), None, &shift, kept);

@@ -4,7 +4,8 @@
 use super::Softmax;
 use crate::element::Compute;
 use crate::kernels::{
-    LaneTerms, LaneTotals, PANEL_PREFETCH, PanelResults, add_chunk, fold_each_lane, fold_lanes, write_panel,
+    FourLanes, LaneTerms, PANEL_PREFETCH, PanelResults, add_chunk, fold_each_lane, fold_fours, fold_lanes,
+    write_panel,
 };
 use crate::math::exp::{Exp, ExpConstants, Exponential, Shift};
 use crate::math::sum::LaneSum;
@@ -55,7 +56,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
     #[inline(always)]
     pub(super) fn columns<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
         let Some(max) = self.ordinary_max::<S, P>(s, panel) else { return false };
-        let with = self.settled_columns::<S, P, false>(s, panel, max);
+        let with = self.settled_columns::<S, P>(s, panel, max);
         Self::write_columns(s, (panel, panel), with);
         true
     }
@@ -70,7 +71,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         let Some(max) = self.copied_ordinary_max::<S, O, P>(s, (panel, near)) else { return false };
         let mut with = [(max[0], max[0]); P];
         for p in 0..P {
-            [with[p]] = self.settled_columns::<S, 1, true>(s, near.strip(p), [max[p]]);
+            [with[p]] = self.settled_columns::<S, 1>(s, near.strip(p), [max[p]]);
         }
         Self::write_columns(s, (panel, near), with);
         true
@@ -107,14 +108,14 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
 
     /// The exponentials of columns that keep them, and what they are to be multiplied by.
     #[inline(always)]
-    fn settled_columns<S: Wide<E>, const P: usize, const FAR: bool>(
+    fn settled_columns<S: Wide<E>, const P: usize>(
         &self,
         s: S,
         panel: PanelIo<'_, E, 1>,
         max: [S::V; P],
     ) -> [(S::V, S::V); P] {
         let shift = self.panel_shift(s, max);
-        let sum = self.whole_panel_exp_sum::<S, P, FAR>(s, panel, &shift, true);
+        let sum = self.whole_panel_exp_sum::<S, P>(s, panel, &shift, true);
         let mut with = [(max[0], max[0]); P];
         for p in 0..P {
             with[p] = s.wide_reciprocal(sum[p]);
@@ -130,8 +131,8 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         with: [(S::V, S::V); P],
     ) {
         write_panel::<E, S, O, _, 1, P>(s, (panel, near.kept()), &Scaled::<_, P, SHORT>(&with));
-        for (p, (high, _)) in with.into_iter().enumerate() {
-            panel.fill_nan(s, p, high);
+        for p in 0..P {
+            panel.fill_nan(s, p, with[p].0);
         }
     }
 
@@ -144,10 +145,9 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         shift
     }
 
-    /// The exponentials of the rows `start..end` of a panel (one chunk), added up down each column. If `FAR`, row after row, as
-    /// they lie in a cache that is not the nearest; but not if `SHORT`, which has another order of sums.
+    /// The exponentials of the rows `start..end` of a panel (one chunk), added up down each column.
     #[inline(always)]
-    pub(super) fn panel_exp_sum<S: Wide<E>, const P: usize, const FAR: bool>(
+    pub(super) fn panel_exp_sum<S: Wide<E>, const P: usize>(
         &self,
         s: S,
         panel: PanelIo<'_, E, 1>,
@@ -159,36 +159,19 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         if end - start <= E::LANES {
             return fold_lanes(s, &OneEach(&terms));
         }
+        if const { S::FOUR_AT_ONCE && !SHORT } {
+            return fold_fours(s, &terms);
+        }
         if const { S::EXP_RUNS && P == 1 && !SHORT } {
             let sums = self.exp.columns_run(s, &shift[0], (panel, keep), (start, end));
             return fold_each_lane(s, &LaneParts(&sums));
         }
-        if !FAR || SHORT {
-            return fold_each_lane(s, &terms);
-        }
-        let mut sums = [[LaneSum::<S::V, SHORT>::new(s); 16]; P];
-        let mut i = start;
-        while i < end {
-            let lanes = E::LANES.min(end - i);
-            for p in 0..P {
-                for (lane, sum) in sums[p][..lanes].iter_mut().enumerate() {
-                    sum.add(s, terms.exp(s, i + lane, p));
-                }
-            }
-            i += lanes;
-        }
-        let mut totals = [[s.wide_zero(); 16]; P];
-        for p in 0..P {
-            for lane in 0..E::LANES {
-                totals[p][lane] = sums[p][lane].widen(s);
-            }
-        }
-        fold_lanes(s, &LaneTotals(&totals, E::LANES))
+        fold_each_lane(s, &terms)
     }
 
     /// The same of all rows.
     #[inline(always)]
-    pub(super) fn whole_panel_exp_sum<S: Wide<E>, const P: usize, const FAR: bool>(
+    pub(super) fn whole_panel_exp_sum<S: Wide<E>, const P: usize>(
         &self,
         s: S,
         panel: PanelIo<'_, E, 1>,
@@ -199,7 +182,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         let mut start = 0;
         while start < panel.rows() {
             let end = panel.rows().min(start + E::CHUNK);
-            let chunk = self.panel_exp_sum::<S, P, FAR>(s, panel, (start, end), shift, keep);
+            let chunk = self.panel_exp_sum::<S, P>(s, panel, (start, end), shift, keep);
             add_chunk::<E, S, P>(s, &mut sum, chunk, start);
             start = end;
         }
@@ -253,6 +236,48 @@ impl<E: ExpConstants, V: Copy, const P: usize, const SHORT: bool> Exponentials<'
             self.panel.store(s, i, p, e.value);
         }
         e
+    }
+
+    /// Those of rows `i` to `i + 3`.
+    #[inline(always)]
+    fn exp4<S: Simd<E, V = V>>(&self, s: S, i: usize, p: usize) -> [Exponential<V>; 4] {
+        let e = self.exp.exp4(s, &self.shift[p], self.panel.load4(s, 0, i, p));
+        if self.keep {
+            for k in 0..4 {
+                self.panel.store(s, i + k, p, e[k].value);
+            }
+        }
+        e
+    }
+}
+
+impl<E: ExpConstants, S: Wide<E>, const P: usize, const SHORT: bool> FourLanes<E, S>
+    for Exponentials<'_, E, S::V, P, SHORT>
+{
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.end - self.start
+    }
+
+    #[inline(always)]
+    fn four(&self, s: S, lane: usize, p: usize) -> [S::W; 4] {
+        let mut sums = [LaneSum::<S::V, SHORT>::new(s); 4];
+        let mut i = self.start + lane;
+        while i + 4 <= self.end {
+            let e = self.exp4(s, i, p);
+            for k in 0..4 {
+                sums[k].add(s, e[k]);
+            }
+            i += E::LANES;
+        }
+        for (k, i) in (i..self.end).enumerate() {
+            sums[k].add(s, self.exp(s, i, p));
+        }
+        let mut wide = [s.wide_zero(); 4];
+        for k in 0..4 {
+            wide[k] = sums[k].widen(s);
+        }
+        wide
     }
 }
 

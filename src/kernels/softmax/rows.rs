@@ -201,7 +201,7 @@ pub(super) fn piped_rows<
     let in_turn = const { S::EXP_RUNS && !SHORT } && row.len() <= E::CHUNK / 4 && !are_far;
     let longest = const { longest_group::<E, P, S, SHORT>() * E::LANES };
     let fits = row.len() > 3 * E::LANES && row.len() <= longest;
-    if longest > 0 && p.is_grouped() && fits && !are_far && count >= LEAST_GROUP {
+    if longest > 0 && p.is_grouped() && fits && !(S::EXP_RUNS && are_far) && count >= LEAST_GROUP {
         return grouped_rows(p, s, rows);
     }
     let mut max = max_pass(s, row.input(0));

@@ -5,17 +5,18 @@ use super::panel::larger;
 use super::rows::result_from;
 use super::{SoftmaxGrad, first_of};
 use crate::element::{Compute, WideScalar};
-use crate::kernels::{Rows, groups, row_apart};
+use crate::kernels::{Rows, ask_for_row, groups, row_apart};
 use crate::math::exp::power_of_two;
 use crate::simd::{Row, Wide};
 
-/// Bytes of each input in the rows of a group.
+/// Bytes of each input in the rows of a group; half of it where the next are asked for meanwhile.
 const GROUP: usize = 8192;
 
 /// Rows at temperature 1, of a chunk at most.
 #[inline(always)]
 pub(super) fn grouped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad<E>, s: S, rows: &R) {
-    for some in groups(rows, GROUP / size_of::<E>()) {
+    let bytes = if rows.are_far() { GROUP / 2 } else { GROUP };
+    for some in groups(rows, bytes / size_of::<E>()) {
         group(op, s, rows, some);
     }
 }
@@ -35,6 +36,9 @@ fn group<E: Compute, S: Wide<E>, R: Rows<E, 2>>(
     let factor = s.splat(E::from_f64(power_of_two(E::PRODUCT_POWER)));
     for k in 0..count {
         let row = rows.get(first + k);
+        if rows.are_far() {
+            ask_for_row(s, rows, first + count + k);
+        }
         let offset = s.splat(offsets.as_ref()[k]);
         dots[k] = SoftmaxGrad::dot_from(s, (row.input(0), row.input(1)), 0, (offset, factor), s.wide_zero());
     }

@@ -102,9 +102,9 @@ impl<E: Compute> SoftmaxGrad<E> {
                 write_panel::<E, S, O, _, 2, P>(s, (panel, near), &entries);
             }
         }
-        for (p, (_, low)) in sums.into_iter().enumerate() {
+        for p in 0..P {
             // Of what is infinite the second part is NaN, and so are all entries.
-            panel.fill_nan(s, p, low);
+            panel.fill_nan(s, p, sums[p].1);
         }
     }
 }

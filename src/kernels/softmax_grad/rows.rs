@@ -34,7 +34,10 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
         return;
     }
     let longest = if S::FOUR_AT_ONCE { LONGEST_GROUP } else { SoftmaxGrad::<E>::GROUPED * E::LANES };
-    if row.len() <= longest && (!are_far || row.len() < LEAST_FAR) && count >= LEAST_GROUP {
+    if row.len() <= longest
+        && (!are_far || row.len() < LEAST_FAR || size_of::<E>() == 8)
+        && count >= LEAST_GROUP
+    {
         return grouped_rows(op, s, rows);
     }
     let mut largest = max_pass(s, row.input(0));
@@ -64,7 +67,7 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
 /// The longest rows that go in groups where registers are many: the loop is faster for longer ones.
 const LONGEST_GROUP: usize = 128;
 
-/// From memory rows of this length or more are faster by the loop.
+/// From memory rows of `f32` of this length or more are faster by the loop.
 const LEAST_FAR: usize = 64;
 
 /// Rows of at most so many chunks go through the loop; with fewer registers, only those of which five fit the nearest cache.

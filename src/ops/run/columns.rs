@@ -4,7 +4,7 @@
 use super::entry::{FAR_WIDTH, Strips};
 use super::job::Job;
 use super::stage::{COLUMNS, LONG_COLUMN, Room};
-use super::{FAR_BYTES, Route, TASK_ELEMENTS};
+use super::{FAR_BYTES, LARGE_BYTES, Route, TASK_ELEMENTS};
 use crate::dispatch::Dispatch;
 use crate::error::Error;
 use crate::layout::Dim;
@@ -12,9 +12,6 @@ use crate::parallel::{Reused, Watch};
 
 /// Columns go through a buffer only where there are at least so many.
 const WIDE: usize = 4 * COLUMNS;
-
-/// Operands that take this much together fit no second cache.
-const LARGE_BYTES: usize = 2 << 20;
 
 /// Columns of up to so many elements are asked for some strips ahead, of so many rows together at least.
 const SHORT: usize = 24;

@@ -44,6 +44,9 @@ const LARGEST_TASK: usize = 1 << 19;
 /// Elements below which a second thread costs more than it brings.
 pub(super) const PARALLEL_ELEMENTS: usize = 1 << 17;
 
+/// Operands that take this much together fit no second cache.
+const LARGE_BYTES: usize = 2 << 20;
+
 /// Operands that take this much together are not expected in a cache.
 const FAR_BYTES: usize = 8 << 20;
 
@@ -236,7 +239,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
     fn rows(&self, lanes: Range<usize>) {
         let one = Dim { size: 1, src: [0; K], dst: 0 };
         let along = self.plan.outer.last().unwrap_or(&one);
-        let are_far = self.take(FAR_BYTES);
+        let are_far = self.take(LARGE_BYTES);
         let mut lane = lanes.start;
         while lane < lanes.end {
             // As many as follow each other along the fastest of the axes that count lanes.

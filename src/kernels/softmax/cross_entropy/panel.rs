@@ -14,7 +14,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
     #[inline(always)]
     pub(super) fn losses<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
         let Some(max) = self.panel_max::<S, P>(s, panel) else { return false };
-        let settled = self.settled_columns::<S, P, false, GRAD>(s, panel, max);
+        let settled = self.settled_columns::<S, P, GRAD>(s, panel, max);
         self.write_columns(s, (panel, panel), settled);
         true
     }
@@ -29,7 +29,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         let Some(max) = self.softmax.copied_ordinary_max::<S, O, P>(s, panels) else { return false };
         let mut settled = [([max[0]; 3], s.wide_zero()); P];
         for p in 0..P {
-            [settled[p]] = self.settled_columns::<S, 1, true, true>(s, panels.1.strip(p), [max[p]]);
+            [settled[p]] = self.settled_columns::<S, 1, true>(s, panels.1.strip(p), [max[p]]);
         }
         self.write_columns(s, panels, settled);
         true
@@ -38,7 +38,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
     /// What the exponentials of each column, which are written if they are to be kept, are to be multiplied by, and the
     /// gradient at the class.
     #[inline(always)]
-    fn settled_columns<S: Wide<E>, const P: usize, const FAR: bool, const KEPT: bool>(
+    fn settled_columns<S: Wide<E>, const P: usize, const KEPT: bool>(
         &self,
         s: S,
         panel: PanelIo<'_, E, 1>,
@@ -51,7 +51,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
             logit[p] = self.logits(s, panel, p * E::LANES);
         }
         let spread = self.panel_spread(s, panel, max);
-        let (sum, others) = self.panel_sums::<S, P, FAR, KEPT>(s, panel, &shift);
+        let (sum, others) = self.panel_sums::<S, P, KEPT>(s, panel, &shift);
         let mut settled = [([max[0]; 3], s.wide_zero()); P];
         for p in 0..P {
             let e = if GRAD { self.exponentials(s, &shift[p], logit[p]) } else { logit[p] };
@@ -78,9 +78,9 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
             with[p] = settled[p].0;
         }
         write_panel::<E, S, O, _, 1, P>(s, (panel, near.kept()), &Lowered(&with));
-        for (p, ([high, ..], entry)) in settled.into_iter().enumerate() {
-            self.store_entries(s, (panel, p * E::LANES), entry);
-            panel.fill_nan(s, p, high);
+        for p in 0..P {
+            self.store_entries(s, (panel, p * E::LANES), settled[p].1);
+            panel.fill_nan(s, p, with[p][0]);
         }
     }
 
@@ -106,14 +106,14 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
 
     /// The sums of columns, and the parts of them that are not the maximum's own. Exponentials are written if they are to be kept.
     #[inline(always)]
-    pub(in crate::kernels) fn panel_sums<S: Wide<E>, const P: usize, const FAR: bool, const KEPT: bool>(
+    pub(in crate::kernels) fn panel_sums<S: Wide<E>, const P: usize, const KEPT: bool>(
         &self,
         s: S,
         panel: PanelIo<'_, E, 1>,
         shift: &[Shift<S::V>; P],
     ) -> ([S::W; P], [S::W; P]) {
         let softmax = &self.softmax;
-        let sum = softmax.whole_panel_exp_sum::<S, P, FAR>(s, panel, shift, KEPT);
+        let sum = softmax.whole_panel_exp_sum::<S, P>(s, panel, shift, KEPT);
         let mut others = [s.wide_zero(); P];
         let zero = s.splat(E::ZERO);
         let mut is_apart = 0;

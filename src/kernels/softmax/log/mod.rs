@@ -202,7 +202,7 @@ impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
     #[inline(always)]
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
         let Some(max) = self.log_sum.softmax.ordinary_max::<S, P>(s, panel) else { return false };
-        let (log, _) = self.log_sum.panel_logs::<S, P, false>(s, panel, max, false);
+        let (log, _) = self.log_sum.panel_logs::<S, P>(s, panel, max, false);
         self.write_columns(s, (panel, panel), log);
         true
     }
@@ -219,8 +219,7 @@ impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
         let Some(max) = self.log_sum.softmax.copied_ordinary_max::<S, O, P>(s, panels) else { return false };
         let mut log = [Log { max: max[0], high: max[0], low: max[0] }; P];
         for p in 0..P {
-            let ([of_strip], _) =
-                self.log_sum.panel_logs::<S, 1, true>(s, panels.1.strip(p), [max[p]], false);
+            let ([of_strip], _) = self.log_sum.panel_logs::<S, 1>(s, panels.1.strip(p), [max[p]], false);
             log[p] = of_strip;
         }
         self.write_columns(s, panels, log);
@@ -254,7 +253,7 @@ impl<E: ExpConstants> LogSumExp<E> {
         (panel, near): (O, PanelIo<'_, E, 1>),
         max: [S::V; P],
     ) {
-        let (log, differences) = self.log_sum.panel_logs::<S, P, false>(s, near, max, true);
+        let (log, differences) = self.log_sum.panel_logs::<S, P>(s, near, max, true);
         for p in 0..P {
             let mut sum = result(s, &log[p]);
             if differences[p] != 0 {

@@ -16,10 +16,10 @@ const FEW: usize = 4;
 type Logs<V, const P: usize> = ([Log<V>; P], [u32; P]);
 
 impl<E: ExpConstants> LogSum<E> {
-    /// The logarithms down the columns of a panel, row after row if `FAR`. Differences are told where results are wanted and not
+    /// The logarithms down the columns of a panel. Differences are told where results are wanted and not
     /// logarithms.
     #[inline(always)]
-    pub(super) fn panel_logs<S: Wide<E>, const P: usize, const FAR: bool>(
+    pub(super) fn panel_logs<S: Wide<E>, const P: usize>(
         &self,
         s: S,
         panel: PanelIo<'_, E, 1>,
@@ -36,7 +36,7 @@ impl<E: ExpConstants> LogSum<E> {
         // Lanes whose other terms are little beside their largest, as bits.
         let mut apart = [0; P];
         if !is_short {
-            sum = self.softmax.whole_panel_exp_sum::<S, P, FAR>(s, panel, &shift, false);
+            sum = self.softmax.whole_panel_exp_sum::<S, P>(s, panel, &shift, false);
             for p in 0..P {
                 let top = s.to_array(shift[p].top);
                 sum[p] = s.wide_add(sum[p], s.widen_sum(s.sub(zero, shift[p].top), zero));
