@@ -136,6 +136,52 @@ impl ShortLogSoftmaxVjp {
         s.select(s.equals(log_p, s.splat(f32::NEG_INFINITY)), zero, result)
     }
 
+    /// [`entry`](Self::entry) of four vectors, step by step side by side, if no class of them is likely and no difference small.
+    #[inline(always)]
+    fn four<S: Wide<f32>>(
+        &self,
+        s: S,
+        shift: &RowShift<S::V>,
+        parts: &Parts<S::V>,
+        [log_p, d]: [[S::V; 4]; 2],
+    ) -> Option<[S::V; 4]> {
+        let [high, low] = parts.all;
+        let e = self.exp.row_exp4(s, shift, log_p);
+        let (mut subtracted, mut rest, mut results) = (d, d, d);
+        for k in 0..4 {
+            subtracted[k] = s.mul(e[k].power, high);
+        }
+        for k in 0..4 {
+            rest[k] = s.neg_mul_add(e[k].power, high, subtracted[k]);
+        }
+        for k in 0..4 {
+            rest[k] = s.neg_mul_add(e[k].power, low, rest[k]);
+        }
+        for k in 0..4 {
+            rest[k] = s.neg_mul_add(subtracted[k], e[k].rest, rest[k]);
+        }
+        for k in 0..4 {
+            results[k] = s.add(s.sub(d[k], subtracted[k]), rest[k]);
+        }
+        let largest = s.max(s.max(log_p[0], log_p[1]), s.max(log_p[2], log_p[3]));
+        let mut others = s.bits(s.greater(largest, s.splat(LIKELY)));
+        for k in 0..4 {
+            let bound = s.abs(s.mul(results[k], s.splat(SMALL)));
+            others |= s.bits(s.greater(s.abs(subtracted[k]), bound));
+        }
+        if others != 0 {
+            return None;
+        }
+        for k in 0..4 {
+            if self.temperature != 1.0 {
+                results[k] = s.div(results[k], s.splat(self.temperature));
+            }
+            let is_none = s.equals(log_p[k], s.splat(f32::NEG_INFINITY));
+            results[k] = s.select(is_none, s.splat(0.0), results[k]);
+        }
+        Some(results)
+    }
+
     #[inline(always)]
     fn chunk<S: Wide<f32>>(&self, s: S, sums: Sums, chunk: RowIo<'_, f32, 2>) {
         let (shift, sum) = (self.shift(s), sums.all());
@@ -146,9 +192,24 @@ impl ShortLogSoftmaxVjp {
             likely: s.splat(sums.likely as f32),
         };
         let (log_p, d) = (chunk.input(0), chunk.input(1));
-        for i in 0..chunk.vectors() {
-            let entry = [log_p.load(s, i), d.load(s, i)];
-            chunk.store(s, i, self.entry(s, &shift, &parts, entry, |_| sum));
+        let mut i = 0;
+        while i < chunk.vectors() {
+            let mut end = i + 1;
+            if const { S::FOUR_AT_ONCE } && i + 4 <= chunk.vectors() {
+                log_p.prefetch_next4(s, i);
+                d.prefetch_next4(s, i);
+                if let Some(four) = self.four(s, &shift, &parts, [log_p.load4(s, i), d.load4(s, i)]) {
+                    chunk.store4(s, i, four);
+                    i += 4;
+                    continue;
+                }
+                end = i + 4;
+            }
+            while i < end {
+                let entry = [log_p.load(s, i), d.load(s, i)];
+                chunk.store(s, i, self.entry(s, &shift, &parts, entry, |_| sum));
+                i += 1;
+            }
         }
         if chunk.rest() > 0 {
             let entry = [log_p.load_rest(s, f32::NEG_INFINITY), d.load_rest(s, 0.0)];

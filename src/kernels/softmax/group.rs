@@ -112,6 +112,9 @@ fn group<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, R: Rows<E, 1>, const S
     let mut runs = if S::EXP_RUNS { Some(RowRuns::new(rows.get(first).len())) } else { None };
     if let Some(runs) = &mut runs {
         for &lane in lanes {
+            if rows.are_far() {
+                ask_for_row(s, rows, first + count + lane);
+            }
             let row = rows.get(first + lane);
             let x = row.input(0);
             let rest = if x.rest() > 0 { x.load_rest(s, E::NEG_INFINITY) } else { s.splat(E::NEG_INFINITY) };

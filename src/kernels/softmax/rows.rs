@@ -159,15 +159,21 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
 }
 
 /// The longest rows that go in groups, in vectors.
-const fn longest_group<E: ExpConstants, P: Piped<E, SHORT>, S: Simd<E>, const SHORT: bool>() -> usize {
+const fn longest_group<E: ExpConstants, P: Piped<E, SHORT>, S: Simd<E>, const SHORT: bool>(
+    are_far: bool,
+) -> usize {
     // Rows in groups are rows in turn.
     assert!(P::GROUPED * E::LANES <= E::CHUNK / 4 && P::LONGEST_GROUP <= P::GROUPED);
     match S::EXP_RUNS {
+        true if are_far && P::GROUPED > LONGEST_FAR => LONGEST_FAR,
         true => P::GROUPED,
         false if !SHORT && S::FOUR_AT_ONCE => P::LONGEST_GROUP,
         false => 0,
     }
 }
+
+/// Where exponentials have a loop of their own, longer rows from beyond the second cache are faster by the loop of three, vectors again.
+const LONGEST_FAR: usize = 8;
 
 /// Rows; those of more than [`STORED_CHUNKS`](super::STORED_CHUNKS) by sweeps.
 ///
@@ -199,9 +205,12 @@ pub(super) fn piped_rows<
     }
     // They lie in the nearest cache, and a run leaves nothing idle that the others could use: one after another.
     let in_turn = const { S::EXP_RUNS && !SHORT } && row.len() <= E::CHUNK / 4 && !are_far;
-    let longest = const { longest_group::<E, P, S, SHORT>() * E::LANES };
+    let longest = match are_far {
+        true => const { longest_group::<E, P, S, SHORT>(true) * E::LANES },
+        false => const { longest_group::<E, P, S, SHORT>(false) * E::LANES },
+    };
     let fits = row.len() > 3 * E::LANES && row.len() <= longest;
-    if longest > 0 && p.is_grouped() && fits && !(S::EXP_RUNS && are_far) && count >= LEAST_GROUP {
+    if longest > 0 && p.is_grouped() && fits && count >= LEAST_GROUP {
         return grouped_rows(p, s, rows);
     }
     let mut max = max_pass(s, row.input(0));
