@@ -16,9 +16,11 @@ use crate::simd::{PanelIo, Row, RowIo, SpacedRows};
 
 mod apart;
 mod convert;
+mod moved;
 mod scalar;
 
 pub(crate) use convert::{Asked, Block, Read, Write};
+pub(crate) use moved::Moved;
 pub(crate) use scalar::IGNORED;
 
 /// The memory of an array.

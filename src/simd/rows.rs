@@ -145,7 +145,7 @@ impl<'a, E: Compute> Row<'a, E> {
 
 /// How many elements there are before the next cache line: less than a vector.
 #[inline(always)]
-pub(super) fn to_line<E: Compute>(p: *const E) -> usize {
+pub(crate) fn to_line<E: Compute>(p: *const E) -> usize {
     (p.addr().wrapping_neg() % size_of::<E::Array>()) / size_of::<E>()
 }
 

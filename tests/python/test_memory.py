@@ -1,4 +1,4 @@
-"""Rows that no near cache holds go other ways: in groups or as rows, and asked for ahead.
+"""Rows and columns that no near cache holds go other ways: in groups or as rows, asked for or copied ahead.
 
 The same rows, some at a time, are near; no bit may differ.
 """
@@ -73,3 +73,46 @@ def test_gradients_from_memory(shape: tuple[int, int], dtype: str) -> None:
     y = softlane.softmax(np.nan_to_num(logits(shape, dtype), nan=0.0, posinf=9.0, neginf=-9.0))
     dy = logits(shape, dtype)[::-1]
     check(softlane.softmax_vjp, (y, np.ascontiguousarray(dy)))
+
+
+# Short columns: beside each other in blocks, with some left over at the end, and one after another.
+COLUMNS = [(2, 21, 65_536), (1, 40, 70_001), (3, 13, 90_112)]
+
+
+def columns_of(rows: Array, shape: tuple[int, int, int]) -> Array:
+    """Return the rows as columns: the second axis."""
+    return np.ascontiguousarray(rows.reshape(shape[0], shape[2], shape[1]).transpose(0, 2, 1))
+
+
+def rows_of(columns: Array) -> Array:
+    return np.ascontiguousarray(columns.transpose(0, 2, 1)).reshape(-1, columns.shape[1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", COLUMNS, ids=str)
+@pytest.mark.parametrize(
+    "operation", [*FORWARD, softlane.softmax_vjp, softlane.log_softmax_vjp], ids=lambda f: f.__name__
+)
+def test_short_columns_from_memory(
+    operation: Operation, shape: tuple[int, int, int], dtype: str
+) -> None:
+    itemsize = np.dtype(dtype).itemsize
+    rows = logits((shape[0] * shape[2] * itemsize // 4, shape[1]), dtype)
+    inputs = (rows,)
+    if operation not in FORWARD:
+        forward = FORWARD[operation is softlane.log_softmax_vjp]
+        inputs = (forward(np.nan_to_num(rows, nan=0.0, posinf=9.0, neginf=-9.0)), rows[::-1].copy())
+    wanted = near(operation, inputs)
+    columns = tuple(columns_of(x, shape) for x in inputs)
+    for threads in (1, 2):
+        assert same_bits(rows_of(operation(*columns, axis=1, num_threads=threads)), wanted)
+    operation(*columns, axis=1, out=columns[0], num_threads=1)
+    assert same_bits(rows_of(columns[0]), wanted)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", COLUMNS, ids=str)
+def test_logarithms_of_short_columns_from_memory(shape: tuple[int, int, int], dtype: str) -> None:
+    rows = logits((shape[0] * shape[2] * np.dtype(dtype).itemsize // 4, shape[1]), dtype)
+    wanted = softlane.logsumexp(rows, axis=1).reshape(shape[0], shape[2])
+    assert same_bits(softlane.logsumexp(columns_of(rows, shape), axis=1, num_threads=1), wanted)

@@ -1,7 +1,7 @@
 //! Lanes that are neighbours in memory: strips of them down the columns of panels, where they lie, or through a buffer.
 #![forbid(unsafe_code)]
 
-use super::entry::{FAR_WIDTH, Strips};
+use super::entry::{FAR_WIDTH, Meanwhile, Strips};
 use super::job::Job;
 use super::stage::{COLUMNS, LONG_COLUMN, Room};
 use super::{FAR_BYTES, LARGE_BYTES, Route, TASK_ELEMENTS};
@@ -114,8 +114,8 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             while first < whole {
                 let lanes = self.lanes(axis, side.other, first, whole - first);
                 let at = side.at.advance(&side.along, first);
-                let strips =
-                    Strips { src: self.src, dst: self.dst, at, step, lanes, ahead, asked: Strips::NOTHING };
+                let meanwhile = Meanwhile::NOTHING;
+                let strips = Strips { src: self.src, dst: self.dst, at, step, lanes, ahead, meanwhile };
                 let Some(refused) = self.op.strips(self.isa, strips) else { break };
                 first += refused * E::LANES;
                 self.staged_columns(side, first..first + E::LANES, &mut Room::default());
@@ -144,7 +144,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                         step,
                         lanes,
                         ahead: 0,
-                        asked: Strips::NOTHING,
+                        meanwhile: Meanwhile::NOTHING,
                     };
                     let is_done = count == wide && self.op.far_strips(self.isa, strips, buffer);
                     if !is_done {

@@ -7,9 +7,9 @@ use crate::element::Compute;
 use crate::kernels::{Op, Rows};
 use crate::layout::{Dim, Offsets};
 use crate::simd::{
-    Kernel, Lanes, Outside, PanelIo, Row, RowIo, RowPanel, SpacedRows, TILE_WIDTH, Tile, Wide,
+    Kernel, Lanes, Outside, PanelIo, Row, RowIo, RowPanel, Simd, SpacedRows, TILE_WIDTH, Tile, Wide,
 };
-use crate::view::{Asked, Memory, panel_io};
+use crate::view::{Asked, Memory, Moved, panel_io};
 
 /// The elements of the result of a lane of `len`.
 pub(super) fn result_len<E: Compute, const K: usize, O: Op<E, K>>(len: usize) -> usize {
@@ -153,13 +153,39 @@ pub(super) struct Strips<'a, const K: usize> {
     pub(super) lanes: Lanes,
     /// How many strips ahead are asked for; none if 0.
     pub(super) ahead: usize,
-    /// What is asked for besides, for reading and for writing.
-    pub(super) asked: ([Asked; K], Asked),
+    /// What is done besides.
+    pub(super) meanwhile: Meanwhile<'a, K>,
 }
 
-impl<const K: usize> Strips<'_, K> {
-    /// What is asked for where nothing is.
-    pub(super) const NOTHING: ([Asked; K], Asked) = ([Asked::NONE; K], Asked::NONE);
+/// What is done strip by strip besides: inputs and results of other strips that are asked for, or copied.
+#[derive(Clone, Copy)]
+pub(super) struct Meanwhile<'a, const K: usize> {
+    pub(super) asked: ([Asked; K], Asked),
+    pub(super) moved: ([Moved<'a>; K], Moved<'a>),
+    /// Which share is that of the first strip, and of how many.
+    pub(super) parts: (usize, usize),
+}
+
+impl<const K: usize> Meanwhile<'_, K> {
+    /// Nothing.
+    pub(super) const NOTHING: Self = Self {
+        asked: ([Asked::NONE; K], Asked::NONE),
+        moved: ([Moved::NONE; K], Moved::NONE),
+        parts: (0, 1),
+    };
+
+    /// The share of a strip; once more does no harm.
+    #[inline(always)]
+    fn work<E: Compute, S: Simd<E>>(&self, s: S, strip: usize) {
+        let (strip, strips) = (self.parts.0 + strip, self.parts.1);
+        for k in 0..K {
+            self.asked.0[k].ask::<E, S, false>(s, strip, strips);
+        }
+        self.asked.1.ask::<E, S, true>(s, strip, strips);
+        for moved in self.moved.0.iter().chain([&self.moved.1]) {
+            moved.part::<E, S>(s, strip, strips);
+        }
+    }
 }
 
 /// Strip by strip.
@@ -173,7 +199,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, O,
     type Output = Option<usize>;
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) -> Option<usize> {
-        let Self { op, strips: Strips { src, dst, at, step, lanes, ahead, asked } } = self;
+        let Self { op, strips: Strips { src, dst, at, step, lanes, ahead, meanwhile } } = self;
         let count = lanes.count.div_ceil(E::LANES);
         let all = panel_io(&src, &dst, at, step, count).of(lanes);
         let mut strip = 0;
@@ -181,16 +207,16 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, O,
             // A wide panel that is refused is tried strip by strip, to find the one to blame. Where many columns go another way,
             // there are none.
             if O::WIDE_PANELS && !O::FAR_PANELS && S::FOUR_AT_ONCE && strip + TILE_WIDTH <= count {
+                for p in 0..TILE_WIDTH {
+                    meanwhile.work::<E, S>(s, strip + p);
+                }
                 let panel = all.strips(strip, TILE_WIDTH);
                 if s.enter(Panel::<E, K, O, TILE_WIDTH> { op, panel }) {
                     strip += TILE_WIDTH;
                     continue;
                 }
             }
-            for k in 0..K {
-                asked.0[k].ask::<E, S, false>(s, strip, count);
-            }
-            asked.1.ask::<E, S, true>(s, strip, count);
+            meanwhile.work::<E, S>(s, strip);
             let mut panel = all.strip(strip);
             if ahead > 0 {
                 panel.prefetch_beside(s, ahead);

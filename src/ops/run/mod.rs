@@ -21,6 +21,7 @@ mod erased;
 mod job;
 mod long;
 mod mask;
+mod piped;
 mod stage;
 
 use self::erased::Erased;

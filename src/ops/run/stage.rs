@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::FAR_BYTES;
-use super::entry::{MaskedCopy, Strips};
+use super::entry::{MaskedCopy, Meanwhile, Strips};
 use super::job::Job;
 use super::mask::restore;
 use crate::dispatch::Dispatch;
@@ -28,7 +28,7 @@ pub(super) const COLUMNS: usize = 64;
 /// But of short ones as many as take so many bytes, so that rows of a block are long enough to be read ahead; more where they come from
 /// memory, as long as the next block, asked for meanwhile, fits the second cache beside this one.
 const SHORT_BLOCK_BYTES: usize = 1 << 15;
-const FAR_BLOCK_BYTES: usize = 1 << 16;
+pub(super) const FAR_BLOCK_BYTES: usize = 1 << 16;
 
 /// Elements of a block of columns, unless that is narrower than a vector.
 const PANEL: usize = 1 << 18;
@@ -50,7 +50,7 @@ pub(super) struct Side<const K: usize> {
 }
 
 /// Where inputs of `size` elements begin that lie one after another in a buffer; the first is the output, too.
-fn packed<E, const K: usize>(size: usize) -> Offsets<K> {
+pub(super) fn packed<E, const K: usize>(size: usize) -> Offsets<K> {
     Offsets { src: core::array::from_fn(|k| (k * size * size_of::<E>()) as isize), dst: 0 }
 }
 
@@ -172,8 +172,14 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
     }
 
     /// Some lanes, as columns.
-    pub(super) fn staged_columns(&self, side: &Side<K>, columns: Range<usize>, (buffer, keep): &mut Room<E>) {
+    pub(super) fn staged_columns(
+        &self,
+        side: &Side<K>,
+        mut columns: Range<usize>,
+        (buffer, keep): &mut Room<E>,
+    ) {
         let len = self.plan.len;
+        columns.start = self.piped_columns(side, columns.clone(), buffer);
         let most = COLUMNS.min((PANEL / len).next_multiple_of(E::LANES).max(E::LANES));
         let is_far = self.take(FAR_BYTES);
         let bytes = if is_far { FAR_BLOCK_BYTES } else { SHORT_BLOCK_BYTES };
@@ -182,21 +188,24 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         while first < columns.end {
             let count = most.min(columns.end - first);
             let next = (first + count, most.min(columns.end - first - count));
-            let asked = if is_far { self.asked(side, (first, count), next) } else { Strips::NOTHING };
-            self.staged_panel(side, (first, count), asked, (buffer, keep));
+            let meanwhile = match is_far {
+                true => Meanwhile { asked: self.asked(side, (first, count), next), ..Meanwhile::NOTHING },
+                false => Meanwhile::NOTHING,
+            };
+            self.staged_panel(side, (first, count), meanwhile, (buffer, keep));
             first += count;
         }
     }
 
     /// So many columns of input `k`, from the `first` on.
-    fn input_columns(&self, side: &Side<K>, k: usize, (first, count): (usize, usize)) -> Block {
+    pub(super) fn input_columns(&self, side: &Side<K>, k: usize, (first, count): (usize, usize)) -> Block {
         let offset = side.at.advance(&side.along, first).src[k];
         let rows = (self.plan.len, self.plan.step().src[k]);
         Block { offset, rows, columns: (count, side.along.src[k]) }
     }
 
     /// The same of the result.
-    fn result_columns(&self, side: &Side<K>, (first, count): (usize, usize)) -> Block {
+    pub(super) fn result_columns(&self, side: &Side<K>, (first, count): (usize, usize)) -> Block {
         let offset = side.at.advance(&side.along, first).dst;
         let rows = (self.result_len(), self.plan.step().dst);
         Block { offset, rows, columns: (count, side.along.dst) }
@@ -217,7 +226,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         &self,
         side: &Side<K>,
         (first, count): (usize, usize),
-        asked: ([Asked; K], Asked),
+        mut meanwhile: Meanwhile<'_, K>,
         (buffer, keep): (&mut Vec<E>, &mut Vec<u8>),
     ) {
         let len = self.plan.len;
@@ -250,7 +259,8 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             let memory = Memory::of(buffer);
             let at = packed::<E, K>(size).advance(&along, strip * E::LANES);
             let rest = lanes.from(strip * E::LANES);
-            let given = Strips { src: [memory; K], dst: memory, at, step, lanes: rest, ahead: 0, asked };
+            meanwhile.parts = (strip, strips);
+            let given = Strips { src: [memory; K], dst: memory, at, step, lanes: rest, ahead: 0, meanwhile };
             let Some(refused) = self.op.strips(self.isa, given) else { break };
             strip += refused;
             self.columns_as_rows(buffer, width, strip * E::LANES..count.min((strip + 1) * E::LANES), lanes);
@@ -270,7 +280,13 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
     }
 
     /// Columns of a packed panel that the panel kernel refused.
-    fn columns_as_rows(&self, buffer: &mut [E], width: usize, columns: Range<usize>, lanes: Lanes) {
+    pub(super) fn columns_as_rows(
+        &self,
+        buffer: &mut [E],
+        width: usize,
+        columns: Range<usize>,
+        lanes: Lanes,
+    ) {
         let len = self.plan.len;
         let mut row = vec![E::ZERO; K * len];
         for j in columns {
