@@ -1,7 +1,7 @@
 //! Lanes that are neighbours in memory: strips of them down the columns of panels, where they lie, or through a buffer.
 #![forbid(unsafe_code)]
 
-use super::entry::{FAR_WIDTH, Meanwhile, Strips};
+use super::entry::{FAR_WIDTH, Strips};
 use super::job::Job;
 use super::stage::{COLUMNS, LONG_COLUMN, Room};
 use super::{FAR_BYTES, LARGE_BYTES, Route, TASK_ELEMENTS};
@@ -114,8 +114,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             while first < whole {
                 let lanes = self.lanes(axis, side.other, first, whole - first);
                 let at = side.at.advance(&side.along, first);
-                let meanwhile = Meanwhile::NOTHING;
-                let strips = Strips { src: self.src, dst: self.dst, at, step, lanes, ahead, meanwhile };
+                let strips = Strips { src: self.src, dst: self.dst, at, step, lanes, ahead, meanwhile: None };
                 let Some(refused) = self.op.strips(self.isa, strips) else { break };
                 first += refused * E::LANES;
                 self.staged_columns(side, first..first + E::LANES, &mut Room::default());
@@ -137,15 +136,8 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                     let count = wide.min(columns.end - first);
                     let lanes = self.lanes(axis, side.other, first, count);
                     let at = side.at.advance(&side.along, first);
-                    let strips = Strips {
-                        src: self.src,
-                        dst: self.dst,
-                        at,
-                        step,
-                        lanes,
-                        ahead: 0,
-                        meanwhile: Meanwhile::NOTHING,
-                    };
+                    let strips =
+                        Strips { src: self.src, dst: self.dst, at, step, lanes, ahead: 0, meanwhile: None };
                     let is_done = count == wide && self.op.far_strips(self.isa, strips, buffer);
                     if !is_done {
                         self.staged_columns(side, first..first + count, &mut Room::default());

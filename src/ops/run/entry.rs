@@ -7,7 +7,7 @@ use crate::element::Compute;
 use crate::kernels::{Op, Rows};
 use crate::layout::{Dim, Offsets};
 use crate::simd::{
-    Kernel, Lanes, Outside, PanelIo, Row, RowIo, RowPanel, Simd, SpacedRows, TILE_WIDTH, Tile, Wide,
+    Kernel, Lanes, Outside, PanelIo, Row, RowIo, RowPanel, SpacedRows, TILE_WIDTH, Tile, Wide,
 };
 use crate::view::{Asked, Memory, Moved, panel_io};
 
@@ -153,8 +153,8 @@ pub(super) struct Strips<'a, const K: usize> {
     pub(super) lanes: Lanes,
     /// How many strips ahead are asked for; none if 0.
     pub(super) ahead: usize,
-    /// What is done besides.
-    pub(super) meanwhile: Meanwhile<'a, K>,
+    /// What is done besides, if anything.
+    pub(super) meanwhile: Option<Meanwhile<'a, K>>,
 }
 
 /// What is done strip by strip besides: inputs and results of other strips that are asked for, or copied.
@@ -173,18 +173,26 @@ impl<const K: usize> Meanwhile<'_, K> {
         moved: ([Moved::NONE; K], Moved::NONE),
         parts: (0, 1),
     };
+}
 
-    /// The share of a strip; once more does no harm.
+/// The share of a strip in what is done besides; once more does no harm. A function of its own, for all operations.
+struct Share<'a, const K: usize> {
+    meanwhile: &'a Meanwhile<'a, K>,
+    strip: usize,
+}
+
+impl<E: Compute, const K: usize> Kernel<E> for Share<'_, K> {
+    type Output = ();
     #[inline(always)]
-    fn work<E: Compute, S: Simd<E>>(&self, s: S, strip: usize) {
-        let (strip, strips) = (self.parts.0 + strip, self.parts.1);
+    fn run<S: Wide<E>>(self, s: S) {
+        let Meanwhile { asked, moved, parts } = self.meanwhile;
+        let (strip, strips) = (parts.0 + self.strip, parts.1);
         for k in 0..K {
-            self.asked.0[k].ask::<E, S, false>(s, strip, strips);
+            asked.0[k].ask::<E, S, false>(s, strip, strips);
+            moved.0[k].part::<E, S>(s, strip, strips);
         }
-        self.asked.1.ask::<E, S, true>(s, strip, strips);
-        for moved in self.moved.0.iter().chain([&self.moved.1]) {
-            moved.part::<E, S>(s, strip, strips);
-        }
+        asked.1.ask::<E, S, true>(s, strip, strips);
+        moved.1.part::<E, S>(s, strip, strips);
     }
 }
 
@@ -207,8 +215,10 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, O,
             // A wide panel that is refused is tried strip by strip, to find the one to blame. Where many columns go another way,
             // there are none.
             if O::WIDE_PANELS && !O::FAR_PANELS && S::FOUR_AT_ONCE && strip + TILE_WIDTH <= count {
-                for p in 0..TILE_WIDTH {
-                    meanwhile.work::<E, S>(s, strip + p);
+                if let Some(meanwhile) = &meanwhile {
+                    for strip in strip..strip + TILE_WIDTH {
+                        s.enter(Share { meanwhile, strip });
+                    }
                 }
                 let panel = all.strips(strip, TILE_WIDTH);
                 if s.enter(Panel::<E, K, O, TILE_WIDTH> { op, panel }) {
@@ -216,7 +226,9 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, O,
                     continue;
                 }
             }
-            meanwhile.work::<E, S>(s, strip);
+            if let Some(meanwhile) = &meanwhile {
+                s.enter(Share { meanwhile, strip });
+            }
             let mut panel = all.strip(strip);
             if ahead > 0 {
                 panel.prefetch_beside(s, ahead);

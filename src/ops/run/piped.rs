@@ -70,9 +70,15 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                 let memory = Memory::of(now);
                 let at = packed::<E, K>(size).advance(&along, strip * E::LANES);
                 let meanwhile = Meanwhile { moved, parts: (strip, strips), ..Meanwhile::NOTHING };
-                let lanes_left = lanes.from(strip * E::LANES);
-                let src = [memory; K];
-                let given = Strips { src, dst: memory, at, step, lanes: lanes_left, ahead: 0, meanwhile };
+                let given = Strips {
+                    src: [memory; K],
+                    dst: memory,
+                    at,
+                    step,
+                    lanes: lanes.from(strip * E::LANES),
+                    ahead: 0,
+                    meanwhile: Some(meanwhile),
+                };
                 let Some(refused) = self.op.strips(self.isa, given) else { break };
                 strip += refused;
                 self.columns_as_rows(now, width, strip * E::LANES..(strip + 1) * E::LANES, lanes);
@@ -93,7 +99,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             |k: usize| side.along.src[k] == item && self.src[k].is_direct::<E>([side.at.src[k], step.src[k]]);
         let is_written = side.along.dst == item && self.dst.is_direct::<E>([side.at.dst, step.dst]);
         // Further apart all rows share few sets of the second cache, and what is read ahead does not stay there.
-        let is_kept = !step.dst.unsigned_abs().is_multiple_of(APART);
+        let is_kept = !step.src[0].unsigned_abs().is_multiple_of(APART);
         self.mask.is_none() && !self.negate && is_kept && is_written && (0..K).all(is_read)
     }
 }

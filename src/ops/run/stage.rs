@@ -188,10 +188,8 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         while first < columns.end {
             let count = most.min(columns.end - first);
             let next = (first + count, most.min(columns.end - first - count));
-            let meanwhile = match is_far {
-                true => Meanwhile { asked: self.asked(side, (first, count), next), ..Meanwhile::NOTHING },
-                false => Meanwhile::NOTHING,
-            };
+            let meanwhile = is_far
+                .then(|| Meanwhile { asked: self.asked(side, (first, count), next), ..Meanwhile::NOTHING });
             self.staged_panel(side, (first, count), meanwhile, (buffer, keep));
             first += count;
         }
@@ -226,7 +224,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         &self,
         side: &Side<K>,
         (first, count): (usize, usize),
-        mut meanwhile: Meanwhile<'_, K>,
+        mut meanwhile: Option<Meanwhile<'_, K>>,
         (buffer, keep): (&mut Vec<E>, &mut Vec<u8>),
     ) {
         let len = self.plan.len;
@@ -259,7 +257,9 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             let memory = Memory::of(buffer);
             let at = packed::<E, K>(size).advance(&along, strip * E::LANES);
             let rest = lanes.from(strip * E::LANES);
-            meanwhile.parts = (strip, strips);
+            if let Some(meanwhile) = &mut meanwhile {
+                meanwhile.parts = (strip, strips);
+            }
             let given = Strips { src: [memory; K], dst: memory, at, step, lanes: rest, ahead: 0, meanwhile };
             let Some(refused) = self.op.strips(self.isa, given) else { break };
             strip += refused;
