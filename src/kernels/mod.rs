@@ -41,7 +41,7 @@ pub enum Next {
 pub trait Rows<E: Compute, const K: usize> {
     /// How many.
     fn count(&self) -> usize;
-    /// Whether they are too many for any cache, so that what follows is worth asking for ahead of its use.
+    /// Whether they are too many for the second cache, so that what follows is worth asking for ahead of its use.
     fn are_far(&self) -> bool;
     /// One of them. Implementations are `#[inline(always)]`.
     fn get(&self, i: usize) -> RowIo<'_, E, K>;
@@ -145,10 +145,13 @@ pub(crate) fn groups<E: Compute, const K: usize>(
     (0..count).step_by(size).map(move |first| (first, size.min(count - first)))
 }
 
-/// Asks for the row that is `ahead` of row `i`, or for the last: so that it comes while that one is worked on.
+/// Asks for row `i`, if there is one, so that it comes while others are worked on.
 #[inline(always)]
 pub(crate) fn ask_for_row<E: Compute, S: Simd<E>, const K: usize>(s: S, rows: &impl Rows<E, K>, i: usize) {
-    let row = rows.get(i.min(rows.count() - 1));
+    if i >= rows.count() {
+        return;
+    }
+    let row = rows.get(i);
     for i in 0..row.len().div_ceil(E::LANES) {
         for k in 0..K {
             row.input(k).prefetch(s, i);

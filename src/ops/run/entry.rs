@@ -29,7 +29,7 @@ pub(super) struct RowsKernel<'a, E: Compute, const K: usize, O> {
     pub(super) lane: usize,
     /// The longest that are tiny.
     pub(super) tile_rows: usize,
-    /// Whether the array is too large for any cache.
+    /// Whether the array is too large for the second cache.
     pub(super) are_far: bool,
 }
 
