@@ -1,4 +1,4 @@
-"""Rows and columns that no near cache holds go other ways: in groups or as rows, asked for or copied ahead.
+"""Rows and columns that no near cache holds go other ways: in groups or not, asked for or copied.
 
 The same rows, some at a time, are near; no bit may differ.
 """
@@ -17,6 +17,7 @@ SHAPES = [(75_000, 32), (50_000, 47), (25_000, 100), (9_000, 257), (2_300, 1003)
 NEAR = 16_384  # elements
 Operation = Callable[..., Array]
 FORWARD: tuple[Operation, ...] = (softlane.softmax, softlane.log_softmax)
+GRADIENTS: tuple[Operation, ...] = (softlane.softmax_vjp, softlane.log_softmax_vjp)
 
 
 def logits(shape: tuple[int, int], dtype: str) -> Array:
@@ -90,17 +91,15 @@ def rows_of(columns: Array) -> Array:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", COLUMNS, ids=str)
-@pytest.mark.parametrize(
-    "operation", [*FORWARD, softlane.softmax_vjp, softlane.log_softmax_vjp], ids=lambda f: f.__name__
-)
+@pytest.mark.parametrize("operation", [*FORWARD, *GRADIENTS], ids=lambda f: f.__name__)
 def test_short_columns_from_memory(
     operation: Operation, shape: tuple[int, int, int], dtype: str
 ) -> None:
     itemsize = np.dtype(dtype).itemsize
     rows = logits((shape[0] * shape[2] * itemsize // 4, shape[1]), dtype)
-    inputs = (rows,)
-    if operation not in FORWARD:
-        forward = FORWARD[operation is softlane.log_softmax_vjp]
+    inputs: tuple[Array, ...] = (rows,)
+    if operation in GRADIENTS:
+        forward = FORWARD[GRADIENTS.index(operation)]
         inputs = (forward(np.nan_to_num(rows, nan=0.0, posinf=9.0, neginf=-9.0)), rows[::-1].copy())
     wanted = near(operation, inputs)
     columns = tuple(columns_of(x, shape) for x in inputs)
