@@ -34,10 +34,8 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
         return;
     }
     let longest = if S::FOUR_AT_ONCE { LONGEST_GROUP } else { SoftmaxGrad::<E>::GROUPED * E::LANES };
-    if row.len() <= longest
-        && (!are_far || row.len() < LEAST_FAR || size_of::<E>() == 8)
-        && count >= LEAST_GROUP
-    {
+    let longest = if are_far { longest.min(longest_far::<E>()) } else { longest };
+    if row.len() <= longest && count >= LEAST_GROUP {
         return grouped_rows(op, s, rows);
     }
     let mut largest = max_pass(s, row.input(0));
@@ -67,8 +65,10 @@ pub(super) fn piped_rows<E: Compute, S: Wide<E>, R: Rows<E, 2>>(op: &SoftmaxGrad
 /// The longest rows that go in groups where registers are many: the loop is faster for longer ones.
 const LONGEST_GROUP: usize = 128;
 
-/// From memory rows of `f32` of this length or more are faster by the loop.
-const LEAST_FAR: usize = 64;
+/// From beyond the second cache longer rows are faster by the loop.
+const fn longest_far<E>() -> usize {
+    if size_of::<E>() == 4 { 63 } else { LONGEST_GROUP }
+}
 
 /// Rows of at most so many chunks go through the loop; with fewer registers, only those of which five fit the nearest cache.
 const STORED_CHUNKS: usize = 32;
