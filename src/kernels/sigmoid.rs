@@ -108,8 +108,8 @@ impl<E: ExpConstants, const LOG: bool> TwoClass<E, LOG> {
         s.mul(s.mul_add(y, left, y), unit)
     }
 
-    /// sigmoid of the first vectors of a row, in two steps for some at a time; how many that were. Where registers are few, a core
-    /// holds some vectors of both steps at once, and waits for them.
+    /// sigmoid of the first vectors of a row, in two steps for some at a time; how many that were. Vector after vector, a core
+    /// holds few of them at once, and waits for them.
     #[inline(always)]
     fn in_two_steps<S: Wide<E>, const TOGETHER: usize>(
         &self,

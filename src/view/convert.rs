@@ -7,6 +7,7 @@ use half::{bf16, f16};
 
 use super::Memory;
 use super::apart::Apart;
+use super::moved::part_of;
 use crate::element::{Compute, DType};
 use crate::simd::{Kernel, Simd, Wide, narrowed_bf16, narrowed_f16, to_odd, widened_bf16, widened_f16};
 
@@ -160,10 +161,9 @@ impl Asked {
         if self.rows == 0 {
             return;
         }
-        let all = self.rows * self.lines;
-        let share = all.div_ceil(parts);
-        let (mut row, mut line) = (i * share / self.lines, i * share % self.lines);
-        for _ in i * share..all.min((i + 1) * share) {
+        let share = part_of(self.rows * self.lines, i, parts);
+        let (mut row, mut line) = (share.start / self.lines, share.start % self.lines);
+        for _ in share {
             let at = self.base.wrapping_offset(row as isize * self.step);
             s.prefetch::<WRITE>(at.cast::<E>().wrapping_add(line * E::LANES));
             line += 1;

@@ -1,6 +1,7 @@
 //! Blocks of whole vectors that are copied little by little, while something else is worked on.
 
 use core::marker::PhantomData;
+use core::ops::Range;
 
 use super::{Block, Memory};
 use crate::element::Compute;
@@ -36,9 +37,7 @@ impl Moved<'_> {
         if self.rows == 0 {
             return;
         }
-        let all = self.rows * self.vectors;
-        let share = all.div_ceil(parts);
-        let (mut at, end) = (i * share, all.min((i + 1) * share));
+        let Range { start: mut at, end } = part_of(self.rows * self.vectors, i, parts);
         while at < end {
             let (row, first) = ((at / self.vectors) as isize, at % self.vectors);
             let count = (end - at).min(self.vectors - first);
@@ -51,6 +50,13 @@ impl Moved<'_> {
             at += count;
         }
     }
+}
+
+/// The `i`th of so many parts of `all`; the last may be shorter, or nothing.
+#[inline(always)]
+pub(super) fn part_of(all: usize, i: usize, parts: usize) -> Range<usize> {
+    let size = all.div_ceil(parts);
+    i * size..all.min((i + 1) * size)
 }
 
 impl<'a> Memory<'a> {

@@ -5,11 +5,10 @@
 use std::ops::Range;
 
 use super::FAR_BYTES;
-use super::entry::{Meanwhile, Strips};
+use super::entry::Meanwhile;
 use super::job::Job;
-use super::stage::{FAR_BLOCK_BYTES, Side, packed};
+use super::stage::{FAR_BLOCK_BYTES, Side};
 use crate::dispatch::Dispatch;
-use crate::layout::Dim;
 use crate::simd::to_line;
 use crate::view::{Block, Memory, Moved};
 
@@ -30,14 +29,11 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         if !is_worth_it || !self.is_copied(side) {
             return columns.start;
         }
-        // An odd number of cache lines, so that rows do not meet in the same sets of a cache.
-        let width = (strips | 1) * E::LANES;
+        let width = Self::staged_width(count);
         let size = len * width;
-        let along = Dim { size: width, src: [item; K], dst: item };
-        let step = Dim { size: len, src: [width as isize * item; K], dst: width as isize * item };
         let place = |k: usize, rows: usize| Block {
             offset: (k * size) as isize * item,
-            rows: (rows, step.dst),
+            rows: (rows, width as isize * item),
             columns: (count, item),
         };
         buffer.resize(3 * K * size + E::LANES, E::ZERO);
@@ -65,25 +61,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                 let to = self.result_columns(side, (first - count, count));
                 moved.1 = Memory::of(before).moved::<E>(place(0, self.result_len()), &self.dst, to);
             }
-            let mut strip = 0;
-            while strip < strips {
-                let memory = Memory::of(now);
-                let at = packed::<E, K>(size).advance(&along, strip * E::LANES);
-                let meanwhile = Meanwhile { moved, parts: (strip, strips), ..Meanwhile::NOTHING };
-                let given = Strips {
-                    src: [memory; K],
-                    dst: memory,
-                    at,
-                    step,
-                    lanes: lanes.from(strip * E::LANES),
-                    ahead: 0,
-                    meanwhile: Some(meanwhile),
-                };
-                let Some(refused) = self.op.strips(self.isa, given) else { break };
-                strip += refused;
-                self.columns_as_rows(now, width, strip * E::LANES..(strip + 1) * E::LANES, lanes);
-                strip += 1;
-            }
+            self.staged_strips(now, count, lanes, Some(Meanwhile { moved, ..Meanwhile::NOTHING }));
             panels.rotate_left(1);
         }
         let end = columns.start + blocks * count;

@@ -50,7 +50,7 @@ pub(super) struct Side<const K: usize> {
 }
 
 /// Where inputs of `size` elements begin that lie one after another in a buffer; the first is the output, too.
-pub(super) fn packed<E, const K: usize>(size: usize) -> Offsets<K> {
+fn packed<E, const K: usize>(size: usize) -> Offsets<K> {
     Offsets { src: core::array::from_fn(|k| (k * size * size_of::<E>()) as isize), dst: 0 }
 }
 
@@ -224,13 +224,11 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         &self,
         side: &Side<K>,
         (first, count): (usize, usize),
-        mut meanwhile: Option<Meanwhile<'_, K>>,
+        meanwhile: Option<Meanwhile<'_, K>>,
         (buffer, keep): (&mut Vec<E>, &mut Vec<u8>),
     ) {
         let len = self.plan.len;
-        let strips = count.div_ceil(E::LANES);
-        // An odd number of cache lines, so that rows do not meet in the same sets of a cache.
-        let width = (strips | 1) * E::LANES;
+        let width = Self::staged_width(count);
         let size = len * width;
         buffer.resize(K * size, E::ZERO);
         if !count.is_multiple_of(E::LANES) {
@@ -249,23 +247,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         for k in 0..K {
             self.mask_input(k, &mut buffer[k * size..(k + 1) * size], keep);
         }
-        let item = size_of::<E>() as isize;
-        let along = Dim { size: width, src: [item; K], dst: item };
-        let step = Dim { size: len, src: [width as isize * item; K], dst: width as isize * item };
-        let mut strip = 0;
-        while strip < strips {
-            let memory = Memory::of(buffer);
-            let at = packed::<E, K>(size).advance(&along, strip * E::LANES);
-            let rest = lanes.from(strip * E::LANES);
-            if let Some(meanwhile) = &mut meanwhile {
-                meanwhile.parts = (strip, strips);
-            }
-            let given = Strips { src: [memory; K], dst: memory, at, step, lanes: rest, ahead: 0, meanwhile };
-            let Some(refused) = self.op.strips(self.isa, given) else { break };
-            strip += refused;
-            self.columns_as_rows(buffer, width, strip * E::LANES..count.min((strip + 1) * E::LANES), lanes);
-            strip += 1;
-        }
+        self.staged_strips(buffer, count, lanes, meanwhile);
         if self.spreads_nan() {
             for j in 0..count {
                 if buffer[j].is_nan() {
@@ -279,14 +261,42 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         self.write(self.result_columns(side, (first, count)), buffer, width);
     }
 
-    /// Columns of a packed panel that the panel kernel refused.
-    pub(super) fn columns_as_rows(
+    /// The length of a row of a buffer of so many columns: an odd number of cache lines, so that rows do not meet in the same sets of a
+    /// cache.
+    pub(super) fn staged_width(count: usize) -> usize {
+        (count.div_ceil(E::LANES) | 1) * E::LANES
+    }
+
+    /// The results of so many columns in a buffer, which are these lanes.
+    pub(super) fn staged_strips(
         &self,
         buffer: &mut [E],
-        width: usize,
-        columns: Range<usize>,
+        count: usize,
         lanes: Lanes,
+        mut meanwhile: Option<Meanwhile<'_, K>>,
     ) {
+        let (len, item) = (self.plan.len, size_of::<E>() as isize);
+        let (strips, width) = (count.div_ceil(E::LANES), Self::staged_width(count));
+        let along = Dim { size: width, src: [item; K], dst: item };
+        let step = Dim { size: len, src: [width as isize * item; K], dst: width as isize * item };
+        let mut strip = 0;
+        while strip < strips {
+            let memory = Memory::of(buffer);
+            let at = packed::<E, K>(len * width).advance(&along, strip * E::LANES);
+            let rest = lanes.from(strip * E::LANES);
+            if let Some(meanwhile) = &mut meanwhile {
+                meanwhile.parts = (strip, strips);
+            }
+            let given = Strips { src: [memory; K], dst: memory, at, step, lanes: rest, ahead: 0, meanwhile };
+            let Some(refused) = self.op.strips(self.isa, given) else { break };
+            strip += refused;
+            self.columns_as_rows(buffer, width, strip * E::LANES..count.min((strip + 1) * E::LANES), lanes);
+            strip += 1;
+        }
+    }
+
+    /// Columns of a packed panel that the panel kernel refused.
+    fn columns_as_rows(&self, buffer: &mut [E], width: usize, columns: Range<usize>, lanes: Lanes) {
         let len = self.plan.len;
         let mut row = vec![E::ZERO; K * len];
         for j in columns {
