@@ -73,7 +73,7 @@ def test_losses_of_columns_far_apart(
 LONG = 32_768 + 4_096 + 21
 
 
-@pytest.mark.parametrize("count", [2, 3, 5, 10, 37])
+@pytest.mark.parametrize("count", [2, 3, 5, 10, 37, 70])
 def test_long_columns(function: Function, dtype: np.dtype[Any], count: int) -> None:
     # Chunk by chunk of several, which need different numbers of passes.
     rows = function.inputs(golden.values((count, LONG), dtype))

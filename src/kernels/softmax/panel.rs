@@ -9,7 +9,7 @@ use crate::kernels::{
 };
 use crate::math::exp::{Exp, ExpConstants, Exponential, Shift};
 use crate::math::sum::LaneSum;
-use crate::simd::{Outside, PanelIo, Simd, Wide};
+use crate::simd::{Outside, PanelIo, Simd, TILE_WIDTH, Wide};
 
 /// The maximum of each column.
 #[inline(always)]
@@ -69,10 +69,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         (panel, near): (O, PanelIo<'_, E, 1>),
     ) -> bool {
         let Some(max) = self.copied_ordinary_max::<S, O, P>(s, (panel, near)) else { return false };
-        let mut with = [(max[0], max[0]); P];
-        for p in 0..P {
-            [with[p]] = self.settled_columns::<S, 1>(s, near.strip(p), [max[p]]);
-        }
+        let with = self.settled_columns::<S, P>(s, near, max);
         Self::write_columns(s, (panel, near), with);
         true
     }
@@ -182,7 +179,16 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
         let mut start = 0;
         while start < panel.rows() {
             let end = panel.rows().min(start + E::CHUNK);
-            let chunk = self.panel_exp_sum::<S, P>(s, panel, (start, end), shift, keep);
+            let chunk = if P <= TILE_WIDTH && end - start <= E::LANES {
+                self.panel_exp_sum::<S, P>(s, panel, (start, end), shift, keep)
+            } else {
+                let mut chunk = sum;
+                for p in 0..P {
+                    [chunk[p]] =
+                        self.panel_exp_sum::<S, 1>(s, panel.strip(p), (start, end), &[shift[p]], keep);
+                }
+                chunk
+            };
             add_chunk::<E, S, P>(s, &mut sum, chunk, start);
             start = end;
         }

@@ -335,16 +335,11 @@ impl<E: Compute> Op<E, 2> for SoftmaxGrad<E> {
             return false;
         }
         let offset = Self::copied_offsets::<S, O, P>(s, panels);
-        let mut sums = [(offset[0], offset[0]); P];
-        for p in 0..P {
-            let strip = panels.1.strip(p);
-            let found = match O::TRANSPOSED {
-                true => self.column_sums::<S, 1, false>(s, strip, [offset[p]]),
-                false => self.column_sums::<S, 1, true>(s, strip, [offset[p]]),
-            };
-            let Some([sum]) = found else { return false };
-            sums[p] = sum;
-        }
+        let found = match O::TRANSPOSED {
+            true => self.column_sums::<S, P, false>(s, panels.1, offset),
+            false => self.column_sums::<S, P, true>(s, panels.1, offset),
+        };
+        let Some(sums) = found else { return false };
         self.write_columns(s, panels, offset, sums);
         true
     }

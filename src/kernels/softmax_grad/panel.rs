@@ -146,6 +146,9 @@ pub(super) fn larger<E: Compute, S: Simd<E>>(
     *largest = s.max(y, *largest);
 }
 
+/// Vectors of rows of a strip that are summed before those of the next strip.
+const IN_ORDER: usize = 16;
+
 /// y · (d - offset) of the rows `start..end` of a panel, y times `factor`.
 struct Products<'a, E: Compute, V, const P: usize> {
     panel: PanelIo<'a, E, 2>,
@@ -160,20 +163,29 @@ impl<E: Compute, V: Copy, const P: usize> Products<'_, E, V, P> {
     #[inline(always)]
     fn in_order<S: Wide<E> + Simd<E, V = V>>(&self, s: S) -> [S::W; P] {
         let mut sums = [[s.wide_zero(); 16]; P];
-        let mut i = self.start;
-        while i < self.end {
-            let lanes = E::LANES.min(self.end - i);
+        let mut start = self.start;
+        while start < self.end {
+            let end = self.end.min(start + IN_ORDER * E::LANES);
             for p in 0..P {
-                for (lane, sum) in sums[p][..lanes].iter_mut().enumerate() {
-                    *sum = match i == self.start {
-                        true => self.first(s, i + lane, p),
-                        false => self.add(s, *sum, i + lane, p),
-                    };
+                let mut i = start;
+                while i < end {
+                    let lanes = E::LANES.min(end - i);
+                    for (lane, sum) in sums[p][..lanes].iter_mut().enumerate() {
+                        *sum = match i == self.start {
+                            true => self.first(s, i + lane, p),
+                            false => self.add(s, *sum, i + lane, p),
+                        };
+                    }
+                    i += lanes;
                 }
             }
-            i += lanes;
+            start = end;
         }
-        fold_lanes(s, &LaneTotals(&sums, E::LANES.min(self.end - self.start)))
+        let mut folded = [s.wide_zero(); P];
+        for p in 0..P {
+            [folded[p]] = fold_lanes(s, &LaneTotals(&[sums[p]], E::LANES.min(self.end - self.start)));
+        }
+        folded
     }
 
     /// The entry in row `i` of strip `p`, the first of a sum.

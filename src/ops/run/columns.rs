@@ -1,9 +1,11 @@
 //! Lanes that are neighbours in memory: strips of them down the columns of panels, where they lie, or through a buffer.
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
+
 use super::entry::{FAR_WIDTH, Strips};
 use super::job::Job;
-use super::stage::{COLUMNS, LONG_COLUMN, Room};
+use super::stage::{COLUMNS, LONG_COLUMN, Room, Side};
 use super::{FAR_BYTES, LARGE_BYTES, Route, TASK_ELEMENTS};
 use crate::dispatch::Dispatch;
 use crate::error::Error;
@@ -32,9 +34,20 @@ const NARROW_BYTES: usize = 128;
 /// And if they are no longer than this, as kernels keep what they find of them.
 const KEPT_BYTES: usize = 1 << 19;
 
+/// Long columns of one input stay in place where rows have no more than so many wide strips.
+const FEW_STRIPS: usize = 2;
+
+/// Rows up to so many bytes apart are read ahead as one piece of memory is, however many there are.
+const NEAR_ROWS: usize = 1280;
+
 /// How many of the 64 sets of the nearest cache lines meet in that are `stride` bytes apart.
 fn sets(stride: isize) -> usize {
     (4096 >> stride.trailing_zeros().min(12)).min(64)
+}
+
+/// The same of the 2048 sets of a second cache.
+fn second_sets(stride: isize) -> usize {
+    ((1 << 17) >> stride.trailing_zeros().min(17)).min(2048)
 }
 
 /// The longest column of which every element's line stays in the nearest cache.
@@ -50,10 +63,19 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         let axis = plan.outer.iter().position(wide)?;
         let size = plan.outer[axis].size;
         if plan.len >= LONG_COLUMN {
-            let is_narrow =
-                plan.step().src[0].unsigned_abs() <= NARROW_BYTES && size.is_multiple_of(E::LANES);
+            let row = plan.step().src[0].unsigned_abs();
+            let is_narrow = row <= NARROW_BYTES && size.is_multiple_of(E::LANES);
+            // One input is read twice where it is transposed, and three times where it stays.
+            let is_wide = self.facts.far_panels
+                && size >= FAR_WIDTH * E::LANES
+                && (K > 1 || row <= FEW_STRIPS * FAR_WIDTH * size_of::<E::Array>());
             let is_kept = plan.len * size_of::<E>() <= KEPT_BYTES;
-            return (is_narrow && is_kept).then_some(Route::Columns(axis));
+            return match (is_narrow, is_wide) {
+                _ if !is_kept => None,
+                (true, _) => Some(Route::Columns(axis)),
+                (_, true) => Some(Route::FarColumns(axis)),
+                _ => None,
+            };
         }
         if self.is_short() {
             return Some(Route::Columns(axis));
@@ -70,6 +92,20 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             true => Route::StagedColumns(axis),
             false => Route::Columns(axis),
         })
+    }
+
+    /// Whether wide strips of columns need no buffer: a second cache keeps their lines, or would not keep a buffer either.
+    fn stay_in_place(&self) -> bool {
+        let (len, stride) = (self.plan.len, self.plan.step().src[0]);
+        let is_kept = len * (K + 1) <= WAYS * second_sets(stride);
+        len >= LONG_COLUMN || is_kept || stride.unsigned_abs() <= NEAR_ROWS
+    }
+
+    /// Whether columns are so long and few that threads share the chunks of each: those of one input, of which transposing takes less
+    /// than a thread saves.
+    pub(super) fn share_sweeps(&self, threads: usize) -> bool {
+        let few = self.plan.count < threads * COLUMNS;
+        threads > 1 && K == 1 && few && self.plan.len >= LONG_COLUMN
     }
 
     /// Whether operands together take so many bytes.
@@ -117,17 +153,26 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                 let strips = Strips { src: self.src, dst: self.dst, at, step, lanes, ahead, meanwhile: None };
                 let Some(refused) = self.op.strips(self.isa, strips) else { break };
                 first += refused * E::LANES;
-                self.staged_columns(side, first..first + E::LANES, &mut Room::default());
+                self.apart(side, first..first + E::LANES);
                 first += E::LANES;
             }
-            self.staged_columns(side, whole..columns.end, &mut Room::default());
+            self.apart(side, whole..columns.end);
         })
     }
 
-    /// Through a buffer, by the kernel itself as far as it does.
+    /// Columns that are no whole strips, or that the fast path gave up.
+    fn apart(&self, side: &Side<K>, columns: Range<usize>) {
+        match self.plan.len >= LONG_COLUMN && !columns.is_empty() {
+            true => self.long_part(side, columns),
+            false => self.staged_columns(side, columns, &mut Room::default()),
+        }
+    }
+
+    /// Wide strips, by the kernel itself as far as it does.
     pub(super) fn far_columns(&self, axis: usize, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
         let step = Dim { size: self.plan.len, ..self.plan.step() };
         let wide = FAR_WIDTH * E::LANES;
+        let in_place = self.stay_in_place() ;
         let buffers = Reused::<Vec<E>>::default();
         self.each_side(axis, self.task_elements(threads), threads, watch, &|side, columns| {
             buffers.with(|buffer| {
@@ -138,9 +183,9 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                     let at = side.at.advance(&side.along, first);
                     let strips =
                         Strips { src: self.src, dst: self.dst, at, step, lanes, ahead: 0, meanwhile: None };
-                    let is_done = count == wide && self.op.far_strips(self.isa, strips, buffer);
+                    let is_done = count == wide && self.op.far_strips(self.isa, strips, (!in_place).then_some(&mut *buffer));
                     if !is_done {
-                        self.staged_columns(side, first..first + count, &mut Room::default());
+                        self.apart(side, first..first + count);
                     }
                     first += count;
                 }

@@ -250,7 +250,7 @@ pub(super) const FAR_WIDTH: usize = 4;
 pub(super) struct FarStrips<'a, 'b, E, O, const K: usize> {
     pub(super) op: &'a O,
     pub(super) strips: Strips<'a, K>,
-    pub(super) buffer: &'b mut Vec<E>,
+    pub(super) buffer: Option<&'b mut Vec<E>>,
 }
 
 impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for FarStrips<'_, '_, E, O, K> {
@@ -259,7 +259,10 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for FarStrips<'_, '_, E
     fn run<S: Wide<E>>(self, s: S) -> bool {
         let Self { op, strips: Strips { src, dst, at, step, lanes, .. }, buffer } = self;
         let panel = panel_io(&src, &dst, at, step, FAR_WIDTH).of(lanes);
-        let near = PanelIo::in_buffer(buffer, step.size, FAR_WIDTH).of(lanes);
+        let near = match buffer {
+            Some(buffer) => PanelIo::in_buffer(buffer, step.size, FAR_WIDTH).of(lanes),
+            None => panel,
+        };
         op.copied_panel::<S, PanelIo<'_, E, K>, FAR_WIDTH>(s, (panel, near))
     }
 }

@@ -38,7 +38,7 @@ pub(super) trait Erased<E: Dispatch, const K: usize>: Sync {
     fn strips(&self, isa: Isa, strips: Strips<'_, K>) -> Option<usize>;
 
     /// The same through a buffer; false where the fast path gave up, and nothing was written.
-    fn far_strips(&self, isa: Isa, strips: Strips<'_, K>, buffer: &mut Vec<E>) -> bool;
+    fn far_strips(&self, isa: Isa, strips: Strips<'_, K>, buffer: Option<&mut Vec<E>>) -> bool;
 
     /// Some lanes by sweeps.
     fn long_lanes(
@@ -72,7 +72,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Erased<E, K> for O {
         E::dispatch(isa, ColumnStrips { op: self, strips })
     }
 
-    fn far_strips(&self, isa: Isa, strips: Strips<'_, K>, buffer: &mut Vec<E>) -> bool {
+    fn far_strips(&self, isa: Isa, strips: Strips<'_, K>, buffer: Option<&mut Vec<E>>) -> bool {
         // Compiled only where it is used.
         O::FAR_PANELS && E::dispatch(isa, FarStrips { op: self, strips, buffer })
     }

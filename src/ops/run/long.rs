@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use super::entry::{FromLanes, ToLanes};
 use super::job::Job;
 use super::mask::restore;
+use super::stage::Side;
 use super::{Route, TASK_ELEMENTS};
 use crate::dispatch::{Dispatch, Isa};
 use crate::error::Error;
@@ -114,7 +115,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         let chunks = if visit.writes && self.facts.reduces { 1 } else { self.chunks() };
         let size = TASK_ELEMENTS.div_ceil(E::CHUNK * count);
         // As many as fit the buffer.
-        let most = (BUFFER_BYTES / (size_of::<E>() * K * E::CHUNK)).max(4);
+        let most = (BUFFER_BYTES / (size_of::<E>() * K * E::CHUNK)).max(E::LANES);
         for_each(chunks.div_ceil(size), threads, watch, &|task| {
             buffers.with(|buffer| {
                 for chunk in task * size..chunks.min((task + 1) * size) {
@@ -202,6 +203,15 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         let offset = at.dst + step * span.start as isize;
         let block = Block { offset, rows: (span.len(), step), columns: (lanes.count, along.dst) };
         chunk.transpose_out(self.isa, (&self.dst, block), Self::PITCH);
+    }
+
+    /// Some of the neighbours along an axis, alone; nobody is asked whether to go on.
+    pub(super) fn long_part(&self, side: &Side<K>, columns: Range<usize>) {
+        let lanes = self.lanes(side.axis, side.other, columns.start, columns.len());
+        let at = side.at.advance(&side.along, columns.start);
+        let together = Together { lanes, at, along: side.along };
+        let done = self.op.long_lanes(self, &together, 1, &Watch::new(&|| true));
+        debug_assert!(done.is_ok());
     }
 
     /// The lanes along an axis, for all others.

@@ -214,6 +214,9 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         let tasks = |size: usize| (count.div_ceil(size), size);
         let range = |size: usize, i: usize| i * size..count.min((i + 1) * size);
         match route {
+            Route::Columns(axis) | Route::FarColumns(axis) if self.share_sweeps(threads) => {
+                self.long_columns(axis, threads, watch)
+            }
             Route::Rows | Route::Tiny => {
                 let rows = elements.div_ceil(len);
                 let rows = if route == Route::Tiny { rows.next_multiple_of(E::LANES) } else { rows };

@@ -27,10 +27,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         panels: (O, PanelIo<'_, E, 1>),
     ) -> bool {
         let Some(max) = self.softmax.copied_ordinary_max::<S, O, P>(s, panels) else { return false };
-        let mut settled = [([max[0]; 3], s.wide_zero()); P];
-        for p in 0..P {
-            [settled[p]] = self.settled_columns::<S, 1, true>(s, panels.1.strip(p), [max[p]]);
-        }
+        let settled = self.settled_columns::<S, P, true>(s, panels.1, max);
         self.write_columns(s, panels, settled);
         true
     }
@@ -51,12 +48,13 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
             logit[p] = self.logits(s, panel, p * E::LANES);
         }
         let spread = self.panel_spread(s, panel, max);
-        let (sum, others) = self.panel_sums::<S, P, KEPT>(s, panel, &shift);
+        let sum = self.softmax.whole_panel_exp_sum::<S, P>(s, panel, &shift, KEPT);
         let mut settled = [([max[0]; 3], s.wide_zero()); P];
         for p in 0..P {
-            let e = if GRAD { self.exponentials(s, &shift[p], logit[p]) } else { logit[p] };
-            let (sum, others, spread) = (sum[p], others[p], spread[p]);
-            let rows = Sums { max: max[p], top: shift[p].top, sum, others, spread };
+            let shift = shift[p];
+            let [others] = self.panel_others::<S, 1, KEPT>(s, panel.strip(p), &[shift], [sum[p]]);
+            let e = if GRAD { self.exponentials(s, &shift, logit[p]) } else { logit[p] };
+            let rows = Sums { max: max[p], top: shift.top, sum: sum[p], others, spread: spread[p] };
             settled[p] = self.settle_lanes(s, panel.lanes().from(p * E::LANES), rows, (logit[p], e));
         }
         settled
@@ -112,8 +110,19 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         panel: PanelIo<'_, E, 1>,
         shift: &[Shift<S::V>; P],
     ) -> ([S::W; P], [S::W; P]) {
-        let softmax = &self.softmax;
-        let sum = softmax.whole_panel_exp_sum::<S, P>(s, panel, shift, KEPT);
+        let sum = self.softmax.whole_panel_exp_sum::<S, P>(s, panel, shift, KEPT);
+        (sum, self.panel_others::<S, P, KEPT>(s, panel, shift, sum))
+    }
+
+    /// The parts of sums that are not the maximum's own.
+    #[inline(always)]
+    fn panel_others<S: Wide<E>, const P: usize, const KEPT: bool>(
+        &self,
+        s: S,
+        panel: PanelIo<'_, E, 1>,
+        shift: &[Shift<S::V>; P],
+        sum: [S::W; P],
+    ) -> [S::W; P] {
         let mut others = [s.wide_zero(); P];
         let zero = s.splat(E::ZERO);
         let mut is_apart = 0;
@@ -131,7 +140,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
                 let end = panel.rows().min(start + E::CHUNK);
                 let chunk = fold_lanes(
                     s,
-                    &Others::<E, S::V, P, KEPT> { exp: &softmax.exp, panel, start, end, shift },
+                    &Others::<E, S::V, P, KEPT> { exp: &self.softmax.exp, panel, start, end, shift },
                 );
                 add_chunk::<E, S, P>(s, &mut alone, chunk, start);
                 start = end;
@@ -140,7 +149,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
                 others[p] = s.pair_choose(s.widen(lack[p]), alone[p], others[p]);
             }
         }
-        (sum, others)
+        others
     }
 
     /// The exponentials of the logits of classes, one a lane.

@@ -202,7 +202,8 @@ impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
     #[inline(always)]
     fn panel<S: Wide<E>, const P: usize>(&self, s: S, panel: PanelIo<'_, E, 1>) -> bool {
         let Some(max) = self.log_sum.softmax.ordinary_max::<S, P>(s, panel) else { return false };
-        let (log, _) = self.log_sum.panel_logs::<S, P>(s, panel, max, false);
+        let sums = self.log_sum.panel_sums(s, panel, max);
+        let (log, _) = self.log_sum.panel_logs::<S, P>(s, panel, sums, false);
         self.write_columns(s, (panel, panel), log);
         true
     }
@@ -217,9 +218,11 @@ impl<E: ExpConstants> Op<E, 1> for LogSoftmax<E> {
         panels: (O, PanelIo<'_, E, 1>),
     ) -> bool {
         let Some(max) = self.log_sum.softmax.copied_ordinary_max::<S, O, P>(s, panels) else { return false };
+        let (max, shift, sum) = self.log_sum.panel_sums(s, panels.1, max);
         let mut log = [Log { max: max[0], high: max[0], low: max[0] }; P];
         for p in 0..P {
-            let ([of_strip], _) = self.log_sum.panel_logs::<S, 1>(s, panels.1.strip(p), [max[p]], false);
+            let sums = ([max[p]], [shift[p]], [sum[p]]);
+            let ([of_strip], _) = self.log_sum.panel_logs::<S, 1>(s, panels.1.strip(p), sums, false);
             log[p] = of_strip;
         }
         self.write_columns(s, panels, log);
@@ -253,7 +256,8 @@ impl<E: ExpConstants> LogSumExp<E> {
         (panel, near): (O, PanelIo<'_, E, 1>),
         max: [S::V; P],
     ) {
-        let (log, differences) = self.log_sum.panel_logs::<S, P>(s, near, max, true);
+        let sums = self.log_sum.panel_sums(s, near, max);
+        let (log, differences) = self.log_sum.panel_logs::<S, P>(s, near, sums, true);
         for p in 0..P {
             let mut sum = result(s, &log[p]);
             if differences[p] != 0 {

@@ -15,7 +15,26 @@ const FEW: usize = 4;
 /// The logarithms of the columns of a panel, and which columns' results are differences, as bits.
 type Logs<V, const P: usize> = ([Log<V>; P], [u32; P]);
 
+/// The maxima of columns, the shifts of their exponentials, and the sums of these.
+pub(super) type ColumnSums<V, W, const P: usize> = ([V; P], [Shift<V>; P], [W; P]);
+
 impl<E: ExpConstants> LogSum<E> {
+    /// The sums of the columns of a panel with these maxima; zero of such short ones that are [summed](Self::panel_logs) otherwise.
+    #[inline(always)]
+    pub(super) fn panel_sums<S: Wide<E>, const P: usize>(
+        &self,
+        s: S,
+        panel: PanelIo<'_, E, 1>,
+        max: [S::V; P],
+    ) -> ColumnSums<S::V, S::W, P> {
+        let shift = self.softmax.panel_shift(s, max);
+        let sum = match panel.rows() <= E::LANES {
+            true => [s.wide_zero(); P],
+            false => self.softmax.whole_panel_exp_sum::<S, P>(s, panel, &shift, false),
+        };
+        (max, shift, sum)
+    }
+
     /// The logarithms down the columns of a panel. Differences are told where results are wanted and not
     /// logarithms.
     #[inline(always)]
@@ -23,20 +42,18 @@ impl<E: ExpConstants> LogSum<E> {
         &self,
         s: S,
         panel: PanelIo<'_, E, 1>,
-        max: [S::V; P],
+        (max, shift, sum): ColumnSums<S::V, S::W, P>,
         is_result: bool,
     ) -> Logs<S::V, P> {
-        let shift = self.softmax.panel_shift(s, max);
         let mut log = [Log { max: max[0], high: max[0], low: max[0] }; P];
         let mut differences = [0; P];
         let is_short = panel.rows() <= E::LANES;
         let zero = s.splat(E::ZERO);
-        let mut sum = [s.wide_zero(); P];
+        let mut sum = sum;
         let mut ties = [s.splat(E::ONE); P];
         // Lanes whose other terms are little beside their largest, as bits.
         let mut apart = [0; P];
         if !is_short {
-            sum = self.softmax.whole_panel_exp_sum::<S, P>(s, panel, &shift, false);
             for p in 0..P {
                 let top = s.to_array(shift[p].top);
                 sum[p] = s.wide_add(sum[p], s.widen_sum(s.sub(zero, shift[p].top), zero));
