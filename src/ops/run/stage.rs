@@ -17,9 +17,10 @@ use crate::view::{Asked, Block, Memory, spaced_rows};
 /// Elements of a block of rows.
 const BLOCK: usize = 4096;
 
-/// Elements of the longest row that is brought into a buffer whole: a block of all inputs fits the second cache.
-fn longest_row<E, const K: usize>() -> usize {
-    (1 << 18) / (K * size_of::<E>())
+/// Elements of the longest row that is brought into a buffer whole. One or two inputs of it fit the second cache, and where they do not
+/// it is still faster read again than converted again.
+fn longest_row<E>() -> usize {
+    (1 << 19) / size_of::<E>()
 }
 
 /// Columns of a block of columns, at most.
@@ -57,7 +58,7 @@ fn packed<E, const K: usize>(size: usize) -> Offsets<K> {
 impl<E: Dispatch, const K: usize> Job<'_, E, K> {
     /// Whether rows of this length are brought into a buffer whole, not chunk by chunk.
     pub(super) fn is_staged_whole(len: usize) -> bool {
-        len <= E::CHUNK.max(longest_row::<E, K>())
+        len <= E::CHUNK.max(longest_row::<E>())
     }
 
     /// Some lanes, as rows.
