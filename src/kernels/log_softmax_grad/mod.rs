@@ -7,6 +7,7 @@
 //! do not exist: their gradient is zero, whatever the cotangent is.
 #![forbid(unsafe_code)]
 
+mod columns;
 mod short;
 
 pub use self::short::ShortLogSoftmaxVjp;

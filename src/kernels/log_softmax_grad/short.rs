@@ -6,11 +6,12 @@
 //! smaller by more than an `f64` can tell.
 #![forbid(unsafe_code)]
 
+use super::columns::Column;
 use crate::element::{Compute, WideScalar, two_to};
 use crate::kernels::{Next, Op, RowTerms, one_nan, sum_columns};
 use crate::math::exp::{Exp, RowShift, SCALE};
 use crate::math::exp_sum::probability;
-use crate::simd::{PanelIo, Row, RowIo, Wide};
+use crate::simd::{Outside, PanelIo, Row, RowIo, Wide};
 
 /// The operation. Its inputs are `logp` and the cotangent.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +82,7 @@ impl ShortLogSoftmaxVjp {
 
     /// The larger of the sizes of cotangents so far and of a vector's; what it was at temperature 1.
     #[inline(always)]
-    fn larger<S: Wide<f32>>(&self, s: S, size: S::V, d: S::V) -> S::V {
+    pub(super) fn larger<S: Wide<f32>>(&self, s: S, size: S::V, d: S::V) -> S::V {
         if self.temperature == 1.0 {
             return size;
         }
@@ -217,22 +218,57 @@ impl ShortLogSoftmaxVjp {
         }
     }
 
-    /// The results of a strip of columns.
+    /// The sum of all cotangents of the columns of a strip, of those but of likely classes; `None` where one needs more care. Of each column
+    /// one class, at most, is likely, or it goes by rows.
     #[inline(always)]
-    fn strip<S: Wide<f32>>(
+    pub(super) fn ordinary_sum<S: Wide<f32>>(
+        &self,
+        s: S,
+        column: &Column<S::V>,
+        others: S::W,
+    ) -> Option<S::W> {
+        let Column { largest, found, size, likely, count } = *column;
+        let all = s.wide_add(s.widen(likely), others);
+        let sum = s.abs(s.wide_split(all).0);
+        let is_small = s.bits(s.greater(s.splat(SIZES[0]), size)) & s.bits(s.greater(size, s.splat(0.0)));
+        let is_ordinary = s.bits(s.greater(s.splat(LARGE_SUM as f32), sum))
+            & s.bits(s.greater(s.splat(self.large_log()), largest))
+            & !(s.bits(s.greater(size, s.splat(SIZES[1]))) | is_small)
+            & s.bits(s.greater(s.splat(2.0), count))
+            & s.equal(found, found);
+        (is_ordinary == ALL).then_some(all)
+    }
+
+    /// Results in the rows `first..last` of strip `p`, of the inputs in the second panel; by [`four`](Self::four) if `FOURS`, as is faster
+    /// where few vectors have a likely class.
+    #[inline(always)]
+    pub(super) fn strip<S: Wide<f32>, O: Outside<f32, 2>, const FOURS: bool>(
         &self,
         s: S,
         (likely, others, all): (S::V, S::W, S::W),
-        panel: PanelIo<'_, f32, 2>,
-        p: usize,
+        (panel, near): (O, PanelIo<'_, f32, 2>),
+        (first, last, p): (usize, usize, usize),
     ) {
         let (shift, lanes) = (self.shift(s), s.wide_lanes(all));
         let [all, others] = [s.wide_split(all), s.wide_split(others)];
         let parts = Parts { all: [all.0, all.1], others: [others.0, others.1], likely };
-        for i in 0..panel.rows() {
-            let entry = panel.inputs(s, i, p);
-            let total = |lane: usize| lanes.as_ref()[lane];
-            panel.store(s, i, p, self.entry(s, &shift, &parts, entry, total));
+        let mut i = first;
+        while i < last {
+            let mut end = i + 1;
+            if const { FOURS && S::FOUR_AT_ONCE } && i + 4 <= last {
+                let four = [near.load4(s, 0, i, p), near.load4(s, 1, i, p)];
+                if let Some(four) = self.four(s, &shift, &parts, four) {
+                    panel.store4(s, i, p, four);
+                    i += 4;
+                    continue;
+                }
+                end = i + 4;
+            }
+            while i < end {
+                let total = |lane: usize| lanes.as_ref()[lane];
+                panel.store(s, i, p, self.entry(s, &shift, &parts, near.inputs(s, i, p), total));
+                i += 1;
+            }
         }
     }
 }
@@ -248,13 +284,13 @@ fn alone(log_p: f32, d: f32, sum: f64) -> f64 {
 
 /// The largest logarithm in each lane, and one that is NaN, if there is one.
 #[inline(always)]
-fn seen<S: Wide<f32>>(s: S, [log_p, largest, found]: [S::V; 3]) -> [S::V; 2] {
+pub(super) fn seen<S: Wide<f32>>(s: S, [log_p, largest, found]: [S::V; 3]) -> [S::V; 2] {
     [s.max(log_p, largest), s.select(s.equals(log_p, log_p), found, log_p)]
 }
 
 /// One vector's cotangents, zero where there is no entry, and where classes are likely.
 #[inline(always)]
-fn apart<S: Wide<f32>>(s: S, [log_p, d]: [S::V; 2]) -> (S::V, S::M) {
+pub(super) fn apart<S: Wide<f32>>(s: S, [log_p, d]: [S::V; 2]) -> (S::V, S::M) {
     let is_none = s.equals(log_p, s.splat(f32::NEG_INFINITY));
     (s.select(is_none, s.splat(0.0), d), s.greater(log_p, s.splat(LIKELY)))
 }
@@ -350,36 +386,41 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
         }
         let (zero, one) = (s.splat(0.0), s.splat(1.0));
         let others: [S::W; P] = sum_columns(s, panel.rows(), &Others { panel });
-        let (mut likely, mut all) = ([zero; P], others);
+        let mut parts = [(zero, others[0], others[0]); P];
         for p in 0..P {
-            // Of each column one class, at most, is likely, or it goes by rows.
-            let mut count = zero;
-            let (mut largest, mut found, mut size) = (s.splat(f32::NEG_INFINITY), zero, zero);
+            let mut column = Column {
+                largest: s.splat(f32::NEG_INFINITY),
+                found: zero,
+                size: zero,
+                likely: zero,
+                count: zero,
+            };
             for i in 0..panel.rows() {
                 let entry = panel.inputs(s, i, p);
                 let (d, is_likely) = apart(s, entry);
-                size = self.larger(s, size, d);
-                likely[p] = s.select(is_likely, s.add(d, zero), likely[p]);
-                count = s.select(is_likely, s.add(count, one), count);
-                [largest, found] = seen(s, [entry[0], largest, found]);
+                column.size = self.larger(s, column.size, d);
+                column.likely = s.select(is_likely, s.add(d, zero), column.likely);
+                column.count = s.select(is_likely, s.add(column.count, one), column.count);
+                [column.largest, column.found] = seen(s, [entry[0], column.largest, column.found]);
             }
-            all[p] = s.wide_add(s.widen(likely[p]), others[p]);
-            let high = s.wide_split(all[p]).0;
-            let sum = s.abs(high);
-            let is_small = s.bits(s.greater(s.splat(SIZES[0]), size)) & s.bits(s.greater(size, zero));
-            let is_ordinary = s.bits(s.greater(s.splat(LARGE_SUM as f32), sum))
-                & s.bits(s.greater(s.splat(self.large_log()), largest))
-                & !(s.bits(s.greater(size, s.splat(SIZES[1]))) | is_small)
-                & s.bits(s.greater(s.splat(2.0), count))
-                & s.equal(found, found);
-            if is_ordinary != ALL {
-                // Nothing is written before all strips are known.
-                return false;
-            }
+            // Nothing is written before all strips are known.
+            let Some(all) = self.ordinary_sum(s, &column, others[p]) else { return false };
+            parts[p] = (column.likely, others[p], all);
         }
         for p in 0..P {
-            self.strip(s, (likely[p], others[p], all[p]), panel, p);
+            self.strip::<S, _, false>(s, parts[p], (panel, panel), (0, panel.rows(), p));
         }
         true
+    }
+
+    const FAR_PANELS: bool = true;
+
+    #[inline(always)]
+    fn copied_panel<S: Wide<f32>, O: Outside<f32, 2>, const P: usize>(
+        &self,
+        s: S,
+        panels: (O, PanelIo<'_, f32, 2>),
+    ) -> bool {
+        !S::BY_CALLS && self.copied_columns::<S, O, P>(s, panels)
     }
 }

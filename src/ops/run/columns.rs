@@ -172,7 +172,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
     pub(super) fn far_columns(&self, axis: usize, threads: usize, watch: &Watch<'_>) -> Result<(), Error> {
         let step = Dim { size: self.plan.len, ..self.plan.step() };
         let wide = FAR_WIDTH * E::LANES;
-        let in_place = self.stay_in_place() ;
+        let in_place = self.stay_in_place();
         let buffers = Reused::<Vec<E>>::default();
         self.each_side(axis, self.task_elements(threads), threads, watch, &|side, columns| {
             buffers.with(|buffer| {
@@ -183,7 +183,8 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                     let at = side.at.advance(&side.along, first);
                     let strips =
                         Strips { src: self.src, dst: self.dst, at, step, lanes, ahead: 0, meanwhile: None };
-                    let is_done = count == wide && self.op.far_strips(self.isa, strips, (!in_place).then_some(&mut *buffer));
+                    let is_done = count == wide
+                        && self.op.far_strips(self.isa, strips, (!in_place).then_some(&mut *buffer));
                     if !is_done {
                         self.apart(side, first..first + count);
                     }
