@@ -69,6 +69,46 @@ impl<E: Compute, S: Wide<E>, T: RowTerms<E, S>, const P: usize> LaneTerms<E, S, 
     }
 }
 
+/// What is found of columns in one visit, row after row.
+pub(crate) trait Visit<E: Compute, S: Wide<E>> {
+    /// What is known of the columns of a strip besides their sums.
+    type Known: Copy;
+    /// Rows `first` to `last` of strip `p`, at most a vector of them, added to the sums of their lanes. Implementations are
+    /// `#[inline(always)]`.
+    fn visit(&self, s: S, rows: (usize, usize, usize), known: &mut Self::Known, sums: &mut [S::W; 16]);
+}
+
+/// Visits all rows, some of each strip in turn, so that what lies side by side in memory is read together; their sums, as along a row.
+#[inline(always)]
+pub(crate) fn visit_columns<E: Compute, S: Wide<E>, T: Visit<E, S>, const P: usize>(
+    s: S,
+    rows: usize,
+    visit: &T,
+    known: &mut [T::Known; P],
+) -> [S::W; P] {
+    let mut total = [s.wide_zero(); P];
+    let mut start = 0;
+    while start < rows {
+        let end = rows.min(start + E::CHUNK);
+        let mut sums = [[s.wide_zero(); 16]; P];
+        let mut first = start;
+        while first < end {
+            let last = end.min(first + E::LANES);
+            for p in 0..P {
+                visit.visit(s, (first, last, p), &mut known[p], &mut sums[p]);
+            }
+            first = last;
+        }
+        let mut chunk = total;
+        for p in 0..P {
+            [chunk[p]] = fold_lanes(s, &LaneTotals(&[sums[p]], E::LANES.min(end - start)));
+        }
+        add_chunk::<E, S, P>(s, &mut total, chunk, start);
+        start = end;
+    }
+    total
+}
+
 /// The terms of a sum down the columns of a panel, by lanes: a lane of a row is every `LANES`th element.
 pub(crate) trait LaneTerms<E: Compute, S: Wide<E>, const P: usize> {
     /// How many lanes have terms.
@@ -78,7 +118,7 @@ pub(crate) trait LaneTerms<E: Compute, S: Wide<E>, const P: usize> {
 }
 
 /// The sums of the lanes of each strip, as they are known, and how many lanes have terms.
-pub(crate) struct LaneTotals<'a, W, const P: usize>(pub(crate) &'a [[W; 16]; P], pub(crate) usize);
+struct LaneTotals<'a, W, const P: usize>(pub(crate) &'a [[W; 16]; P], pub(crate) usize);
 
 impl<E: Compute, S: Wide<E>, const P: usize> LaneTerms<E, S, P> for LaneTotals<'_, S::W, P> {
     #[inline(always)]

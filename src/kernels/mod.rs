@@ -19,8 +19,8 @@ mod sweeps;
 pub mod weighted;
 
 pub(crate) use self::column_sums::{
-    FourLanes, LaneTerms, LaneTotals, RowTerms, add_chunk, fold_each_lane, fold_fours, fold_lanes,
-    sum_columns,
+    FourLanes, LaneTerms, RowTerms, Visit, add_chunk, fold_each_lane, fold_fours, fold_lanes,
+    sum_columns, visit_columns,
 };
 pub use sweeps::row_by_sweeps;
 pub(crate) use sweeps::{Finished, Swept, row_apart};
@@ -118,6 +118,11 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
 
     /// Whether that is for [columns](PanelIo), too, that are large or far apart in memory.
     const FAR_PANELS: bool = false;
+
+    /// Whether that is so of this one.
+    fn has_far_panels(&self) -> bool {
+        Self::FAR_PANELS
+    }
 
     /// The same of a panel that is read once and written once, and all else happens in the second panel, which is a buffer of the
     /// same size.

@@ -1,15 +1,13 @@
-//! The product backward in `f32` down wide strips of columns: what is known of them in one visit, row after row, and then their results.
+//! The product backward down wide strips of columns: what is known of them in one visit, row after row, and then their results.
 #![forbid(unsafe_code)]
 
 use super::short::{ShortLogSoftmaxVjp, apart, seen};
+use super::{LogSoftmaxGrad, existing};
 use crate::element::Compute;
-use crate::kernels::{LaneTotals, add_chunk, fold_lanes};
+use crate::kernels::{Visit, visit_columns};
 use crate::simd::{Outside, PanelIo, Wide};
 
-/// Rows of a strip that are visited before those of the next strip: their lines of all strips stay near.
-const TOGETHER: usize = f32::LANES;
-
-/// What is known of the columns of a strip.
+/// What is known of the columns of a strip in `f32`.
 #[derive(Clone, Copy)]
 pub(super) struct Column<V> {
     pub(super) largest: V,
@@ -22,6 +20,62 @@ pub(super) struct Column<V> {
     pub(super) count: V,
 }
 
+impl<V: Copy> Column<V> {
+    /// Nothing yet.
+    #[inline(always)]
+    pub(super) fn new<S: Wide<f32, V = V>>(s: S) -> Self {
+        let zero = s.splat(0.0);
+        Self { largest: s.splat(f32::NEG_INFINITY), found: zero, size: zero, likely: zero, count: zero }
+    }
+}
+
+/// A panel that is visited and copied to another.
+struct Copied<'a, 'b, T, E, O> {
+    op: &'a T,
+    panel: O,
+    near: PanelIo<'b, E, 2>,
+}
+
+impl<E: Compute, T, O: Outside<E, 2>> Copied<'_, '_, T, E, O> {
+    /// Row `i` of strip `p`.
+    #[inline(always)]
+    fn entry<S: Wide<E>>(&self, s: S, i: usize, p: usize) -> [S::V; 2] {
+        let entry = [self.panel.load(s, 0, i, p), self.panel.load(s, 1, i, p)];
+        self.near.put(s, 0, i, p, entry[0]);
+        self.near.put(s, 1, i, p, entry[1]);
+        entry
+    }
+}
+
+/// The cotangents but those of likely classes are added up.
+impl<S: Wide<f32>, O: Outside<f32, 2>> Visit<f32, S> for Copied<'_, '_, ShortLogSoftmaxVjp, f32, O> {
+    type Known = Column<S::V>;
+
+    #[inline(always)]
+    fn visit(
+        &self,
+        s: S,
+        (first, last, p): (usize, usize, usize),
+        column: &mut Column<S::V>,
+        sums: &mut [S::W; 16],
+    ) {
+        let (zero, mut known) = (s.splat(0.0), *column);
+        for i in first..last {
+            let entry = self.entry(s, i, p);
+            let (mut d, is_likely) = apart(s, entry);
+            known.size = self.op.larger(s, known.size, d);
+            if s.any(is_likely) {
+                known.likely = s.select(is_likely, s.add(d, zero), known.likely);
+                known.count = s.select(is_likely, s.add(known.count, s.splat(1.0)), known.count);
+                d = s.select(is_likely, zero, d);
+            }
+            sums[i - first] = s.wide_add(sums[i - first], s.widen(d));
+            [known.largest, known.found] = seen(s, [entry[0], known.largest, known.found]);
+        }
+        *column = known;
+    }
+}
+
 impl ShortLogSoftmaxVjp {
     /// As [`Op::copied_panel`](crate::kernels::Op::copied_panel).
     #[inline(always)]
@@ -30,43 +84,16 @@ impl ShortLogSoftmaxVjp {
         s: S,
         (panel, near): (O, PanelIo<'_, f32, 2>),
     ) -> bool {
-        let zero = s.splat(0.0);
-        let nothing = Column {
-            largest: s.splat(f32::NEG_INFINITY),
-            found: zero,
-            size: zero,
-            likely: zero,
-            count: zero,
-        };
-        let (mut columns, mut others) = ([nothing; P], [s.wide_zero(); P]);
-        let rows = panel.rows();
-        let mut start = 0;
-        while start < rows {
-            let end = rows.min(start + f32::CHUNK);
-            let mut sums = [[s.wide_zero(); 16]; P];
-            let mut first = start;
-            while first < end {
-                let last = end.min(first + TOGETHER);
-                for p in 0..P {
-                    self.visit(s, (panel, near), (first, last, p), (&mut columns[p], &mut sums[p]));
-                }
-                first = last;
-            }
-            let mut chunk = others;
-            for p in 0..P {
-                [chunk[p]] = fold_lanes(s, &LaneTotals(&[sums[p]], f32::LANES.min(end - start)));
-            }
-            add_chunk::<f32, S, P>(s, &mut others, chunk, start);
-            start = end;
-        }
-        let mut parts = [(zero, others[0], others[0]); P];
+        let (mut columns, rows) = ([Column::new(s); P], panel.rows());
+        let others = visit_columns(s, rows, &Copied { op: self, panel, near }, &mut columns);
+        let mut parts = [(columns[0].likely, others[0], others[0]); P];
         for p in 0..P {
             let Some(all) = self.ordinary_sum(s, &columns[p], others[p]) else { return false };
             parts[p] = (columns[p].likely, others[p], all);
         }
         let mut first = 0;
         while first < rows {
-            let last = rows.min(first + TOGETHER);
+            let last = rows.min(first + f32::LANES);
             for p in 0..P {
                 self.strip::<S, O, true>(s, parts[p], (panel, near), (first, last, p));
             }
@@ -74,33 +101,49 @@ impl ShortLogSoftmaxVjp {
         }
         true
     }
+}
 
-    /// Some rows of strip `p`, which are copied to another panel. The cotangents but those of likely classes are added up by lanes, as along
-    /// a row.
+/// The cotangents of entries that exist are added up; known is a NaN among the logarithms, if there is one.
+impl<S: Wide<f64>, O: Outside<f64, 2>> Visit<f64, S> for Copied<'_, '_, LogSoftmaxGrad, f64, O> {
+    type Known = S::V;
+
     #[inline(always)]
-    fn visit<S: Wide<f32>, O: Outside<f32, 2>>(
+    fn visit(&self, s: S, (first, last, p): (usize, usize, usize), found: &mut S::V, sums: &mut [S::W; 16]) {
+        let mut known = *found;
+        for i in first..last {
+            let entry = self.entry(s, i, p);
+            sums[i - first] = s.pair_add(sums[i - first], s.widen(existing(s, entry)));
+            known = s.select(s.equals(entry[0], entry[0]), known, entry[0]);
+        }
+        *found = known;
+    }
+}
+
+impl LogSoftmaxGrad {
+    /// As [`Op::copied_panel`](crate::kernels::Op::copied_panel), of the product backward.
+    #[inline(always)]
+    pub(super) fn copied_columns<S: Wide<f64>, O: Outside<f64, 2>, const P: usize>(
         &self,
         s: S,
-        (panel, near): (O, PanelIo<'_, f32, 2>),
-        (first, last, p): (usize, usize, usize),
-        (column, sums): (&mut Column<S::V>, &mut [S::W; 16]),
-    ) {
-        let (zero, mut known) = (s.splat(0.0), *column);
-        for i in first..last {
-            let entry = [panel.load(s, 0, i, p), panel.load(s, 1, i, p)];
-            near.put(s, 0, i, p, entry[0]);
-            near.put(s, 1, i, p, entry[1]);
-            let (mut d, is_likely) = apart(s, entry);
-            known.size = self.larger(s, known.size, d);
-            if s.any(is_likely) {
-                known.likely = s.select(is_likely, s.add(d, zero), known.likely);
-                known.count = s.select(is_likely, s.add(known.count, s.splat(1.0)), known.count);
-                d = s.select(is_likely, zero, d);
+        (panel, near): (O, PanelIo<'_, f64, 2>),
+    ) -> bool {
+        let (shift, zero, rows) = (self.shift(s), s.splat(0.0), panel.rows());
+        let mut found = [zero; P];
+        let sums = visit_columns(s, rows, &Copied { op: self, panel, near }, &mut found);
+        let mut parts = [[zero; 2]; P];
+        for p in 0..P {
+            let (high, low) = s.wide_split(sums[p]);
+            parts[p] = [high, low];
+            let found = s.add(found[p], s.sub(high, high));
+            if !s.all(s.equals(found, found)) {
+                return false;
             }
-            let lane = i % f32::LANES;
-            sums[lane] = s.wide_add(sums[lane], s.widen(d));
-            [known.largest, known.found] = seen(s, [entry[0], known.largest, known.found]);
         }
-        *column = known;
+        for i in 0..rows {
+            for p in 0..P {
+                panel.store(s, i, p, self.entry(s, &shift, zero, parts[p], near.inputs(s, i, p)));
+            }
+        }
+        true
     }
 }

@@ -17,7 +17,7 @@ use super::{Next, Op, RowTerms, number, sum_columns};
 use crate::element::{DoubleDouble, WideScalar};
 use crate::math::exp::{Exp, RowShift, SCALE, power_of_two};
 use crate::math::two_sum;
-use crate::simd::{PanelIo, Row, RowIo, Wide};
+use crate::simd::{Outside, PanelIo, Row, RowIo, Wide};
 
 /// Which of the two products with the Jacobian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,6 +249,21 @@ impl Op<f64, 2> for LogSoftmaxGrad {
         }
         true
     }
+
+    const FAR_PANELS: bool = true;
+
+    fn has_far_panels(&self) -> bool {
+        self.direction == Direction::Backward
+    }
+
+    #[inline(always)]
+    fn copied_panel<S: Wide<f64>, O: Outside<f64, 2>, const P: usize>(
+        &self,
+        s: S,
+        panels: (O, PanelIo<'_, f64, 2>),
+    ) -> bool {
+        !S::BY_CALLS && self.copied_columns::<S, O, P>(s, panels)
+    }
 }
 
 /// What the entries of a panel add to sums of tangents, given those beside the largest logarithms.
@@ -280,7 +295,12 @@ impl<S: Wide<f64>> RowTerms<f64, S> for Cotangents<'_> {
 
 /// One vector's cotangents, of entries that exist, added to `sum`.
 #[inline(always)]
-fn cotangents<S: Wide<f64>>(s: S, sum: S::W, [log_p, d]: [S::V; 2]) -> S::W {
-    let is_none = s.equals(log_p, s.splat(f64::NEG_INFINITY));
-    s.pair_add(sum, s.widen(s.select(is_none, s.splat(0.0), d)))
+fn cotangents<S: Wide<f64>>(s: S, sum: S::W, entry: [S::V; 2]) -> S::W {
+    s.pair_add(sum, s.widen(existing(s, entry)))
+}
+
+/// One vector's cotangents, zero where there is no entry.
+#[inline(always)]
+fn existing<S: Wide<f64>>(s: S, [log_p, d]: [S::V; 2]) -> S::V {
+    s.select(s.equals(log_p, s.splat(f64::NEG_INFINITY)), s.splat(0.0), d)
 }

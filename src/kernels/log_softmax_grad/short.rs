@@ -388,13 +388,7 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
         let others: [S::W; P] = sum_columns(s, panel.rows(), &Others { panel });
         let mut parts = [(zero, others[0], others[0]); P];
         for p in 0..P {
-            let mut column = Column {
-                largest: s.splat(f32::NEG_INFINITY),
-                found: zero,
-                size: zero,
-                likely: zero,
-                count: zero,
-            };
+            let mut column = Column::new(s);
             for i in 0..panel.rows() {
                 let entry = panel.inputs(s, i, p);
                 let (d, is_likely) = apart(s, entry);

@@ -4,7 +4,7 @@
 use super::{Scale, SoftmaxGrad, enlarged};
 use crate::element::Compute;
 use crate::kernels::{
-    LaneTerms, LaneTotals, PANEL_PREFETCH, PanelResults, add_chunk, fold_lanes, write_panel,
+    LaneTerms, PANEL_PREFETCH, PanelResults, Visit, add_chunk, fold_lanes, visit_columns, write_panel,
 };
 use crate::math::exp::power_of_two;
 use crate::simd::{Outside, PanelIo, Simd, Wide};
@@ -64,11 +64,15 @@ impl<E: Compute> SoftmaxGrad<E> {
     ) -> Option<[(S::V, S::V); P]> {
         let mut dot = [s.wide_zero(); P];
         let factor = s.splat(E::from_f64(power_of_two(E::PRODUCT_POWER)));
-        let mut start = 0;
-        while start < panel.rows() {
-            let end = panel.rows().min(start + E::CHUNK);
-            let products = Products { panel, start, end, offset, factor };
-            let chunk = if FAR { products.in_order(s) } else { fold_lanes(s, &products) };
+        let (mut start, rows) = (0, panel.rows());
+        if FAR {
+            let products = Products { panel, start, end: rows, offset, factor };
+            dot = visit_columns(s, rows, &products, &mut [(); P]);
+            start = rows;
+        }
+        while start < rows {
+            let end = rows.min(start + E::CHUNK);
+            let chunk = fold_lanes(s, &Products { panel, start, end, offset, factor });
             add_chunk::<E, S, P>(s, &mut dot, chunk, start);
             start = end;
         }
@@ -146,9 +150,6 @@ pub(super) fn larger<E: Compute, S: Simd<E>>(
     *largest = s.max(y, *largest);
 }
 
-/// Vectors of rows of a strip that are summed before those of the next strip.
-const IN_ORDER: usize = 16;
-
 /// y · (d - offset) of the rows `start..end` of a panel, y times `factor`.
 struct Products<'a, E: Compute, V, const P: usize> {
     panel: PanelIo<'a, E, 2>,
@@ -159,35 +160,6 @@ struct Products<'a, E: Compute, V, const P: usize> {
 }
 
 impl<E: Compute, V: Copy, const P: usize> Products<'_, E, V, P> {
-    /// The sums, row after row.
-    #[inline(always)]
-    fn in_order<S: Wide<E> + Simd<E, V = V>>(&self, s: S) -> [S::W; P] {
-        let mut sums = [[s.wide_zero(); 16]; P];
-        let mut start = self.start;
-        while start < self.end {
-            let end = self.end.min(start + IN_ORDER * E::LANES);
-            for p in 0..P {
-                let mut i = start;
-                while i < end {
-                    let lanes = E::LANES.min(end - i);
-                    for (lane, sum) in sums[p][..lanes].iter_mut().enumerate() {
-                        *sum = match i == self.start {
-                            true => self.first(s, i + lane, p),
-                            false => self.add(s, *sum, i + lane, p),
-                        };
-                    }
-                    i += lanes;
-                }
-            }
-            start = end;
-        }
-        let mut folded = [s.wide_zero(); P];
-        for p in 0..P {
-            [folded[p]] = fold_lanes(s, &LaneTotals(&[sums[p]], E::LANES.min(self.end - self.start)));
-        }
-        folded
-    }
-
     /// The entry in row `i` of strip `p`, the first of a sum.
     #[inline(always)]
     fn first<S: Wide<E> + Simd<E, V = V>>(&self, s: S, i: usize, p: usize) -> S::W {
@@ -200,6 +172,23 @@ impl<E: Compute, V: Copy, const P: usize> Products<'_, E, V, P> {
     fn add<S: Wide<E> + Simd<E, V = V>>(&self, s: S, sum: S::W, i: usize, p: usize) -> S::W {
         let (y, d) = (self.panel.load(s, 0, i, p), self.panel.load(s, 1, i, p));
         s.wide_dot(sum, enlarged(s, y, self.factor), d, self.offset[p])
+    }
+}
+
+impl<E: Compute, S: Wide<E>, const P: usize> Visit<E, S> for Products<'_, E, S::V, P> {
+    type Known = ();
+
+    #[inline(always)]
+    fn visit(&self, s: S, (first, last, p): (usize, usize, usize), (): &mut (), sums: &mut [S::W; 16]) {
+        if first.is_multiple_of(E::CHUNK) {
+            for i in first..last {
+                sums[i - first] = self.first(s, i, p);
+            }
+            return;
+        }
+        for i in first..last {
+            sums[i - first] = self.add(s, sums[i - first], i, p);
+        }
     }
 }
 

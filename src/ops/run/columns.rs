@@ -64,7 +64,8 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         let size = plan.outer[axis].size;
         if plan.len >= LONG_COLUMN {
             let row = plan.step().src[0].unsigned_abs();
-            let is_narrow = row <= NARROW_BYTES && size.is_multiple_of(E::LANES);
+            let narrow = if self.facts.two_strips { 2 * NARROW_BYTES } else { NARROW_BYTES };
+            let is_narrow = row <= narrow && size.is_multiple_of(E::LANES);
             // One input is read twice where it is transposed, and three times where it stays.
             let is_wide = self.facts.far_panels
                 && size >= FAR_WIDTH * E::LANES

@@ -21,6 +21,8 @@ pub(super) struct Facts<E> {
     pub(super) elementwise: bool,
     pub(super) spreads_nan: bool,
     pub(super) far_panels: bool,
+    /// Whether columns are taken two strips at a time where they lie.
+    pub(super) two_strips: bool,
     /// The longest rows that are transposed in registers.
     pub(super) tile_rows: usize,
     pub(super) masked: E,
@@ -56,7 +58,8 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Erased<E, K> for O {
             reduces: O::REDUCES,
             elementwise: O::ELEMENTWISE,
             spreads_nan: O::SPREADS_NAN,
-            far_panels: O::FAR_PANELS,
+            far_panels: self.has_far_panels(),
+            two_strips: O::WIDE_PANELS && !O::FAR_PANELS && isa == Isa::Avx512,
             tile_rows: E::longest_tile(isa, O::LONGEST_TILE, self.is_grouped()),
             masked: O::MASKED,
         }
