@@ -19,8 +19,8 @@ mod sweeps;
 pub mod weighted;
 
 pub(crate) use self::column_sums::{
-    FourLanes, LaneTerms, RowTerms, Visit, add_chunk, fold_each_lane, fold_fours, fold_lanes,
-    sum_columns, visit_columns,
+    FourLanes, LaneTerms, RowTerms, Visit, add_chunk, fold_each_lane, fold_fours, fold_lanes, sum_columns,
+    visit_columns,
 };
 pub use sweeps::row_by_sweeps;
 pub(crate) use sweeps::{Finished, Swept, row_apart};

@@ -9,8 +9,10 @@ use crate::math::exp::{Exp, ExpConstants, Shift};
 use crate::math::exp_sum::column_logarithm;
 use crate::simd::{Kernel, PanelIo, Row, TILE_ROWS, Wide};
 
-/// Up to so many lanes are summed again alone, not with all of their panel.
+/// Up to so many lanes are summed again alone, not with all of their panel; of short columns fewer, as those cost little.
 const FEW: usize = 4;
+const SHORT_FEW: usize = 2;
+const SHORT: usize = 16;
 
 /// The logarithms of the columns of a panel, and which columns' results are differences, as bits.
 type Logs<V, const P: usize> = ([Log<V>; P], [u32; P]);
@@ -68,7 +70,8 @@ impl<E: ExpConstants> LogSum<E> {
         for bits in apart {
             count += bits.count_ones() as usize;
         }
-        let is_few = count <= FEW && panel.rows() <= TILE_ROWS;
+        let few = if panel.rows() <= SHORT { SHORT_FEW } else { FEW };
+        let is_few = count <= few && panel.rows() <= TILE_ROWS;
         if !is_short && is_few {
             for p in 0..P {
                 if apart[p] != 0 {
