@@ -118,7 +118,7 @@ pub(crate) trait LaneTerms<E: Compute, S: Wide<E>, const P: usize> {
 }
 
 /// The sums of the lanes of each strip, as they are known, and how many lanes have terms.
-struct LaneTotals<'a, W, const P: usize>(pub(crate) &'a [[W; 16]; P], pub(crate) usize);
+struct LaneTotals<'a, W, const P: usize>(&'a [[W; 16]; P], usize);
 
 impl<E: Compute, S: Wide<E>, const P: usize> LaneTerms<E, S, P> for LaneTotals<'_, S::W, P> {
     #[inline(always)]

@@ -125,7 +125,7 @@ pub trait Op<E: Compute, const K: usize>: Copy + Send + Sync {
     }
 
     /// The same of a panel that is read once and written once, and all else happens in the second panel, which is a buffer of the
-    /// same size.
+    /// same size; or in the panel itself, if that is the second, too.
     #[inline(always)]
     fn copied_panel<S: Wide<E>, O: Outside<E, K>, const P: usize>(
         &self,

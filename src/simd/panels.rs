@@ -268,7 +268,7 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         rows
     }
 
-    /// Writes row `i` of strip `p` of input `k`, in a buffer.
+    /// Writes row `i` of strip `p` of input `k`, in a buffer; where the panel is none, what was read from there stays.
     #[inline(always)]
     pub fn put<S: Simd<E>>(&self, s: S, k: usize, i: usize, p: usize, v: S::V) {
         if !self.is_buffer {

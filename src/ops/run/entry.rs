@@ -246,7 +246,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, O,
 /// Strips of a panel that goes through a buffer.
 pub(super) const FAR_WIDTH: usize = 4;
 
-/// [`FAR_WIDTH`] strips of columns, through a buffer: false where the fast path gave up, and nothing was written.
+/// [`FAR_WIDTH`] strips of columns, through a buffer, or where they lie if there is none: false where the fast path gave up, and nothing was written.
 pub(super) struct FarStrips<'a, 'b, E, O, const K: usize> {
     pub(super) op: &'a O,
     pub(super) strips: Strips<'a, K>,

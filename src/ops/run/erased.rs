@@ -39,7 +39,7 @@ pub(super) trait Erased<E: Dispatch, const K: usize>: Sync {
     /// Strips of columns, up to one at which the fast path gave up.
     fn strips(&self, isa: Isa, strips: Strips<'_, K>) -> Option<usize>;
 
-    /// The same through a buffer; false where the fast path gave up, and nothing was written.
+    /// The same of wide strips, through a buffer if there is one; false where the fast path gave up, and nothing was written.
     fn far_strips(&self, isa: Isa, strips: Strips<'_, K>, buffer: Option<&mut Vec<E>>) -> bool;
 
     /// Some lanes by sweeps.

@@ -5,10 +5,10 @@
 //! | [`Route::Rows`] | contiguous rows | the row kernel, in place in memory |
 //! | [`Route::Tiny`] | contiguous rows of up to 63, 128 or 192, as the operation and the registers are; 63 from memory | transposed in registers, many rows at a time |
 //! | [`Route::Columns`] | neighbouring lanes are neighbours in memory | the panel kernel, in place in memory |
-//! | [`Route::FarColumns`] | the same, of many lanes that fit no near cache | through a buffer by the kernel itself |
+//! | [`Route::FarColumns`] | the same, of many lanes that fit no near cache | wide strips, through a buffer or in place, by the kernel itself |
 //! | [`Route::Staged`] | all else: strides, conversions, byte order, masks | blocks of rows through a buffer |
 //! | [`Route::StagedColumns`] | the same, of neighbouring lanes; plain short ones from memory | blocks of columns through a buffer |
-//! | [`Route::LongColumns`] | long lanes that are neighbours in memory | [chunk by chunk](long), transposed into a buffer |
+//! | [`Route::LongColumns`] | long lanes that are neighbours in memory, where they cannot stay or threads are to share them | [chunk by chunk](long), transposed into a buffer |
 //!
 //! Rows too long for a cache, or too few for the threads, go by sweeps over chunks.
 #![forbid(unsafe_code)]

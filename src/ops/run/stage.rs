@@ -11,7 +11,7 @@ use super::mask::restore;
 use crate::dispatch::Dispatch;
 use crate::layout::{Dim, Offsets};
 use crate::parallel::Watch;
-use crate::simd::Lanes;
+use crate::simd::{Lanes, to_line};
 use crate::view::{Asked, Block, Memory, spaced_rows};
 
 /// Elements of a block of rows.
@@ -34,7 +34,7 @@ pub(super) const FAR_BLOCK_BYTES: usize = 1 << 16;
 /// Elements of a block of columns, unless that is narrower than a vector.
 const PANEL: usize = 1 << 18;
 
-/// Columns from this length on are taken [chunk by chunk](super::long): a block of them would fit no cache.
+/// Columns from this length on stay where they lie or are taken [chunk by chunk](super::long): a block of them would fit no cache.
 pub(super) const LONG_COLUMN: usize = 1 << 15;
 
 /// What a block of columns is brought into, and its mask.
@@ -53,6 +53,13 @@ pub(super) struct Side<const K: usize> {
 /// Where inputs of `size` elements begin that lie one after another in a buffer; the first is the output, too.
 fn packed<E, const K: usize>(size: usize) -> Offsets<K> {
     Offsets { src: core::array::from_fn(|k| (k * size * size_of::<E>()) as isize), dst: 0 }
+}
+
+/// So many elements of a buffer, from where a cache line begins.
+fn from_line<E: Dispatch>(buffer: &mut Vec<E>, size: usize) -> &mut [E] {
+    buffer.resize(size + E::LANES, E::ZERO);
+    let skipped = to_line(buffer.as_ptr());
+    &mut buffer[skipped..][..size]
 }
 
 impl<E: Dispatch, const K: usize> Job<'_, E, K> {
@@ -74,7 +81,8 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         let size = (BLOCK / len).max(1);
         let size =
             if len <= self.facts.tile_rows { size.next_multiple_of(E::LANES) } else { size }.min(lanes.len());
-        let mut buffer = vec![E::ZERO; K * size * len];
+        let mut buffer = Vec::new();
+        let buffer = from_line(&mut buffer, K * size * len);
         let mut keep = vec![0; if self.mask.is_some() { size * len } else { 0 }];
         let item = size_of::<E>() as isize;
         let direct = self.direct_output();
@@ -94,7 +102,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                 self.read_rows(k, first, count, rows);
                 self.mask_input(k, &mut rows[..count * len], &keep);
             }
-            let memory = Memory::of(&mut buffer);
+            let memory = Memory::of(buffer);
             let mut at = packed::<E, K>(size * len);
             let stride = len as isize * item;
             let mut dim = Dim { size: count, src: [stride; K], dst: stride };
@@ -108,8 +116,8 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             let rows = spaced_rows(&[memory; K], &dst, at, dim, len, result);
             self.op.rows(self.isa, rows, first, false);
             if direct.is_none() {
-                self.restore(count * len, len, &mut buffer, &keep);
-                self.write_rows(first, count, &buffer);
+                self.restore(count * len, len, buffer, &keep);
+                self.write_rows(first, count, buffer);
             } else if self.spreads_nan() {
                 for i in 0..count {
                     let row = self.dst.row::<E>(self.plan.lane(first + i).dst, len);
@@ -118,8 +126,8 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                         for (j, x) in buffer[..len].iter_mut().enumerate() {
                             *x = row.get(j);
                         }
-                        self.restore(len, len, &mut buffer, &keep[i * len..]);
-                        self.scatter(self.plan.lane(first + i), 0, len, &buffer);
+                        self.restore(len, len, buffer, &keep[i * len..]);
+                        self.scatter(self.plan.lane(first + i), 0, len, buffer);
                     }
                 }
             }
@@ -231,7 +239,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         let len = self.plan.len;
         let width = Self::staged_width(count);
         let size = len * width;
-        buffer.resize(K * size, E::ZERO);
+        let buffer = from_line(buffer, K * size);
         if !count.is_multiple_of(E::LANES) {
             // What stands there of another block might send columns that do not exist the long way.
             buffer.fill(E::ZERO);

@@ -9,7 +9,8 @@ use crate::math::exp::{Exp, ExpConstants, Shift};
 use crate::math::exp_sum::column_logarithm;
 use crate::simd::{Kernel, PanelIo, Row, TILE_ROWS, Wide};
 
-/// Up to so many lanes are summed again alone, not with all of their panel; of short columns fewer, as those cost little.
+/// Up to so many lanes are summed again alone, not with all of their panel; fewer where columns have no more rows than [`SHORT`], and
+/// all of the panel costs little.
 const FEW: usize = 4;
 const SHORT_FEW: usize = 2;
 const SHORT: usize = 16;
