@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use super::entry::{FromLanes, ToLanes};
 use super::job::Job;
 use super::mask::restore;
-use super::stage::Side;
+use super::stage::{Side, lined};
 use super::{Route, TASK_ELEMENTS};
 use crate::dispatch::{Dispatch, Isa};
 use crate::error::Error;
@@ -155,7 +155,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         }
         self.read_chunk(part, span.clone(), buffer);
         for lane in wanted {
-            let elements = &mut buffer.elements[lane * Self::PITCH..];
+            let elements = &mut lined(&mut buffer.elements)[lane * Self::PITCH..];
             (visit.work)(chunk, first + lane, RowIo::packed(elements, span.len()));
             if visit.writes && self.spreads_nan() {
                 restore(self.facts.masked, &mut elements[..span.len()], &buffer.keep[lane * E::CHUNK..]);
@@ -170,10 +170,10 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
     fn read_chunk(&self, together: &Together<K>, span: Range<usize>, chunk: &mut Chunk<E>) {
         let Together { lanes, at, along } = together;
         let (size, step) = (span.len(), self.plan.step());
-        chunk.elements.resize(lanes.count * Self::PITCH, E::ZERO);
+        chunk.elements.resize(lanes.count * Self::PITCH + E::LANES, E::ZERO);
         for k in 0..K {
             if lanes.count == 1 {
-                self.gather(k, *at, span.start, span.end, &mut chunk.elements[k * size..]);
+                self.gather(k, *at, span.start, span.end, &mut lined(&mut chunk.elements)[k * size..]);
                 continue;
             }
             let offset = at.src[k] + step.src[k] * span.start as isize;
@@ -188,7 +188,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             mask.lane(lanes.first + lane * lanes.step, span.start, span.end, keep);
             for k in 0..K {
                 let from = lane * Self::PITCH + k * size;
-                self.mask_input(k, &mut chunk.elements[from..from + size], keep);
+                self.mask_input(k, &mut lined(&mut chunk.elements)[from..from + size], keep);
             }
         }
     }
@@ -197,7 +197,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
     fn write_chunk(&self, together: &Together<K>, span: Range<usize>, chunk: &mut Chunk<E>) {
         let Together { lanes, at, along } = together;
         if lanes.count == 1 {
-            return self.scatter(*at, span.start, span.end, &chunk.elements);
+            return self.scatter(*at, span.start, span.end, lined(&mut chunk.elements));
         }
         let step = self.plan.step().dst;
         let offset = at.dst + step * span.start as isize;
@@ -281,7 +281,7 @@ impl<E: Dispatch> Chunk<E> {
         negate: bool,
         (from, pitch): (usize, usize),
     ) {
-        let lanes = lanes_io(&mut self.elements, (from, pitch), block);
+        let lanes = lanes_io(lined(&mut self.elements), (from, pitch), block);
         if !negate && is_direct::<E>(memory, block) {
             return E::dispatch(isa, ToLanes { rows: block_rows(memory, block, 0), lanes, first: 0 });
         }
@@ -296,7 +296,7 @@ impl<E: Dispatch> Chunk<E> {
 
     /// The inverse, of the first input of each lane.
     fn transpose_out(&mut self, isa: Isa, (memory, block): (&Memory<'_>, Block), pitch: usize) {
-        let lanes = lanes_io(&mut self.elements, (0, pitch), block);
+        let lanes = lanes_io(lined(&mut self.elements), (0, pitch), block);
         let count = block.columns.0;
         if is_direct::<E>(memory, block) {
             return E::dispatch(isa, FromLanes { rows: block_rows(memory, block, count), lanes, first: 0 });

@@ -7,9 +7,8 @@ use std::ops::Range;
 use super::FAR_BYTES;
 use super::entry::Meanwhile;
 use super::job::Job;
-use super::stage::{FAR_BLOCK_BYTES, Side};
+use super::stage::{FAR_BLOCK_BYTES, Side, lined};
 use crate::dispatch::Dispatch;
-use crate::simd::to_line;
 use crate::view::{Block, Memory, Moved};
 
 /// The rows of a block are this long at least, in vectors: shorter ones the machine does not read ahead.
@@ -37,8 +36,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             columns: (count, item),
         };
         buffer.resize(3 * K * size + E::LANES, E::ZERO);
-        let skipped = to_line(buffer.as_ptr());
-        let (before, rest) = buffer[skipped..].split_at_mut(K * size);
+        let (before, rest) = lined(buffer).split_at_mut(K * size);
         let (now, next) = rest.split_at_mut(K * size);
         let mut panels = [before, now, &mut next[..K * size]];
         for k in 0..K {

@@ -58,8 +58,13 @@ fn packed<E, const K: usize>(size: usize) -> Offsets<K> {
 /// So many elements of a buffer, from where a cache line begins.
 fn from_line<E: Dispatch>(buffer: &mut Vec<E>, size: usize) -> &mut [E] {
     buffer.resize(size + E::LANES, E::ZERO);
-    let skipped = to_line(buffer.as_ptr());
-    &mut buffer[skipped..][..size]
+    &mut lined(buffer)[..size]
+}
+
+/// All elements of a buffer from where a cache line begins.
+pub(super) fn lined<E: Dispatch>(elements: &mut [E]) -> &mut [E] {
+    let skipped = to_line(elements.as_ptr());
+    &mut elements[skipped..]
 }
 
 impl<E: Dispatch, const K: usize> Job<'_, E, K> {
