@@ -46,11 +46,12 @@ const COLUMNS_ALLOWED: usize = (64 + 16) * ROWS * size_of::<f32>();
 
 /// Name, first element, shape, strides and axis of a way to look at 1024 × 1024 elements.
 type Way = (&'static str, usize, [usize; 2], [isize; 2], isize);
-const VIEWS: [Way; 7] = [
+const VIEWS: [Way; 8] = [
     ("rows", 0, [ROWS, COLUMNS], [COLUMNS as isize, 1], -1),
     ("half rows", 0, [ROWS, COLUMNS / 2], [COLUMNS as isize, 1], -1),
     ("reversed rows", (ROWS - 1) * COLUMNS, [ROWS, COLUMNS], [-(COLUMNS as isize), 1], -1),
     ("columns", 0, [ROWS, COLUMNS], [COLUMNS as isize, 1], 0),
+    ("narrow columns", 0, [ROWS * COLUMNS / 64, 64], [64, 1], 0),
     ("transposed", 0, [COLUMNS, ROWS], [1, COLUMNS as isize], -1),
     ("tiny rows", 0, [ROWS * COLUMNS / 8, 8], [8, 1], -1),
     ("every second", 0, [ROWS, COLUMNS / 2], [COLUMNS as isize, 2], -1),
