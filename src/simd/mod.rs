@@ -52,7 +52,7 @@ pub(crate) use halves::{narrowed_bf16, narrowed_f16, to_odd, widened_bf16, widen
 pub use panels::{Lanes, Outside, PanelIo};
 pub use portable::Portable;
 pub use row_runs::RowRuns;
-pub(crate) use rows::to_line;
+pub(crate) use rows::lined;
 pub use rows::{Row, RowIo};
 pub use tiles::{
     GROUPED_TILE_ROWS, RowPanel, SHORTER_TILE_ROWS, SHORTEST_TILE_ROWS, SpacedRows, TILE_ROWS, TILE_WIDTH,

@@ -4,7 +4,7 @@
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
-use super::rows::to_line;
+use super::rows::lined;
 use super::{ExpRun, RunColumns, Simd};
 use crate::element::Compute;
 
@@ -142,8 +142,7 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
     pub fn in_buffer(buffer: &'a mut Vec<E>, rows: usize, width: usize) -> Self {
         let step = (width | 1) * E::LANES;
         buffer.resize(K * rows * step + E::LANES, E::ZERO);
-        let skipped = to_line(buffer.as_ptr());
-        let dst = buffer[skipped..].as_mut_ptr();
+        let dst = lined(buffer).as_mut_ptr();
         let mut src = [dst.cast_const(); K];
         for (k, p) in src.iter_mut().enumerate() {
             *p = dst.wrapping_add(k * rows * step).cast_const();

@@ -145,8 +145,15 @@ impl<'a, E: Compute> Row<'a, E> {
 
 /// How many elements there are before the next cache line: less than a vector.
 #[inline(always)]
-pub(crate) fn to_line<E: Compute>(p: *const E) -> usize {
+fn to_line<E: Compute>(p: *const E) -> usize {
     (p.addr().wrapping_neg() % size_of::<E::Array>()) / size_of::<E>()
+}
+
+/// The elements of a buffer from where a cache line begins.
+#[inline(always)]
+pub(crate) fn lined<E: Compute>(elements: &mut [E]) -> &mut [E] {
+    let skipped = to_line(elements.as_ptr());
+    &mut elements[skipped..]
 }
 
 /// `K` contiguous input rows and a contiguous output row of the same length, which may be one of the inputs.

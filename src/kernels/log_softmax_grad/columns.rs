@@ -27,6 +27,20 @@ impl<V: Copy> Column<V> {
         let zero = s.splat(0.0);
         Self { largest: s.splat(f32::NEG_INFINITY), found: zero, size: zero, likely: zero, count: zero }
     }
+
+    /// With one more row's logarithms and cotangents.
+    #[inline(always)]
+    pub(super) fn see<S: Wide<f32, V = V>>(&mut self, op: &ShortLogSoftmaxVjp, s: S, [log_p, d]: [V; 2]) {
+        self.size = op.larger(s, self.size, d);
+        [self.largest, self.found] = seen(s, [log_p, self.largest, self.found]);
+    }
+
+    /// With the cotangents of what is likely among them.
+    #[inline(always)]
+    pub(super) fn see_likely<S: Wide<f32, V = V>>(&mut self, s: S, d: V, is_likely: S::M) {
+        self.likely = s.select(is_likely, s.add(d, s.splat(0.0)), self.likely);
+        self.count = s.select(is_likely, s.add(self.count, s.splat(1.0)), self.count);
+    }
 }
 
 /// A panel that is visited and copied to another.
@@ -59,18 +73,16 @@ impl<S: Wide<f32>, O: Outside<f32, 2>> Visit<f32, S> for Copied<'_, '_, ShortLog
         column: &mut Column<S::V>,
         sums: &mut [S::W; 16],
     ) {
-        let (zero, mut known) = (s.splat(0.0), *column);
+        let mut known = *column;
         for i in first..last {
             let entry = self.entry(s, i, p);
             let (mut d, is_likely) = apart(s, entry);
-            known.size = self.op.larger(s, known.size, d);
+            known.see(self.op, s, [entry[0], d]);
             if s.any(is_likely) {
-                known.likely = s.select(is_likely, s.add(d, zero), known.likely);
-                known.count = s.select(is_likely, s.add(known.count, s.splat(1.0)), known.count);
-                d = s.select(is_likely, zero, d);
+                known.see_likely(s, d, is_likely);
+                d = s.select(is_likely, s.splat(0.0), d);
             }
             sums[i - first] = s.wide_add(sums[i - first], s.widen(d));
-            [known.largest, known.found] = seen(s, [entry[0], known.largest, known.found]);
         }
         *column = known;
     }

@@ -384,18 +384,15 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
         if S::BY_CALLS {
             return false;
         }
-        let (zero, one) = (s.splat(0.0), s.splat(1.0));
         let others: [S::W; P] = sum_columns(s, panel.rows(), &Others { panel });
-        let mut parts = [(zero, others[0], others[0]); P];
+        let mut parts = [(s.splat(0.0), others[0], others[0]); P];
         for p in 0..P {
             let mut column = Column::new(s);
             for i in 0..panel.rows() {
                 let entry = panel.inputs(s, i, p);
                 let (d, is_likely) = apart(s, entry);
-                column.size = self.larger(s, column.size, d);
-                column.likely = s.select(is_likely, s.add(d, zero), column.likely);
-                column.count = s.select(is_likely, s.add(column.count, one), column.count);
-                [column.largest, column.found] = seen(s, [entry[0], column.largest, column.found]);
+                column.see(self, s, [entry[0], d]);
+                column.see_likely(s, d, is_likely);
             }
             // Nothing is written before all strips are known.
             let Some(all) = self.ordinary_sum(s, &column, others[p]) else { return false };

@@ -62,20 +62,12 @@ impl<E: Compute> SoftmaxGrad<E> {
         panel: PanelIo<'_, E, 2>,
         offset: [S::V; P],
     ) -> Option<[(S::V, S::V); P]> {
-        let mut dot = [s.wide_zero(); P];
         let factor = s.splat(E::from_f64(power_of_two(E::PRODUCT_POWER)));
-        let (mut start, rows) = (0, panel.rows());
-        if FAR {
-            let products = Products { panel, start, end: rows, offset, factor };
-            dot = visit_columns(s, rows, &products, &mut [(); P]);
-            start = rows;
-        }
-        while start < rows {
-            let end = rows.min(start + E::CHUNK);
-            let chunk = fold_lanes(s, &Products { panel, start, end, offset, factor });
-            add_chunk::<E, S, P>(s, &mut dot, chunk, start);
-            start = end;
-        }
+        let products = Products { panel, start: 0, end: panel.rows(), offset, factor };
+        let dot = match FAR {
+            true => visit_columns(s, panel.rows(), &products, &mut [(); P]),
+            false => products.by_lanes(s),
+        };
         let factor = self.dot_factor(E::PRODUCT_POWER);
         let mut sums = [s.wide_split(dot[0]); P];
         for p in 0..P {
@@ -160,6 +152,20 @@ struct Products<'a, E: Compute, V, const P: usize> {
 }
 
 impl<E: Compute, V: Copy, const P: usize> Products<'_, E, V, P> {
+    /// The sums, lane after lane of each chunk.
+    #[inline(always)]
+    fn by_lanes<S: Wide<E> + Simd<E, V = V>>(&self, s: S) -> [S::W; P] {
+        let mut sums = [s.wide_zero(); P];
+        let mut start = self.start;
+        while start < self.end {
+            let end = self.end.min(start + E::CHUNK);
+            let chunk = fold_lanes(s, &Products { start, end, ..*self });
+            add_chunk::<E, S, P>(s, &mut sums, chunk, start);
+            start = end;
+        }
+        sums
+    }
+
     /// The entry in row `i` of strip `p`, the first of a sum.
     #[inline(always)]
     fn first<S: Wide<E> + Simd<E, V = V>>(&self, s: S, i: usize, p: usize) -> S::W {

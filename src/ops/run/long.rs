@@ -8,14 +8,14 @@ use std::sync::OnceLock;
 use super::entry::{FromLanes, ToLanes};
 use super::job::Job;
 use super::mask::restore;
-use super::stage::{Side, lined};
+use super::stage::Side;
 use super::{Route, TASK_ELEMENTS};
 use crate::dispatch::{Dispatch, Isa};
 use crate::error::Error;
 use crate::kernels::{Finished, Next, Op, Swept};
 use crate::layout::{Dim, Offsets};
 use crate::parallel::{Reused, Watch, for_each};
-use crate::simd::{Lanes, PanelIo, RowIo, SpacedRows};
+use crate::simd::{Lanes, PanelIo, RowIo, SpacedRows, lined};
 use crate::view::{Block, Memory, Read, Write, panel_io, row_io, spaced_rows};
 
 /// Bytes of the lanes that are in a buffer at a time: they fit the second cache, with as many that they come from.

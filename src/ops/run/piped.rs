@@ -7,8 +7,9 @@ use std::ops::Range;
 use super::FAR_BYTES;
 use super::entry::Meanwhile;
 use super::job::Job;
-use super::stage::{FAR_BLOCK_BYTES, Side, lined};
+use super::stage::{FAR_BLOCK_BYTES, Side};
 use crate::dispatch::Dispatch;
+use crate::simd::lined;
 use crate::view::{Block, Memory, Moved};
 
 /// The rows of a block are this long at least, in vectors: shorter ones the machine does not read ahead.

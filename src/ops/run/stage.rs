@@ -11,7 +11,7 @@ use super::mask::restore;
 use crate::dispatch::Dispatch;
 use crate::layout::{Dim, Offsets};
 use crate::parallel::Watch;
-use crate::simd::{Lanes, to_line};
+use crate::simd::{Lanes, lined};
 use crate::view::{Asked, Block, Memory, spaced_rows};
 
 /// Elements of a block of rows.
@@ -59,12 +59,6 @@ fn packed<E, const K: usize>(size: usize) -> Offsets<K> {
 fn from_line<E: Dispatch>(buffer: &mut Vec<E>, size: usize) -> &mut [E] {
     buffer.resize(size + E::LANES, E::ZERO);
     &mut lined(buffer)[..size]
-}
-
-/// All elements of a buffer from where a cache line begins.
-pub(super) fn lined<E: Dispatch>(elements: &mut [E]) -> &mut [E] {
-    let skipped = to_line(elements.as_ptr());
-    &mut elements[skipped..]
 }
 
 impl<E: Dispatch, const K: usize> Job<'_, E, K> {
