@@ -75,7 +75,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K
                         let panel = rows.read::<S, 1>(s, group, &mut tile).of(lanes);
                         // Part of this loop where all or nearly all rows come here: a call takes a tenth of the time.
                         let is_done = match O::WIDE_PANELS && S::FOUR_AT_ONCE {
-                            true => s.enter(Panel::<E, K, O, 1> { op, panel }),
+                            true => s.enter(Panel::<E, K, O, 1> { op, all: &panel, strip: 0 }),
                             false => op.panel::<S, 1>(s, panel),
                         };
                         if is_done {
@@ -130,17 +130,19 @@ impl<E: Compute, const K: usize> Rows<E, K> for Part<'_, E, K> {
     }
 }
 
-/// The whole of a panel of `P` strips, as a function of its own.
+/// `P` strips of a panel, as a function of its own. The panel is not passed by value: what was stored a moment ago, word by word, is
+/// waited for where it is loaded as a vector, until all results before it are stored, too.
 struct Panel<'a, E, const K: usize, O, const P: usize> {
     op: &'a O,
-    panel: PanelIo<'a, E, K>,
+    all: &'a PanelIo<'a, E, K>,
+    strip: usize,
 }
 
 impl<E: Compute, const K: usize, O: Op<E, K>, const P: usize> Kernel<E> for Panel<'_, E, K, O, P> {
     type Output = bool;
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) -> bool {
-        self.op.panel::<S, P>(s, self.panel)
+        self.op.panel::<S, P>(s, self.all.strips(self.strip, P))
     }
 }
 
@@ -209,7 +211,8 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, O,
     fn run<S: Wide<E>>(self, s: S) -> Option<usize> {
         let Self { op, strips: Strips { src, dst, at, step, lanes, ahead, meanwhile } } = self;
         let count = lanes.count.div_ceil(E::LANES);
-        let all = panel_io(&src, &dst, at, step, count).of(lanes);
+        let all = &panel_io(&src, &dst, at, step, count).of(lanes);
+        let asked = if ahead > 0 { &all.asked_for() } else { all };
         let mut strip = 0;
         while strip < count {
             // A wide panel that is refused is tried strip by strip, to find the one to blame. Where many columns go another way,
@@ -220,8 +223,7 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, O,
                         s.enter(Share { meanwhile, strip });
                     }
                 }
-                let panel = all.strips(strip, TILE_WIDTH);
-                if s.enter(Panel::<E, K, O, TILE_WIDTH> { op, panel }) {
+                if s.enter(Panel::<E, K, O, TILE_WIDTH> { op, all, strip }) {
                     strip += TILE_WIDTH;
                     continue;
                 }
@@ -229,12 +231,10 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for ColumnStrips<'_, O,
             if let Some(meanwhile) = &meanwhile {
                 s.enter(Share { meanwhile, strip });
             }
-            let mut panel = all.strip(strip);
             if ahead > 0 {
-                panel.prefetch_beside(s, ahead);
-                panel = panel.asked_for();
+                all.prefetch_beside(s, strip + ahead);
             }
-            if !s.enter(Panel::<E, K, O, 1> { op, panel }) {
+            if !s.enter(Panel::<E, K, O, 1> { op, all: asked, strip }) {
                 return Some(strip);
             }
             strip += 1;
