@@ -112,14 +112,14 @@ impl Kernel<f32> for NarrowLnRow<'_> {
     #[inline(always)]
     fn run<S: Wide<f32>>(self, s: S) {
         let [high, low] = self.0;
-        let (zero, one) = (s.splat(0.0), s.splat(1.0));
+        let one = s.splat(1.0);
         for i in 0..high.vectors() {
-            let y = s.wide_ln_1p(s.widen(high.input(0).load(s, i)), one, zero);
+            let y = s.wide_ln_1p(s.widen(high.input(0).load(s, i)), one);
             high.store(s, i, y.0);
             low.store(s, i, y.1);
         }
         if high.rest() > 0 {
-            let y = s.wide_ln_1p(s.widen(high.input(0).load_rest(s, 0.0)), one, zero);
+            let y = s.wide_ln_1p(s.widen(high.input(0).load_rest(s, 0.0)), one);
             high.store_rest(s, y.0);
             low.store_rest(s, y.1);
         }

@@ -44,8 +44,6 @@ impl<'a, const GRAD: bool> SoftTargets<'a, GRAD> {
     ) -> Self {
         assert!(even.len() == 1 || even.len() == found.len());
         let rows = CrossEntropy::new(Targets::Logits(targets), scale, z_loss, found);
-        // The targets' own entropy may leave nothing but the last digits.
-        let rows = rows.short(is_short && !is_relative);
         Self { rows, share, even, is_relative, is_short }
     }
 
@@ -246,7 +244,7 @@ fn ln<S: Wide<f64>>(s: S, q: S::V) -> (S::V, S::V) {
     // As one of 1 + (1 - q) / q, of the other sign, where q is below 1.
     let below = s.greater(one, q);
     let excess = s.widen_sum(s.select(below, one, q), s.sub(zero, s.select(below, q, one)));
-    let (high, low) = s.wide_ln_1p(excess, s.select(below, q, one), zero);
+    let (high, low) = s.wide_ln_1p(excess, s.select(below, q, one));
     let negative = (s.sub(zero, high), s.sub(zero, low));
     let (high, low) = (s.select(below, negative.0, high), s.select(below, negative.1, low));
     let more = s.mul(s.splat(128.0), s.splat(core::f64::consts::LN_2));

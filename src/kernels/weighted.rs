@@ -172,10 +172,10 @@ impl Op<f64, 2> for WeightedLogSumExp {
             let sum = DoubleDouble { hi: factor * total.sum.hi, lo: factor * total.sum.lo };
             let (zero, difference) = (s.splat(0.0), sum.add(DoubleDouble { hi: -top, lo: 0.0 }));
             let (high, low) = if difference.hi >= 0.0 {
-                s.wide_ln_1p(s.wide_splat(difference), s.splat(top), zero)
+                s.wide_ln_1p(s.wide_splat(difference), s.splat(top))
             } else {
                 let negative = DoubleDouble { hi: -difference.hi, lo: -difference.lo };
-                let (high, low) = s.wide_ln_1p(s.wide_splat(negative), s.splat(sum.hi), zero);
+                let (high, low) = s.wide_ln_1p(s.wide_splat(negative), s.splat(sum.hi));
                 // The divisor was rounded.
                 let rounding = s.splat(sum.lo / sum.hi);
                 (s.sub(zero, high), s.add(s.sub(zero, low), rounding))

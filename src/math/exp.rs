@@ -265,6 +265,13 @@ impl<E: ExpConstants, const SHORT: bool> Exp<E, SHORT> {
         Shift { growth, top: value, ..shift }
     }
 
+    /// The exponential of the maximum that a shift was made of, as sums have it: before its rounding.
+    #[inline(always)]
+    pub fn largest<S: Wide<E>>(&self, s: S, shift: &Shift<S::V>, max: S::V) -> S::W {
+        let e = self.exp(s, shift, s.max(max, s.splat(E::ZERO - self.limit)));
+        s.widen_term(e.value, e.power, e.rest)
+    }
+
     /// The shift for a given exponent and growth.
     #[inline(always)]
     pub fn shift_to<S: Simd<E>>(&self, s: S, exponent: S::V, growth: S::V) -> Shift<S::V> {

@@ -237,8 +237,7 @@ impl Kernel<f64> for LogKernel<'_> {
     type Output = [[f64; 8]; 2];
     #[inline(always)]
     fn run<S: Wide<f64>>(self, s: S) -> [[f64; 8]; 2] {
-        let (one, zero) = (s.splat(1.0), s.splat(0.0));
-        let (high, low) = s.wide_ln_1p(s.wide_from_lanes(self.others), one, zero);
+        let (high, low) = s.wide_ln_1p(s.wide_from_lanes(self.others), s.splat(1.0));
         [s.to_array(high), s.to_array(low)]
     }
 }

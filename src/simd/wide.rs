@@ -36,8 +36,8 @@ pub trait Wide<E: Compute>: Simd<E> + Enter<E> {
     fn wide_splat(self, w: E::Wide) -> Self::W;
     /// Sums from an array, of which the first lanes count.
     fn wide_from_lanes(self, lanes: &[E::Wide; 16]) -> Self::W;
-    /// `ln(1 + more + w / v)` in two parts, for `more` and `w / v` of zero or above.
-    fn wide_ln_1p(self, w: Self::W, v: Self::V, more: Self::V) -> (Self::V, Self::V);
+    /// `ln(1 + w / v)` in two parts, for `w / v` of zero or above.
+    fn wide_ln_1p(self, w: Self::W, v: Self::V) -> (Self::V, Self::V);
     /// `ln(1 + w / v)` as one number a lane, for `w / v` of zero or above.
     fn pair_ln_1p(self, w: Self::W, v: Self::V) -> Self::W;
     /// `ln(1 + w)` in two parts, for w from 0 to 1: faster, and good to some hundredths of the last place.

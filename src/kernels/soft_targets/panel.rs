@@ -30,7 +30,7 @@ pub(super) fn losses<S: Wide<f64>, const P: usize, const GRAD: bool>(
     if op.is_relative {
         entropy = Terms { kind: Kind::Entropy, ..terms }.sums(s);
     }
-    let (sum, others) = op.rows.panel_sums::<S, P, GRAD>(s, logits, &shift);
+    let (sum, others) = op.rows.panel_sums::<S, P, GRAD>(s, logits, (&shift, max));
     for p in 0..P {
         let rows = Sums {
             max: s.to_array(max[p]),

@@ -11,6 +11,7 @@
 //! result. That makes 2.1 ULP if all of them met; 1.90 is the worst found in half a billion entries (`f32`).
 #![forbid(unsafe_code)]
 
+mod beside;
 mod cross_entropy;
 mod group;
 mod log;
@@ -22,6 +23,7 @@ pub use self::cross_entropy::{
 };
 pub use self::log::{LogSoftmax, LogSumExp, Seen, Share, Whole, exceeds, seen, share};
 
+use self::beside::Terms;
 use self::group::Group;
 use self::rows::{Piped, piped_rows};
 use super::{Next, Op, Rows, max_pass};
@@ -111,10 +113,25 @@ pub struct Total<E: Compute> {
     /// The maximum; NaN dropped.
     max: E,
     sum: ScaledSum<E::Wide>,
-    /// The exponential of the maximum, as the sum has it.
+    /// The exponential of the maximum, rounded, and as the sum has it.
     top: E,
+    largest: E::Wide,
     /// Set for rows beyond the reach of the plain path: what to subtract from x, and then multiply by.
     rescale: Option<[E; 2]>,
+}
+
+impl<E: Compute> Total<E> {
+    /// The sum, and its largest term.
+    #[inline(always)]
+    fn terms(&self) -> Terms<E::Wide, E> {
+        Terms { sum: self.sum.sum, largest: self.largest, top: self.top }
+    }
+
+    /// Nothing new, of a chunk that was swept for something else.
+    #[inline(always)]
+    fn partial(&self) -> Partial<E> {
+        Partial { max: self.max, sum: self.sum, top: self.top, largest: self.largest }
+    }
 }
 
 /// What a sweep finds in a chunk.
@@ -123,6 +140,7 @@ pub struct Partial<E: Compute> {
     max: E,
     sum: ScaledSum<E::Wide>,
     top: E,
+    largest: E::Wide,
 }
 
 /// 1 / sum in two parts, or `None` where the row is NaN throughout: for a NaN among the terms, a `+inf`, or nothing
@@ -141,6 +159,12 @@ fn inverse<E: Compute>(sum: E::Wide) -> Option<[E; 2]> {
 #[inline(always)]
 fn first<E: Compute, S: Simd<E>>(s: S, v: S::V) -> E {
     s.to_array(v).as_ref()[0]
+}
+
+/// Lane 0 of a sum.
+#[inline(always)]
+fn first_wide<E: Compute, S: Wide<E>>(s: S, w: S::W) -> E::Wide {
+    s.wide_lanes(w).as_ref()[0]
 }
 
 /// The sums of all lanes, in an array that is long enough for any type.
@@ -216,33 +240,36 @@ impl<E: ExpConstants, const SHORT: bool> Op<E, 1> for Softmax<E, SHORT> {
         let sweep = if len <= Self::STORED { Sweep::Max } else { Sweep::MaxAndSum };
         let prescale = self.exp.prescale();
         let rescale = (prescale != E::ONE).then_some([E::ZERO, prescale]);
-        Total { sweep, max: E::NEG_INFINITY, sum: ScaledSum::empty(), top: E::ZERO, rescale }
+        let (sum, top, largest) = (ScaledSum::empty(), E::ZERO, E::Wide::default());
+        Total { sweep, max: E::NEG_INFINITY, sum, top, largest, rescale }
     }
 
     #[inline(always)]
     fn sweep<S: Wide<E>>(&self, s: S, total: &Total<E>, [chunk]: [Row<'_, E>; 1]) -> Partial<E> {
         let max = if total.sweep == Sweep::Sum { total.max } else { max_pass(s, chunk) };
         if total.sweep == Sweep::Max {
-            return Partial { max, sum: ScaledSum::empty(), top: E::ZERO };
+            return Partial { max, sum: ScaledSum::empty(), top: E::ZERO, largest: E::Wide::default() };
         }
-        let mut shift = self.exp.shift(s, rescaled(s, total.rescale, s.splat(max)));
+        let within = rescaled(s, total.rescale, s.splat(max));
+        let mut shift = self.exp.shift(s, within);
         let (exponent, top) = (first(s, shift.exponent).to_f64(), first(s, shift.top));
         if total.sweep == Sweep::MaxAndSum {
             // How the exponentials grow is known only when the row's maximum is.
             shift.growth = s.splat(E::ZERO);
         }
+        let largest = first_wide(s, self.exp.largest(s, &shift, within));
         let shift = self.exp.row_shift(s, &shift);
         let sum = s.wide_total(match total.rescale {
             None => self.exp_sums(s, chunk, None, &shift, None),
             rescale => self.exp_sums(s, chunk, rescale, &shift, None),
         });
-        Partial { max, sum: ScaledSum { exponent, sum }, top }
+        Partial { max, sum: ScaledSum { exponent, sum }, top, largest }
     }
 
     #[inline(always)]
     fn merge(&self, total: &mut Total<E>, partial: Partial<E>) {
         if partial.max >= total.max {
-            (total.max, total.top) = (partial.max, partial.top);
+            (total.max, total.top, total.largest) = (partial.max, partial.top, partial.largest);
         }
         total.sum.merge::<E>(partial.sum);
     }

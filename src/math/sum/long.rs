@@ -113,22 +113,16 @@ impl<S: Token> Wide<f64> for S {
         [Simd::<f64>::from_array(self, parts[0]), Simd::<f64>::from_array(self, parts[1])]
     }
     #[inline(always)]
-    fn wide_ln_1p(
-        self,
-        w: Self::W,
-        v: <S as Simd<f64>>::V,
-        more: <S as Simd<f64>>::V,
-    ) -> (<S as Simd<f64>>::V, <S as Simd<f64>>::V) {
+    fn wide_ln_1p(self, w: Self::W, v: <S as Simd<f64>>::V) -> (<S as Simd<f64>>::V, <S as Simd<f64>>::V) {
         let ratio = Simd::<f64>::div(self, w[0], v);
         let rest = Simd::<f64>::add(self, Simd::<f64>::neg_mul_add(self, ratio, v, w[0]), w[1]);
         let rest = Simd::<f64>::div(self, rest, v);
-        let [ratio, error] = two_sum::<f64, S>(self, more, ratio);
-        let [high, low] = ln_1p::<S, true>(self, [ratio, Simd::<f64>::add(self, error, rest)]);
+        let [high, low] = ln_1p::<S, true>(self, [ratio, rest]);
         (high, low)
     }
     #[inline(always)]
     fn pair_ln_1p(self, w: Self::W, v: <S as Simd<f64>>::V) -> Self::W {
-        let (high, low) = Wide::<f64>::wide_ln_1p(self, w, v, Simd::<f64>::splat(self, 0.0f64));
+        let (high, low) = Wide::<f64>::wide_ln_1p(self, w, v);
         [high, low]
     }
     #[inline(always)]

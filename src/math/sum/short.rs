@@ -108,17 +108,9 @@ impl<S: Token> Wide<f32> for S {
         [Simd::<f64>::from_array(self, halves[0]), Simd::<f64>::from_array(self, halves[1])]
     }
     #[inline(always)]
-    fn wide_ln_1p(
-        self,
-        w: Self::W,
-        v: <S as Simd<f32>>::V,
-        more: <S as Simd<f32>>::V,
-    ) -> (<S as Simd<f32>>::V, <S as Simd<f32>>::V) {
-        let (v, more) = (self.to_f64(v), self.to_f64(more));
-        let ratio = [
-            Simd::<f64>::add(self, more[0], Simd::<f64>::div(self, w[0], v[0])),
-            Simd::<f64>::add(self, more[1], Simd::<f64>::div(self, w[1], v[1])),
-        ];
+    fn wide_ln_1p(self, w: Self::W, v: <S as Simd<f32>>::V) -> (<S as Simd<f32>>::V, <S as Simd<f32>>::V) {
+        let v = self.to_f64(v);
+        let ratio = [Simd::<f64>::div(self, w[0], v[0]), Simd::<f64>::div(self, w[1], v[1])];
         Wide::<f32>::wide_split(self, both_ln_1p(self, ratio))
     }
     #[inline(always)]

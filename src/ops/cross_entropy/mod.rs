@@ -225,12 +225,12 @@ impl Call<'_> {
             match &self.gradients {
                 Some(_) => {
                     let op = CrossEntropy::<E, true>::new(targets, &scale, z_loss, &found);
-                    let op = op.short(self.is_short()).smoothed(smoothing);
+                    let op = op.smoothed(smoothing);
                     run(&op, ["logits"], *logits, out, options, false)?;
                 }
                 None => {
                     let op = CrossEntropy::<E, false>::new(targets, &scale, z_loss, &found);
-                    let op = op.short(self.is_short()).smoothed(smoothing);
+                    let op = op.smoothed(smoothing);
                     run(&op, ["logits"], *logits, out, options, false)?;
                 }
             }

@@ -7,7 +7,7 @@
 //! # Accuracy
 //!
 //! With m the maximum and R the other terms over the largest: the loss is `(m - x[t]) + ln(1 + R)`, terms of one sign.
-//! Where R is below 1/8 it is taken from the others alone, and not from the whole sum. The gradient at the class is
+//! Where R is [too small](super::beside::apart) it is taken from the others alone, and not from the whole sum. The gradient at the class is
 //! `-(sum of the others) / sum`, which is R / (1 + R) if that class is the largest: nothing cancels there either.
 //!
 //! If labels are smoothed, of which S is spread over n classes: `(1 - S) · (m - x[t]) + S/n · sum(m - x) + ln(1 + R)`, terms of
@@ -22,14 +22,14 @@ mod settle;
 mod smoothing;
 
 pub use self::found::Found;
-use self::others::{APART_OF_SHORT, other, others_apart, others_of};
+use self::others::{other, others_apart};
 pub use self::scale::{Scale, bring_within_reach};
 use self::settle::Sums;
 pub use self::smoothing::Smoothing;
+use super::beside::{Terms, apart, lanes_beside};
 use super::group::Group;
-use super::log::APART;
 use super::rows::{Piped, piped_rows};
-use super::{Partial, Softmax, Sweep, Total, first, rescaled, scaled};
+use super::{Partial, Softmax, Sweep, Total, each_sum, first, first_wide, rescaled, scaled};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{Next, Op, Rows, row_by_sweeps};
 use crate::math::exp::{ExpConstants, RowShift, Shift};
@@ -48,8 +48,6 @@ pub struct CrossEntropy<'a, E, const GRAD: bool> {
     smoothing: Option<Smoothing>,
     /// Whether rows of smoothed labels are [prepared](Self::prepare), and [completed](Self::complete) after.
     is_prepared: bool,
-    /// Other terms that come to less than this times the largest are summed apart.
-    apart: f64,
     pub(in crate::kernels) found: &'a Found,
 }
 
@@ -85,14 +83,8 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
             lse,
             smoothing: None,
             is_prepared: false,
-            apart: APART,
             found,
         }
-    }
-
-    /// The same for results that may be shorter than `f64`.
-    pub fn short(self, is_short: bool) -> Self {
-        Self { apart: if is_short && size_of::<E>() == 8 { APART_OF_SHORT } else { self.apart }, ..self }
     }
 
     /// The same with smoothed labels.
@@ -122,19 +114,17 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
         self.found.set_target(lane, entry);
     }
 
-    /// The sum of a row, and the part of it that is not the maximum's own; `None` if that must be summed apart.
+    /// The sum of a row, and the part of it that is not the maximum's own.
     #[inline(always)]
-    fn sums<S: Wide<E>>(
-        &self,
-        s: S,
-        total: &LossTotal<E>,
-        shift: &Shift<S::V>,
-    ) -> (E::Wide, Option<E::Wide>) {
-        let sum = match total.sums.sweep {
-            Sweep::MaxAndSum => total.sums.sum.sum.grow(first(s, shift.growth)),
-            _ => total.sums.sum.sum,
-        };
-        (sum, total.others.or_else(|| others_of::<E>(sum, first(s, shift.top), self.apart)))
+    fn sums<S: Wide<E>>(&self, s: S, total: &LossTotal<E>, shift: &Shift<S::V>) -> [E::Wide; 2] {
+        let sum = total.sums.terms().sum;
+        let others = total.others.unwrap_or_else(|| total.sums.terms().others());
+        if total.sums.sweep != Sweep::MaxAndSum {
+            return [sum, others];
+        }
+        let growth = first(s, shift.growth);
+        // Those that were summed apart have grown already.
+        [sum.grow(growth), if total.others.is_some() { others } else { others.grow(growth) }]
     }
 
     /// What the terms of a row add up to, and the shift of its exponentials; `None` where the row is NaN.
@@ -145,11 +135,10 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
         total: &LossTotal<E>,
     ) -> Option<(Parts<E>, RowShift<S::V>)> {
         let shift = self.shift(s, &total.sums);
-        let (sum, others) = self.sums(s, total, &shift);
+        let [sum, others] = self.sums(s, total, &shift);
         if !(sum.to_f64() > 0.0) || !total.sums.max.to_f64().is_finite() {
             return None;
         }
-        let others = others.unwrap_or_else(|| sum.add(E::Wide::widened(E::ZERO - first(s, shift.top))));
         let log = first_wide(s, s.pair_ln_1p(s.wide_splat(others), shift.top));
         let row_shift = self.softmax.exp.row_shift(s, &shift);
         let target = self.exponential(s, total, &row_shift, s.splat(self.logit(total.lane)));
@@ -189,18 +178,14 @@ pub(in crate::kernels) struct Parts<E: Compute> {
     pub(in crate::kernels) target: E,
 }
 
-/// The first lane of a sum.
-#[inline(always)]
-fn first_wide<E: Compute, S: Wide<E>>(s: S, w: S::W) -> E::Wide {
-    s.wide_lanes(w).as_ref()[0]
-}
-
 /// What is known of a row.
 #[derive(Clone, Copy, Debug)]
 pub struct LossTotal<E: Compute> {
     lane: usize,
     sums: Total<E>,
     stage: Stage,
+    /// Others that come to less than this times the largest are summed apart.
+    apart: f64,
     /// Of smoothed labels: sum(m - x), times the even share.
     spread: E::Wide,
     others: Option<E::Wide>,
@@ -255,7 +240,9 @@ impl<E: ExpConstants, const GRAD: bool> Piped<E, false> for CrossEntropy<'_, E, 
         shift: &Shift<S::V>,
         sum: E::Wide,
     ) -> Option<[E; 2]> {
-        let others = match others_of::<E>(sum, first(s, shift.top), self.apart) {
+        let largest = first_wide(s, self.softmax.exp.largest(s, shift, s.splat(max)));
+        let terms = Terms { sum, largest, top: first(s, shift.top) };
+        let others = match terms.sure_others(apart::<E>(row.len())) {
             Some(others) => others,
             None => others_apart(s, row, shift.top),
         };
@@ -268,21 +255,21 @@ impl<E: ExpConstants, const GRAD: bool> Piped<E, false> for CrossEntropy<'_, E, 
     fn settled_group<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, group: &Group<'_, E, R>) -> [S::V; 2] {
         let max = s.from_array(group.max);
         let shift = self.softmax.exp.shift(s, max);
-        let top = s.to_array(shift.top);
-        let (mut others, mut logit) = ([E::Wide::default(); 16], E::ZERO.array());
+        let (top, sum) = (s.to_array(shift.top), s.wide_from_lanes(&group.sums));
+        let terms = Terms { sum, largest: self.softmax.exp.largest(s, &shift, max), top: shift.top };
+        let apart = apart::<E>(group.rows.get(group.first).len());
+        let (others, lack) = lanes_beside(s, &terms, apart);
+        let (mut others, lack) = (each_sum(s, others), s.bits(s.greater(lack, s.splat(E::ZERO))));
+        let mut logit = E::ZERO.array();
         for k in 0..group.count {
             logit.as_mut()[k] = self.logit(group.rows.lane(group.first + k));
-            if group.ordinary >> k & 1 == 0 {
-                continue;
+            if (group.ordinary & lack) >> k & 1 == 1 {
+                others[k] = others_apart(s, group.row(s, k), s.splat(top.as_ref()[k]));
             }
-            others[k] = match others_of::<E>(group.sums[k], top.as_ref()[k], self.apart) {
-                Some(others) => others,
-                None => others_apart(s, group.row(s, k), s.splat(top.as_ref()[k])),
-            };
         }
         let logit = s.from_array(logit);
         let e = if GRAD { self.exponentials(s, &shift, logit) } else { logit };
-        let (sum, others) = (s.wide_from_lanes(&group.sums), s.wide_from_lanes(&others));
+        let others = s.wide_from_lanes(&others);
         let lanes = Lanes { first: group.rows.lane(group.first), step: 1, count: group.count };
         let rows = Sums { max, top: shift.top, sum, others, spread: s.wide_zero() };
         let ([high, low, _], entry) = self.settle_lanes(s, lanes, rows, (logit, e));
@@ -319,14 +306,14 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
 
     fn begin_lane(&self, len: usize, lane: usize) -> LossTotal<E> {
         let (sums, spread) = (self.softmax.begin(len), self.prepared_spread(lane));
-        LossTotal { lane, sums, stage: Stage::All, spread, others: None }
+        LossTotal { lane, sums, stage: Stage::All, apart: apart::<E>(len), spread, others: None }
     }
 
     #[inline(always)]
     fn sweep<S: Wide<E>>(&self, s: S, total: &LossTotal<E>, [chunk]: [Row<'_, E>; 1]) -> LossPartial<E> {
         let sums = match total.stage {
             Stage::All => self.softmax.sweep(s, &total.sums, [chunk]),
-            _ => Partial { max: total.sums.max, sum: total.sums.sum, top: total.sums.top },
+            _ => total.sums.partial(),
         };
         match total.stage {
             Stage::All => return LossPartial { sums, more: E::Wide::default() },
@@ -371,7 +358,7 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
             }
         }
         // The growth is far below what this asks for.
-        if others_of::<E>(total.sums.sum.sum, total.sums.top, self.apart).is_some() {
+        if total.sums.terms().sure_others(total.apart).is_some() {
             return Next::Finish;
         }
         total.stage = Stage::Others;
@@ -382,8 +369,7 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
     fn finish<S: Wide<E>>(&self, s: S, total: &LossTotal<E>, chunk: RowIo<'_, E, 1>) {
         let sums = &total.sums;
         let shift = self.shift(s, sums);
-        let (sum, others) = self.sums(s, total, &shift);
-        let others = others.unwrap_or_else(|| sum.add(E::Wide::widened(E::ZERO - first(s, shift.top))));
+        let [sum, others] = self.sums(s, total, &shift);
         let row = (sums.max, sums.rescale);
         let [high, low, added] = self.settle(s, total.lane, row, [sum, others, total.spread]);
         if !GRAD {

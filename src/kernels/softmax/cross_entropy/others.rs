@@ -1,20 +1,9 @@
 //! The terms of a row beside its largest, where what is left of the sum would be a small difference.
 #![forbid(unsafe_code)]
 
-use crate::element::{Compute, WideScalar, two_to};
+use crate::element::{Compute, WideScalar};
 use crate::math::exp::ExpConstants;
 use crate::simd::{Row, RowIo, Wide};
-
-/// Sums in `f64`, of results that are shorter, have digits to spare: of the largest term they know 2^-57.
-pub(super) const APART_OF_SHORT: f64 = two_to(-24);
-
-/// The sum less the largest term, unless that would be a small difference: less than `apart` times the largest.
-#[inline(always)]
-pub(super) fn others_of<E: Compute>(sum: E::Wide, top: E, apart: f64) -> Option<E::Wide> {
-    let others = sum.add(E::Wide::widened(E::ZERO - top));
-    let least = E::from_f64(apart * top.to_f64());
-    (!(least > others.split().0)).then_some(others)
-}
 
 /// The terms of a row but the largest, of exponentials that were kept.
 #[inline(always)]

@@ -1,6 +1,7 @@
 //! Losses and gradients down the columns of a panel.
 #![forbid(unsafe_code)]
 
+use super::super::beside::{Terms, apart, lanes_beside};
 use super::settle::Sums;
 use super::smoothing::lowered;
 use super::{CrossEntropy, other};
@@ -52,7 +53,7 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         let mut settled = [([max[0]; 3], s.wide_zero()); P];
         for p in 0..P {
             let shift = shift[p];
-            let [others] = self.panel_others::<S, 1, KEPT>(s, panel.strip(p), &[shift], [sum[p]]);
+            let [others] = self.panel_others::<S, 1, KEPT>(s, panel.strip(p), (&[shift], [max[p]]), [sum[p]]);
             let e = if GRAD { self.exponentials(s, &shift, logit[p]) } else { logit[p] };
             let rows = Sums { max: max[p], top: shift.top, sum: sum[p], others, spread: spread[p] };
             settled[p] = self.settle_lanes(s, panel.lanes().from(p * E::LANES), rows, (logit[p], e));
@@ -108,10 +109,10 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         &self,
         s: S,
         panel: PanelIo<'_, E, 1>,
-        shift: &[Shift<S::V>; P],
+        (shift, max): (&[Shift<S::V>; P], [S::V; P]),
     ) -> ([S::W; P], [S::W; P]) {
         let sum = self.softmax.whole_panel_exp_sum::<S, P>(s, panel, shift, KEPT);
-        (sum, self.panel_others::<S, P, KEPT>(s, panel, shift, sum))
+        (sum, self.panel_others::<S, P, KEPT>(s, panel, (shift, max), sum))
     }
 
     /// The parts of sums that are not the maximum's own.
@@ -120,17 +121,17 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         &self,
         s: S,
         panel: PanelIo<'_, E, 1>,
-        shift: &[Shift<S::V>; P],
+        (shift, max): (&[Shift<S::V>; P], [S::V; P]),
         sum: [S::W; P],
     ) -> [S::W; P] {
         let mut others = [s.wide_zero(); P];
-        let zero = s.splat(E::ZERO);
+        let (zero, apart) = (s.splat(E::ZERO), apart::<E>(panel.rows()));
         let mut is_apart = 0;
         // Above zero where what is left of a sum is a small difference.
         let mut lack = [zero; P];
         for p in 0..P {
-            others[p] = s.wide_add(sum[p], s.widen_sum(s.sub(zero, shift[p].top), zero));
-            lack[p] = s.sub(s.mul(shift[p].top, s.splat(E::from_f64(self.apart))), s.wide_split(others[p]).0);
+            let largest = self.softmax.exp.largest(s, &shift[p], max[p]);
+            (others[p], lack[p]) = lanes_beside(s, &Terms { sum: sum[p], largest, top: shift[p].top }, apart);
             is_apart |= s.bits(s.greater(lack[p], zero));
         }
         if is_apart != 0 {

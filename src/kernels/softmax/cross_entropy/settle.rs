@@ -1,8 +1,8 @@
 //! From the sums of rows to their losses and what their gradients are made with: on vectors, one row a lane.
 #![forbid(unsafe_code)]
 
-use super::super::{each_sum, first, rescaled};
-use super::{CrossEntropy, Targets, first_wide};
+use super::super::{each_sum, first, first_wide, rescaled};
+use super::{CrossEntropy, Targets};
 use crate::element::{Compute, DoubleDouble, WideScalar};
 use crate::math::exp::ExpConstants;
 use crate::simd::{Kernel, Lanes, Outside, PanelIo, Wide};

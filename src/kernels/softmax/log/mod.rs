@@ -15,12 +15,12 @@ mod sums;
 pub use self::seen::{Seen, Share, Whole, exceeds, seen, share};
 
 use self::quotient::Quotient;
-pub(super) use self::sums::APART;
-use self::sums::{Log, LogPartial, LogSum, LogTotal, Stage, ratio};
+use self::sums::{Log, LogPartial, LogSum, LogTotal, Stage};
+use super::beside::{Terms, apart, lanes_beside};
 use super::group::Group;
 use super::rows::{Piped, piped_rows};
-use super::{Softmax, Sweep, each_sum, first};
-use crate::element::{Compute, WideScalar};
+use super::{Softmax, Sweep, each_sum, first, first_wide};
+use crate::element::Compute;
 use crate::kernels::{Next, Op, PanelResults, Rows, number, one_nan, write_panel};
 use crate::math::exp::{ExpConstants, Shift};
 use crate::math::two_sum;
@@ -108,7 +108,8 @@ impl<E: ExpConstants> Piped<E, false> for LogSoftmax<E> {
         let mut total = self.begin(row.len());
         total.sums.sum.sum = sum;
         (total.sums.max, total.sums.top, total.sums.sweep) = (max, top, Sweep::Sum);
-        if total.is_short || ratio(&total) < APART {
+        total.sums.largest = first_wide(s, self.log_sum.softmax.exp.largest(s, shift, s.splat(max)));
+        if total.is_unsure() {
             total.stage = Stage::Apart;
             let mut start = 0;
             while start < row.len() {
@@ -124,22 +125,22 @@ impl<E: ExpConstants> Piped<E, false> for LogSoftmax<E> {
     /// The maxima and the logarithms.
     #[inline(always)]
     fn settled_group<S: Wide<E>, R: Rows<E, 1>>(&self, s: S, group: &Group<'_, E, R>) -> [S::V; 2] {
-        let (max, zero) = (s.from_array(group.max), s.splat(E::ZERO));
-        let top = self.log_sum.softmax.exp.shift(s, max).top;
-        let others = s.wide_add(s.wide_from_lanes(&group.sums), s.widen_sum(s.sub(zero, top), zero));
-        let (mut sums, mut more) = (each_sum(s, others), E::ZERO.array());
-        let tops = s.to_array(top);
+        let (max, exp) = (s.from_array(group.max), &self.log_sum.softmax.exp);
+        let shift = exp.shift(s, max);
+        let (sum, top) = (s.wide_from_lanes(&group.sums), shift.top);
+        let terms = Terms { sum, largest: exp.largest(s, &shift, max), top };
+        let (others, lack) = lanes_beside(s, &terms, apart::<E>(group.rows.get(group.first).len()));
+        let mut others = each_sum(s, others);
+        let is_apart = s.bits(s.greater(lack, s.splat(E::ZERO)));
         for k in 0..group.count {
-            let is_apart = sums[k].to_f64() / tops.as_ref()[k].to_f64() < APART;
-            if is_apart && group.ordinary >> k & 1 == 1 {
+            if (group.ordinary & is_apart) >> k & 1 == 1 {
                 let row = group.rows.get(group.first + k).input(0);
                 let mut total = self.begin(row.len());
                 total.sums.max = group.max.as_ref()[k];
-                let (others, ties, _) = self.log_sum.others_pass(s, &total.sums, row);
-                (sums[k], more.as_mut()[k]) = (others, E::from_f64(ties - 1.0));
+                (others[k], _, _) = self.log_sum.others_pass(s, &total.sums, row);
             }
         }
-        [max, s.wide_ln_1p(s.wide_from_lanes(&sums), top, s.from_array(more)).0]
+        [max, s.wide_ln_1p(s.wide_from_lanes(&others), top).0]
     }
 
     #[inline(always)]

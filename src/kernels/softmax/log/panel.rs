@@ -1,8 +1,9 @@
 //! The logarithms of sums down the columns of a panel.
 #![forbid(unsafe_code)]
 
+use super::super::beside::{Terms, apart, lanes_beside};
 use super::super::each_sum;
-use super::sums::{APART, Log, LogSum, is_difference, other};
+use super::sums::{Log, LogSum, is_difference, other};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{LaneTerms, add_chunk, fold_lanes};
 use crate::math::exp::{Exp, ExpConstants, Shift};
@@ -22,7 +23,7 @@ type Logs<V, const P: usize> = ([Log<V>; P], [u32; P]);
 pub(super) type ColumnSums<V, W, const P: usize> = ([V; P], [Shift<V>; P], [W; P]);
 
 impl<E: ExpConstants> LogSum<E> {
-    /// The sums of the columns of a panel with these maxima; zero of such short ones that are [summed](Self::panel_logs) otherwise.
+    /// The sums of the columns of a panel with these maxima.
     #[inline(always)]
     pub(super) fn panel_sums<S: Wide<E>, const P: usize>(
         &self,
@@ -31,10 +32,7 @@ impl<E: ExpConstants> LogSum<E> {
         max: [S::V; P],
     ) -> ColumnSums<S::V, S::W, P> {
         let shift = self.softmax.panel_shift(s, max);
-        let sum = match panel.rows() <= E::LANES {
-            true => [s.wide_zero(); P],
-            false => self.softmax.whole_panel_exp_sum::<S, P>(s, panel, &shift, false),
-        };
+        let sum = self.softmax.whole_panel_exp_sum::<S, P>(s, panel, &shift, false);
         (max, shift, sum)
     }
 
@@ -50,78 +48,47 @@ impl<E: ExpConstants> LogSum<E> {
     ) -> Logs<S::V, P> {
         let mut log = [Log { max: max[0], high: max[0], low: max[0] }; P];
         let mut differences = [0; P];
-        let is_short = panel.rows() <= E::LANES;
-        let zero = s.splat(E::ZERO);
-        let mut sum = sum;
-        let mut ties = [s.splat(E::ONE); P];
-        // Lanes whose other terms are little beside their largest, as bits.
-        let mut apart = [0; P];
-        if !is_short {
-            for p in 0..P {
-                let top = s.to_array(shift[p].top);
-                sum[p] = s.wide_add(sum[p], s.widen_sum(s.sub(zero, shift[p].top), zero));
-                let lanes = s.wide_lanes(sum[p]);
-                for lane in 0..E::LANES {
-                    let ratio = lanes.as_ref()[lane].to_f64() / top.as_ref()[lane].to_f64();
-                    apart[p] |= u32::from(ratio < APART) << lane;
-                }
-            }
-        }
-        let mut count = 0;
-        for bits in apart {
-            count += bits.count_ones() as usize;
+        let (zero, least) = (s.splat(E::ZERO), apart::<E>(panel.rows()));
+        let mut others = sum;
+        // Above zero where other terms are too little beside the largest to be had from the sum; those lanes as bits.
+        let (mut lack, mut lanes, mut count) = ([zero; P], [0; P], 0);
+        for p in 0..P {
+            let largest = self.softmax.exp.largest(s, &shift[p], max[p]);
+            (others[p], lack[p]) = lanes_beside(s, &Terms { sum: sum[p], largest, top: shift[p].top }, least);
+            lanes[p] = s.bits(s.greater(lack[p], zero));
+            count += lanes[p].count_ones() as usize;
         }
         let few = if panel.rows() <= SHORT { SHORT_FEW } else { FEW };
-        let is_few = count <= few && panel.rows() <= TILE_ROWS;
-        if !is_short && is_few {
+        if count > 0 && count <= few && panel.rows() <= TILE_ROWS {
             for p in 0..P {
-                if apart[p] != 0 {
-                    sum[p] = self.with_others(s, (panel, p), apart[p], sum[p], max[p]);
+                if lanes[p] != 0 {
+                    others[p] = self.with_others(s, (panel, p), lanes[p], others[p], max[p]);
                 }
             }
-        }
-        if is_short || count > 0 && !is_few {
-            let mut others = [s.wide_zero(); P];
+        } else if count > 0 {
+            let mut alone = [s.wide_zero(); P];
             let mut start = 0;
             while start < panel.rows() {
                 let end = panel.rows().min(start + E::CHUNK);
                 let terms = Others { exp: &self.softmax.exp, panel, start, end, shift: &shift, max: &max };
                 let chunk = fold_lanes(s, &terms);
-                add_chunk::<E, S, P>(s, &mut others, chunk, start);
+                add_chunk::<E, S, P>(s, &mut alone, chunk, start);
                 start = end;
             }
-            if is_short {
-                sum = others;
-                for p in 0..P {
-                    ties[p] = zero;
-                    for i in 0..panel.rows() {
-                        let largest = s.equals(panel.load(s, 0, i, p), max[p]);
-                        ties[p] = s.add(ties[p], s.select(largest, s.splat(E::ONE), zero));
-                    }
-                }
-            } else {
-                for p in 0..P {
-                    let (whole, alone) = (s.wide_lanes(sum[p]), s.wide_lanes(others[p]));
-                    let (whole, alone) = (whole.as_ref(), alone.as_ref());
-                    let mut chosen = [E::Wide::default(); 16];
-                    for lane in 0..E::LANES {
-                        chosen[lane] = if apart[p] >> lane & 1 == 1 { alone[lane] } else { whole[lane] };
-                    }
-                    sum[p] = s.wide_from_lanes(&chosen);
-                }
+            for p in 0..P {
+                others[p] = s.pair_choose(s.widen(lack[p]), alone[p], others[p]);
             }
         }
         for p in 0..P {
-            let (high, low) = s.wide_ln_1p(sum[p], shift[p].top, s.sub(ties[p], s.splat(E::ONE)));
+            let (high, low) = s.wide_ln_1p(others[p], shift[p].top);
             log[p] = Log { max: max[p], high, low };
             // Only a maximum below zero has a logarithm of the other sign.
             let below = if is_result { s.bits(s.greater(zero, max[p])) } else { 0 };
             if below != 0 {
                 let (max, top) = (s.to_array(max[p]), s.to_array(shift[p].top));
-                let (ties, lanes) = (s.to_array(ties[p]), s.wide_lanes(sum[p]));
+                let lanes = s.wide_lanes(others[p]);
                 for lane in 0..E::LANES {
-                    let ratio = lanes.as_ref()[lane].to_f64() / top.as_ref()[lane].to_f64()
-                        + (ties.as_ref()[lane].to_f64() - 1.0);
+                    let ratio = lanes.as_ref()[lane].to_f64() / top.as_ref()[lane].to_f64();
                     let is_one = is_difference(max.as_ref()[lane].to_f64(), ratio);
                     differences[p] |= u32::from(is_one) << lane;
                 }

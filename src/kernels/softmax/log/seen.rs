@@ -15,6 +15,7 @@ use crate::simd::{Row, RowIo, Wide};
 pub fn seen<E: ExpConstants, S: Wide<E>>(s: S, row: Row<'_, E>) -> Seen {
     let log_sum = LogSum::new(1.0);
     let mut total = log_sum.begin(row.len());
+    total.counts_ties = row.len() <= E::LANES;
     loop {
         let mut start = 0;
         while start < row.len() {

@@ -1,6 +1,7 @@
 //! The sums behind log_softmax and logsumexp, row by row: what the operations share.
 #![forbid(unsafe_code)]
 
+use super::super::beside::apart;
 use super::super::{Partial, Softmax, Sweep, Total, first, rescaled};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{Next, Op};
@@ -8,9 +9,6 @@ use crate::math::exp::{ExpConstants, Exponential, Shift};
 use crate::math::exp_sum::{Digits, ExpSum};
 use crate::math::ln::rough_ln_1p;
 use crate::simd::{Row, Wide};
-
-/// Below this the ratio R is not taken from the whole sum, of which it would be a small difference.
-pub(in crate::kernels::softmax) const APART: f64 = 0.125;
 
 /// The sums behind both operations.
 #[derive(Clone, Copy, Debug)]
@@ -35,13 +33,24 @@ pub(super) enum Stage {
 #[derive(Clone, Copy, Debug)]
 pub struct LogTotal<E: Compute> {
     pub(super) stage: Stage,
-    pub(super) is_short: bool,
+    /// Whether all that are as large as the largest are told apart from the others.
+    pub(super) counts_ties: bool,
     pub(super) sums: Total<E>,
+    /// Other terms that come to less than this times the largest are summed apart.
+    pub(super) apart: f64,
     /// The terms other than the largest, and how many of those there are.
     pub(super) others: Option<E::Wide>,
     pub(super) ties: f64,
     pub(super) exact: ExpSum,
     pub(super) has_nan: bool,
+}
+
+impl<E: Compute> LogTotal<E> {
+    /// Whether the terms other than the largest are not to be had from the sum of all.
+    #[inline(always)]
+    pub(super) fn is_unsure(&self) -> bool {
+        self.counts_ties || self.sums.terms().sure_others(self.apart).is_none()
+    }
 }
 
 /// What a sweep finds in a chunk.
@@ -70,8 +79,9 @@ impl<E: ExpConstants> LogSum<E> {
     pub(super) fn begin(&self, len: usize) -> LogTotal<E> {
         LogTotal {
             stage: Stage::Sums,
-            is_short: len <= E::LANES,
+            counts_ties: false,
             sums: Op::begin(&self.softmax, len),
+            apart: apart::<E>(len),
             others: None,
             ties: 0.0,
             exact: ExpSum::default(),
@@ -81,7 +91,7 @@ impl<E: ExpConstants> LogSum<E> {
 
     #[inline(always)]
     pub(super) fn sweep<S: Wide<E>>(&self, s: S, total: &LogTotal<E>, chunk: Row<'_, E>) -> LogPartial<E> {
-        let none = Partial { max: total.sums.max, sum: total.sums.sum, top: total.sums.top };
+        let none = total.sums.partial();
         let (others, exact) = (E::Wide::default(), ExpSum::default());
         let mut partial = LogPartial { sums: none, others, ties: 0.0, exact, has_nan: false };
         match total.stage {
@@ -148,10 +158,10 @@ impl<E: ExpConstants> LogSum<E> {
                 total.stage = Stage::Nan;
                 return if is_result { Next::Sweep } else { Next::Finish };
             }
-            if self.softmax.next(&mut total.sums) == Next::Sweep && !total.is_short {
+            if self.softmax.next(&mut total.sums) == Next::Sweep && !total.counts_ties {
                 return Next::Sweep;
             }
-            if total.is_short || ratio(total) < APART {
+            if total.is_unsure() {
                 total.stage = Stage::Apart;
                 return Next::Sweep;
             }
@@ -180,9 +190,9 @@ impl<E: ExpConstants> LogSum<E> {
     /// As above, with the shift of the maximum at hand.
     #[inline(always)]
     pub(super) fn log_beside<S: Wide<E>>(&self, s: S, total: &LogTotal<E>, shift: &Shift<S::V>) -> Log<S::V> {
-        let (others, ties) = self.others(s, total, shift);
-        let more = s.splat(E::from_f64(ties - 1.0));
-        let (high, low) = s.wide_ln_1p(s.wide_splat(others), shift.top, more);
+        // Where terms are summed apart, there are no ties.
+        let (others, _) = self.others(s, total, shift);
+        let (high, low) = s.wide_ln_1p(s.wide_splat(others), shift.top);
         Log { max: s.splat(total.sums.max), high, low }
     }
 
@@ -195,14 +205,11 @@ impl<E: ExpConstants> LogSum<E> {
         total: &LogTotal<E>,
         shift: &Shift<S::V>,
     ) -> (E::Wide, f64) {
-        let sums = &total.sums;
-        let top = first(s, shift.top);
-        match (total.others, sums.sweep) {
+        let others = total.sums.terms().others();
+        match (total.others, total.sums.sweep) {
             (Some(others), _) => (others, total.ties),
-            (None, Sweep::MaxAndSum) => {
-                (sums.sum.sum.grow(first(s, shift.growth)).add(E::Wide::widened(E::ZERO - top)), 1.0)
-            }
-            (None, _) => (sums.sum.sum.add(E::Wide::widened(E::ZERO - top)), 1.0),
+            (None, Sweep::MaxAndSum) => (others.grow(first(s, shift.growth)), 1.0),
+            (None, _) => (others, 1.0),
         }
     }
 }
@@ -218,8 +225,8 @@ pub(super) fn other<E: Compute, S: Wide<E>>(s: S, largest: S::M, e: Exponential<
 pub(super) fn ratio<E: Compute>(total: &LogTotal<E>) -> f64 {
     let top = total.sums.top.to_f64();
     match total.others {
-        Some(others) => others.to_f64() / top + (total.ties - 1.0),
-        None => total.sums.sum.sum.add(E::Wide::widened(E::ZERO - total.sums.top)).to_f64() / top,
+        Some(others) => others.to_f64() / top,
+        None => total.sums.terms().others().to_f64() / top,
     }
 }
 
