@@ -34,6 +34,9 @@ const SIZES: [f32; 2] = [two_to(-60) as f32, two_to(100) as f32];
 /// Above this a class is likely.
 const LIKELY: f32 = -core::f32::consts::LN_2;
 
+/// Of so many rows or fewer, a vector has a likely class so often that it is guessed wrong.
+const OFTEN: usize = 24;
+
 const ALL: u32 = (1 << f32::LANES) - 1;
 
 /// What is known of a row; also what a sweep finds in a chunk.
@@ -95,7 +98,8 @@ impl ShortLogSoftmaxVjp {
         self.exp.row_shift(s, &self.exp.shift_to(s, s.splat(SCALE as f32), s.splat(0.0)))
     }
 
-    /// One vector of the result, `total` being the sum of each lane's row. Few vectors have a likely class.
+    /// One vector of the result, `total` being the sum of each lane's row. Whether a class of it is likely is asked where few vectors
+    /// have one.
     #[inline(always)]
     fn entry<S: Wide<f32>>(
         &self,
@@ -103,7 +107,7 @@ impl ShortLogSoftmaxVjp {
         shift: &RowShift<S::V>,
         parts: &Parts<S::V>,
         [log_p, d]: [S::V; 2],
-        total: impl Fn(usize) -> f64,
+        (asks, total): (bool, impl Fn(usize) -> f64),
     ) -> S::V {
         let (zero, [high, low]) = (s.splat(0.0), parts.all);
         let e = self.exp.row_exp(s, shift, log_p);
@@ -112,7 +116,7 @@ impl ShortLogSoftmaxVjp {
         let rest = s.neg_mul_add(subtracted, e.rest, s.neg_mul_add(e.power, low, rounding));
         let mut result = s.add(s.sub(d, subtracted), rest);
         let is_likely = s.greater(log_p, s.splat(LIKELY));
-        if s.any(is_likely) {
+        if !asks || s.any(is_likely) {
             // (1 - p) · sum(dy) less the cotangents of the others; two likely classes are none.
             let complement = s.neg_mul_add(e.power, e.rest, s.sub(s.splat(1.0), e.power));
             let others = s.add(s.add(parts.others[0], s.sub(parts.likely, d)), parts.others[1]);
@@ -208,13 +212,13 @@ impl ShortLogSoftmaxVjp {
             }
             while i < end {
                 let entry = [log_p.load(s, i), d.load(s, i)];
-                chunk.store(s, i, self.entry(s, &shift, &parts, entry, |_| sum));
+                chunk.store(s, i, self.entry(s, &shift, &parts, entry, (true, |_| sum)));
                 i += 1;
             }
         }
         if chunk.rest() > 0 {
             let entry = [log_p.load_rest(s, f32::NEG_INFINITY), d.load_rest(s, 0.0)];
-            chunk.store_rest(s, self.entry(s, &shift, &parts, entry, |_| sum));
+            chunk.store_rest(s, self.entry(s, &shift, &parts, entry, (true, |_| sum)));
         }
     }
 
@@ -252,6 +256,7 @@ impl ShortLogSoftmaxVjp {
         let (shift, lanes) = (self.shift(s), s.wide_lanes(all));
         let [all, others] = [s.wide_split(all), s.wide_split(others)];
         let parts = Parts { all: [all.0, all.1], others: [others.0, others.1], likely };
+        let asks = near.rows() > OFTEN;
         let mut i = first;
         while i < last {
             let mut end = i + 1;
@@ -266,7 +271,8 @@ impl ShortLogSoftmaxVjp {
             }
             while i < end {
                 let total = |lane: usize| lanes.as_ref()[lane];
-                panel.store(s, i, p, self.entry(s, &shift, &parts, near.inputs(s, i, p), total));
+                let inputs = near.inputs(s, i, p);
+                panel.store(s, i, p, self.entry(s, &shift, &parts, inputs, (asks, total)));
                 i += 1;
             }
         }
