@@ -3,7 +3,7 @@
 #![allow(missing_docs)]
 
 use crate::dispatch::{Dispatch, Isa};
-use crate::math::exp::Exp;
+use crate::math::exp::{Exp, power_of_two};
 use crate::math::ln::{short_ln_1p, short_unit_ln_1p, unit_ln_1p};
 use crate::simd::{Kernel, RowIo, Wide};
 
@@ -105,32 +105,34 @@ pub fn ln_1p(isa: Isa, which: Ln, r: [&[f64]; 2], y: [&mut [f64]; 2]) {
     f64::dispatch(isa, LnRow { which, rows: y.map(|y| RowIo::new(r, y)) });
 }
 
-struct NarrowLnRow<'a>([RowIo<'a, f32, 1>; 2]);
+struct NarrowLnRow<'a>(f32, [RowIo<'a, f32, 1>; 2]);
 
 impl Kernel<f32> for NarrowLnRow<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Wide<f32>>(self, s: S) {
-        let [high, low] = self.0;
-        let one = s.splat(1.0);
+        let Self(top, [high, low]) = self;
+        // Scaled as exponentials are.
+        let unit = f64::from(top) * power_of_two(SCALE.into());
+        let top = s.splat(unit as f32);
         for i in 0..high.vectors() {
-            let y = s.wide_ln_1p(s.widen(high.input(0).load(s, i)), one);
+            let y = s.wide_ln_1p(s.wide_scale(s.widen(high.input(0).load(s, i)), unit), top);
             high.store(s, i, y.0);
             low.store(s, i, y.1);
         }
         if high.rest() > 0 {
-            let y = s.wide_ln_1p(s.widen(high.input(0).load_rest(s, 0.0)), one);
+            let y = s.wide_ln_1p(s.wide_scale(s.widen(high.input(0).load_rest(s, 0.0)), unit), top);
             high.store_rest(s, y.0);
             low.store_rest(s, y.1);
         }
     }
 }
 
-/// `y[0] + y[1] = ln(1 + r)`, by the `ln_1p` that serves `f32`, as the kernels get it: in two `f32`.
+/// `y[0] + y[1] = ln(1 + r)`, by the `ln_1p` that serves `f32`, as the kernels get it: of `r · top` and `top`, in two `f32`.
 ///
 /// # Panics
 /// If the lengths differ or the machine lacks `isa`.
-pub fn narrow_ln_1p(isa: Isa, r: &[f32], y: [&mut [f32]; 2]) {
+pub fn narrow_ln_1p(isa: Isa, top: f32, r: &[f32], y: [&mut [f32]; 2]) {
     assert!(isa.is_available());
-    f32::dispatch(isa, NarrowLnRow(y.map(|y| RowIo::new([r], y))));
+    f32::dispatch(isa, NarrowLnRow(top, y.map(|y| RowIo::new([r], y))));
 }

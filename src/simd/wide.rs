@@ -36,9 +36,9 @@ pub trait Wide<E: Compute>: Simd<E> + Enter<E> {
     fn wide_splat(self, w: E::Wide) -> Self::W;
     /// Sums from an array, of which the first lanes count.
     fn wide_from_lanes(self, lanes: &[E::Wide; 16]) -> Self::W;
-    /// `ln(1 + w / v)` in two parts, for `w / v` of zero or above.
+    /// `ln(1 + w / v)` in two parts, for `w / v` of zero or above; in `f32` for the [exponential of a maximum](crate::math::exp::Shift) as v.
     fn wide_ln_1p(self, w: Self::W, v: Self::V) -> (Self::V, Self::V);
-    /// `ln(1 + w / v)` as one number a lane, for `w / v` of zero or above.
+    /// The same as one number a lane.
     fn pair_ln_1p(self, w: Self::W, v: Self::V) -> Self::W;
     /// `ln(1 + w)` in two parts, for w from 0 to 1: faster, and good to some hundredths of the last place.
     fn wide_ln_1p_unit(self, w: Self::W) -> (Self::V, Self::V);

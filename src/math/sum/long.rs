@@ -117,7 +117,7 @@ impl<S: Token> Wide<f64> for S {
         let ratio = Simd::<f64>::div(self, w[0], v);
         let rest = Simd::<f64>::add(self, Simd::<f64>::neg_mul_add(self, ratio, v, w[0]), w[1]);
         let rest = Simd::<f64>::div(self, rest, v);
-        let [high, low] = ln_1p::<S, true>(self, [ratio, rest]);
+        let [high, low] = ln_1p(self, [ratio, rest]);
         (high, low)
     }
     #[inline(always)]
@@ -127,7 +127,7 @@ impl<S: Token> Wide<f64> for S {
     }
     #[inline(always)]
     fn wide_ln_1p_unit(self, w: Self::W) -> (<S as Simd<f64>>::V, <S as Simd<f64>>::V) {
-        let [high, low] = ln_1p::<S, true>(self, w);
+        let [high, low] = ln_1p(self, w);
         (high, low)
     }
     #[inline(always)]

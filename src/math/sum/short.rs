@@ -1,15 +1,8 @@
 //! Sums of `f32` in twice the precision: `f64`.
 #![forbid(unsafe_code)]
 
-use crate::math::ln::{ln_1p, short_ln_1p, short_unit_ln_1p};
+use crate::math::ln::{quotient_ln_1p, short_ln_1p, short_unit_ln_1p};
 use crate::simd::{Simd, Token, Wide};
-
-/// ln(1 + r) of a pair of numbers, of each its first part.
-#[inline(always)]
-fn both_ln_1p<S: Token>(s: S, r: [<S as Simd<f64>>::V; 2]) -> [<S as Simd<f64>>::V; 2] {
-    let zero = Simd::<f64>::splat(s, 0.0);
-    [ln_1p::<S, false>(s, [r[0], zero])[0], ln_1p::<S, false>(s, [r[1], zero])[0]]
-}
 
 impl<S: Token> Wide<f32> for S {
     type W = [<S as Simd<f64>>::V; 2];
@@ -109,13 +102,12 @@ impl<S: Token> Wide<f32> for S {
     }
     #[inline(always)]
     fn wide_ln_1p(self, w: Self::W, v: <S as Simd<f32>>::V) -> (<S as Simd<f32>>::V, <S as Simd<f32>>::V) {
-        let v = self.to_f64(v);
-        let ratio = [Simd::<f64>::div(self, w[0], v[0]), Simd::<f64>::div(self, w[1], v[1])];
-        Wide::<f32>::wide_split(self, both_ln_1p(self, ratio))
+        Wide::<f32>::wide_split(self, Wide::<f32>::pair_ln_1p(self, w, v))
     }
     #[inline(always)]
     fn pair_ln_1p(self, w: Self::W, v: <S as Simd<f32>>::V) -> Self::W {
-        both_ln_1p(self, Wide::<f32>::pair_div(self, w, self.to_f64(v)))
+        let v = self.to_f64(v);
+        [quotient_ln_1p(self, w[0], v[0]), quotient_ln_1p(self, w[1], v[1])]
     }
     #[inline(always)]
     fn wide_ln_1p_unit(self, w: Self::W) -> (<S as Simd<f32>>::V, <S as Simd<f32>>::V) {
