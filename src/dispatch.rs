@@ -190,7 +190,7 @@ fn longest_tile<E: Compute, S: Simd<E>>(most: usize, grouped: bool) -> usize {
     match S::EXP_RUNS && S::BY_FOURS {
         true => most,
         false if S::FOUR_AT_ONCE => most.min(if grouped { SHORTEST_TILE_ROWS } else { SHORTER_TILE_ROWS }),
-        false => SHORTER_TILE_ROWS,
+        false => most.min(SHORTER_TILE_ROWS),
     }
 }
 

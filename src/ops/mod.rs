@@ -125,6 +125,13 @@ impl Options<'_> {
         let any_wide = self.at_least.is_some_and(wide) || inputs.iter().map(of_input).any(wide);
         if any_wide { DType::F64 } else { DType::F32 }
     }
+
+    /// Whether an input and its output are of one half type, and none is asked for but that: what is good enough for it will do then.
+    /// Another type, asked for or of the output, has the bits of float32 rounded.
+    fn is_short(&self, x: &Input<'_>, out: &ViewMut<'_>) -> bool {
+        let dtype = out.as_view().dtype();
+        dtype.is_half() && x.view(out.as_view()).dtype() == dtype && self.at_least.is_none_or(|t| t == dtype)
+    }
 }
 
 /// Fails where there is no memory for so many numbers, which are then asked for without a question.

@@ -5,6 +5,7 @@ use super::run::run;
 use super::{Input, Options};
 use crate::element::DType;
 use crate::error::Error;
+use crate::kernels::short_sigmoid::ShortSigmoid;
 use crate::kernels::sigmoid::{LogSigmoid, Sigmoid};
 use crate::layout::Axes;
 use crate::view::ViewMut;
@@ -26,6 +27,9 @@ use crate::view::ViewMut;
 pub fn sigmoid(x: Input<'_>, out: &mut ViewMut<'_>, options: &Options<'_>) -> Result<(), Error> {
     let options = by_element(options);
     match options.compute_type([&x], out) {
+        DType::F32 if options.is_short(&x, out) => {
+            run(&ShortSigmoid::default(), ["x"], [&x], out.as_view(), &options, false)
+        }
         DType::F32 => run(&Sigmoid::<f32>::default(), ["x"], [&x], out.as_view(), &options, false),
         _ => run(&Sigmoid::<f64>::default(), ["x"], [&x], out.as_view(), &options, false),
     }

@@ -38,12 +38,8 @@ pub fn softmin(x: Input<'_>, out: &mut ViewMut<'_>, options: &Options<'_>) -> Re
 fn normalized(x: Input<'_>, out: &mut ViewMut<'_>, options: &Options<'_>, negate: bool) -> Result<(), Error> {
     let temperature = options.checked_temperature()?;
     let (names, out_view) = (["x"], out.as_view());
-    let dtype = out_view.dtype();
-    // Another type, asked for or of the output, has the bits of float32 rounded.
-    let is_short =
-        dtype.is_half() && x.view(out_view).dtype() == dtype && options.at_least.is_none_or(|t| t == dtype);
     match options.compute_type([&x], out) {
-        DType::F32 if is_short => {
+        DType::F32 if options.is_short(&x, out) => {
             run(&Softmax::<f32, true>::new(temperature), names, [&x], out_view, options, negate)
         }
         DType::F32 => run(&Softmax::<f32>::new(temperature), names, [&x], out_view, options, negate),

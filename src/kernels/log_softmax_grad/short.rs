@@ -34,7 +34,8 @@ const SIZES: [f32; 2] = [two_to(-60) as f32, two_to(100) as f32];
 /// Above this a class is likely.
 const LIKELY: f32 = -core::f32::consts::LN_2;
 
-/// Of so many rows or fewer, a vector has a likely class so often that it is guessed wrong.
+/// Of so many rows or fewer, a vector has a likely class so often that it is guessed wrong, and what that costs is more than what asking spares
+/// where vectors are wide.
 const OFTEN: usize = 24;
 
 const ALL: u32 = (1 << f32::LANES) - 1;
@@ -256,7 +257,7 @@ impl ShortLogSoftmaxVjp {
         let (shift, lanes) = (self.shift(s), s.wide_lanes(all));
         let [all, others] = [s.wide_split(all), s.wide_split(others)];
         let parts = Parts { all: [all.0, all.1], others: [others.0, others.1], likely };
-        let asks = near.rows() > OFTEN;
+        let asks = near.rows() > OFTEN || const { !S::FOUR_AT_ONCE };
         let mut i = first;
         while i < last {
             let mut end = i + 1;

@@ -38,7 +38,8 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) {
         let Self { op, rows, lane, tile_rows, are_far } = self;
-        let is_tiny = !S::BY_CALLS && rows.len() > 1 && rows.len() <= tile_rows && rows.groups() > 0;
+        let has_tiles = !S::BY_CALLS && O::LONGEST_TILE > 1;
+        let is_tiny = has_tiles && rows.len() > 1 && rows.len() <= tile_rows && rows.groups() > 0;
         let result = result_len::<E, K, O>(rows.len());
         let asks = are_far && !O::REDUCES && rows.len() >= LEAST_ASKED && K * size_of::<E>() <= ASKED_BYTES;
         let mut tile = Tile::new();

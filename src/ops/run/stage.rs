@@ -112,6 +112,11 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                 }
                 None => (memory, len),
             };
+            // Elements of which each is a row of its own are one row as well.
+            let (dim, len, result) = match self.facts.elementwise && direct.is_none() {
+                true => (Dim { size: 1, ..dim }, count * len, count * len),
+                false => (dim, len, result),
+            };
             let rows = spaced_rows(&[memory; K], &dst, at, dim, len, result);
             self.op.rows(self.isa, rows, first, false);
             if direct.is_none() {
