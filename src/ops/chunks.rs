@@ -191,7 +191,7 @@ impl<'a> Source<'a> {
     fn gather<E: Dispatch>(&self, isa: Isa, span: Range<usize>, to: &mut [E]) {
         self.blocks(span, |block, first, step| {
             let buffer = &mut to[first..];
-            E::dispatch(isa, Read { memory: self.memory, block, buffer, step, negate: false });
+            E::dispatch(isa, Read { memory: self.memory, block: &block, buffer, step, negate: false });
         });
     }
 
@@ -219,7 +219,7 @@ impl<'a> Source<'a> {
         }
         self.blocks(span, |block, first, step| {
             let buffer = &buffer.elements[first..];
-            E::dispatch(isa, Write { memory: self.memory, block, buffer, step });
+            E::dispatch(isa, Write { memory: self.memory, block: &block, buffer, step });
         });
     }
 

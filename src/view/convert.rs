@@ -191,10 +191,11 @@ const fn is_short(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
 }
 
-/// Elements of memory, for a buffer: the `j`th of row `i` goes to `buffer[i * step + j]`.
+/// Elements of memory, for a buffer: the `j`th of row `i` goes to `buffer[i * step + j]`. The block is not held by value: to copy by vectors
+/// what was stored a moment ago, word by word, waits for all stores before it.
 pub(crate) struct Read<'a, 'b, E> {
     pub(crate) memory: Memory<'a>,
-    pub(crate) block: Block,
+    pub(crate) block: &'b Block,
     pub(crate) buffer: &'b mut [E],
     pub(crate) step: usize,
     pub(crate) negate: bool,
@@ -210,7 +211,7 @@ impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
             return;
         }
         assert!((rows - 1) * step + columns <= buffer.len());
-        let (base, to) = (memory.block(block), buffer.as_mut_ptr());
+        let (base, to) = (memory.block(*block), buffer.as_mut_ptr());
         let item = memory.dtype.size() as isize;
         let (stride, is_dense) = (block.columns.1, block.columns.1 == item && !memory.swapped);
         let apart = Apart { item, stride, swapped: memory.swapped, by_loads: S::FOUR_AT_ONCE };
@@ -310,7 +311,7 @@ fn converted<T: Stored, E: Compute>(x: T, negate: bool) -> E {
 /// The inverse of [`Read`]: rounds to the type of the memory.
 pub(crate) struct Write<'a, 'b, E> {
     pub(crate) memory: Memory<'a>,
-    pub(crate) block: Block,
+    pub(crate) block: &'b Block,
     pub(crate) buffer: &'b [E],
     pub(crate) step: usize,
 }
@@ -325,7 +326,7 @@ impl<E: Compute> Kernel<E> for Write<'_, '_, E> {
             return;
         }
         assert!((rows - 1) * step + columns <= buffer.len());
-        let (base, from) = (memory.block(block), buffer.as_ptr());
+        let (base, from) = (memory.block(*block), buffer.as_ptr());
         // What is written is a float: no kernel has another result.
         match memory.dtype {
             DType::F32 => write::<f32, E, S>(s, memory, base, block, from, step),
@@ -342,7 +343,7 @@ fn write<T: Written, E: Compute, S: Simd<E>>(
     s: S,
     memory: Memory<'_>,
     base: *mut u8,
-    block: Block,
+    block: &Block,
     from: *const E,
     step: usize,
 ) {

@@ -61,7 +61,7 @@ impl Call<'_> {
         places.plan.each_lane(|lane, at| match rows.classes.get(Places::row(&at)) {
             Some(&IGNORED) => {
                 let block = Block { offset: at.dst, rows: (1, 0), columns: (places.plan.len, step) };
-                E::dispatch(isa, Write { memory, block, buffer: &zeros, step: 0 });
+                E::dispatch(isa, Write { memory, block: &block, buffer: &zeros, step: 0 });
             }
             Some(&class) if places.keeps(&at, class) => {
                 if let Some(found) = found {
@@ -82,7 +82,10 @@ impl Call<'_> {
                 plan.segments(Offsets::ORIGIN, 0, plan.len, |at, first, size| {
                     let block = Block { offset: at.dst, rows: (1, 0), columns: (size, plan.step().dst) };
                     let buffer = &losses[first..];
-                    f64::dispatch(isa, Write { memory: self.losses.memory(), block, buffer, step: 0 });
+                    f64::dispatch(
+                        isa,
+                        Write { memory: self.losses.memory(), block: &block, buffer, step: 0 },
+                    );
                 });
                 return;
             }

@@ -65,7 +65,10 @@ impl Call<'_> {
     fn read_row(&self, places: &Places<'_>, isa: Isa, at: &Offsets<3>, row: &mut [f64]) {
         let columns = (row.len(), places.plan.step().src[0]);
         let block = Block { offset: at.src[0], rows: (1, 0), columns };
-        f64::dispatch(isa, Read { memory: self.logits.memory(), block, buffer: row, step: 0, negate: false });
+        f64::dispatch(
+            isa,
+            Read { memory: self.logits.memory(), block: &block, buffer: row, step: 0, negate: false },
+        );
         if places.mask.is_some() {
             for (class, x) in row.iter_mut().enumerate() {
                 *x = if places.keeps(at, class) { *x } else { f64::NEG_INFINITY };

@@ -92,7 +92,7 @@ impl<'a, E: Dispatch, const K: usize> Job<'a, E, K> {
             return self.read_repeated(k, block, buffer, step);
         }
         let negate = self.negate && k == 0;
-        E::dispatch(self.isa, Read { memory: self.src[k], block, buffer, step, negate });
+        E::dispatch(self.isa, Read { memory: self.src[k], block: &block, buffer, step, negate });
     }
 
     /// A block of which each row is one element over and over, which is read once.
@@ -111,7 +111,7 @@ impl<'a, E: Dispatch, const K: usize> Job<'a, E, K> {
     }
 
     pub(super) fn write(&self, block: Block, buffer: &[E], step: usize) {
-        E::dispatch(self.isa, Write { memory: self.dst, block, buffer, step });
+        E::dispatch(self.isa, Write { memory: self.dst, block: &block, buffer, step });
     }
 
     /// Elements `start..end` of a lane of input `k`.

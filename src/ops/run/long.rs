@@ -288,7 +288,10 @@ impl<E: Dispatch> Chunk<E> {
         let count = block.columns.0;
         self.side.resize(SIDE_VECTORS * E::LANES * count, E::ZERO);
         for (first, block) in bands::<E>(block) {
-            E::dispatch(isa, Read { memory: *memory, block, buffer: &mut self.side, step: count, negate });
+            E::dispatch(
+                isa,
+                Read { memory: *memory, block: &block, buffer: &mut self.side, step: count, negate },
+            );
             let rows = side_rows(&mut self.side, block);
             E::dispatch(isa, ToLanes { rows, lanes, first });
         }
@@ -305,7 +308,7 @@ impl<E: Dispatch> Chunk<E> {
         for (first, block) in bands::<E>(block) {
             let rows = side_rows(&mut self.side, block);
             E::dispatch(isa, FromLanes { rows, lanes, first });
-            E::dispatch(isa, Write { memory: *memory, block, buffer: &self.side, step: count });
+            E::dispatch(isa, Write { memory: *memory, block: &block, buffer: &self.side, step: count });
         }
     }
 }

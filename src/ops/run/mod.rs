@@ -150,7 +150,7 @@ pub(super) fn fill<E: Dispatch>(out: &View<'_>, isa: Isa, x: E) {
     for i in 0..plan.len {
         plan.segments(Offsets::ORIGIN, i, i + 1, |at, _, _| {
             let block = Block { offset: at.dst, rows: (1, 0), columns: (1, 0) };
-            E::dispatch(isa, Write { memory: out.memory(), block, buffer: &[x], step: 0 });
+            E::dispatch(isa, Write { memory: out.memory(), block: &block, buffer: &[x], step: 0 });
         });
     }
 }
@@ -166,7 +166,7 @@ fn copied<E: Dispatch>(view: &View<'_>, isa: Isa, watch: &Watch<'_>) -> Result<V
         plan.segments(Offsets::ORIGIN, start, end, |at, first, size| {
             let block = Block { offset: at.src[0], rows: (1, 0), columns: (size, step) };
             let buffer = &mut copy[first..];
-            E::dispatch(isa, Read { memory: view.memory(), block, buffer, step: 0, negate: false });
+            E::dispatch(isa, Read { memory: view.memory(), block: &block, buffer, step: 0, negate: false });
         });
         watch.check()?;
     }

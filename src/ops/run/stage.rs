@@ -349,7 +349,7 @@ mod tests {
     fn written<T: Element>(isa: Isa, numbers: &[f32], zero: T) -> Vec<T> {
         let (mut halves, shape) = (vec![zero; numbers.len()], [numbers.len()]);
         let memory = ViewMut::new(&mut halves, &shape).unwrap().as_view().memory();
-        f32::dispatch(isa, Write { memory, block: row(numbers.len()), buffer: numbers, step: 0 });
+        f32::dispatch(isa, Write { memory, block: &row(numbers.len()), buffer: numbers, step: 0 });
         halves
     }
 
@@ -375,7 +375,7 @@ mod tests {
             let (mut back, shape) = (vec![0.0_f32; all.len()], [all.len()]);
             let memory = View::new(&all, &shape).unwrap().memory();
             let block = row(all.len());
-            f32::dispatch(isa, Read { memory, block, buffer: &mut back, step: 0, negate: false });
+            f32::dispatch(isa, Read { memory, block: &block, buffer: &mut back, step: 0, negate: false });
             for (half, x) in all.iter().zip(&back) {
                 let same = half.to_f32_const().to_bits() == x.to_bits();
                 assert!(same || half.is_nan() && x.is_nan(), "{half} {}", isa.name());
