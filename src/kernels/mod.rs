@@ -9,7 +9,6 @@ pub mod binary;
 mod column_sums;
 pub mod log_softmax_grad;
 pub mod logsumexp_grad;
-pub mod short_sigmoid;
 pub mod sigmoid;
 pub mod soft_targets;
 pub mod softmax;

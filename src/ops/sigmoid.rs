@@ -5,8 +5,7 @@ use super::run::run;
 use super::{Input, Options};
 use crate::element::DType;
 use crate::error::Error;
-use crate::kernels::short_sigmoid::ShortSigmoid;
-use crate::kernels::sigmoid::{LogSigmoid, Sigmoid};
+use crate::kernels::sigmoid::{LogSigmoid, ShortSigmoid, Sigmoid};
 use crate::layout::Axes;
 use crate::view::ViewMut;
 

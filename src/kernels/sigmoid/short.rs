@@ -4,8 +4,8 @@
 //! has two a cycle, while a division takes sixteen cycles.
 #![forbid(unsafe_code)]
 
-use super::{Next, Op, Rows};
 use crate::element::two_to;
+use crate::kernels::{Next, Op, Rows};
 use crate::math::exp::{Exp, RowShift, SCALE};
 use crate::simd::{PanelIo, Row, RowIo, Wide};
 

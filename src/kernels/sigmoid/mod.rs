@@ -18,6 +18,10 @@
 //! and 0.77 steps where the result is subnormal, for that rounds once more.
 #![forbid(unsafe_code)]
 
+mod short;
+
+pub use self::short::ShortSigmoid;
+
 use super::{Next, Op, Rows};
 use crate::element::Compute;
 use crate::math::exp::{Exp, ExpConstants, Exponential, RowShift, SCALE, power_of_two};
