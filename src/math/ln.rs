@@ -117,18 +117,8 @@ fn quotient_series<S: Simd<f64>>(s: S, [w, v, sum]: [S::V; 3], [f, k, _]: [S::V;
     let divisor = s.select(is_large, s.mul_add(f, unit, v), s.add(sum, v));
     let k = s.select(is_large, s.sub(k, s.splat(f64::from(SCALE))), s.splat(0.0));
     let quotient = s.div(dividend, divisor);
-    // The series by two chains that do not wait for each other.
     let square = s.mul(quotient, quotient);
-    let fourth = s.mul(square, square);
-    let (mut even, mut odd) = (s.splat(QUOTIENT[8]), s.splat(QUOTIENT[7]));
-    let mut j = 6;
-    while j >= 2 {
-        even = s.mul_add(even, fourth, s.splat(QUOTIENT[j]));
-        odd = s.mul_add(odd, fourth, s.splat(QUOTIENT[j - 1]));
-        j -= 2;
-    }
-    even = s.mul_add(even, fourth, s.splat(QUOTIENT[0]));
-    let sum = s.mul_add(odd, square, even);
+    let sum = polynomial(s, square, &QUOTIENT);
     let tail = s.mul_add(s.mul(sum, square), quotient, s.mul(k, s.splat(LN_2[1])));
     let head = s.add(quotient, quotient);
     s.add(s.mul(k, s.splat(LN_2[0])), s.add(head, tail))
@@ -152,19 +142,7 @@ pub fn short_ln_1p<S: Simd<f64>>(s: S, r: S::V) -> S::V {
 /// ln(1 + r) for r from 0 to 1, good to 2^-32, without a division.
 #[inline(always)]
 pub fn short_unit_ln_1p<S: Simd<f64>>(s: S, r: S::V) -> S::V {
-    // By two chains that do not wait for each other.
-    let square = s.mul(r, r);
-    let (mut even, mut odd) = (s.splat(SHORT_UNIT[10]), s.splat(SHORT_UNIT[11]));
-    let mut j = 8;
-    loop {
-        even = s.mul_add(even, square, s.splat(SHORT_UNIT[j]));
-        odd = s.mul_add(odd, square, s.splat(SHORT_UNIT[j + 1]));
-        if j == 0 {
-            break;
-        }
-        j -= 2;
-    }
-    s.mul(s.mul_add(odd, r, even), r)
+    s.mul(polynomial(s, r, &SHORT_UNIT), r)
 }
 
 /// ln(1 + r) of `r = r[0] + r[1]` from 0 to 1 in two parts, good to 2^-54 of itself: one division, and no power of two
@@ -179,22 +157,29 @@ pub fn unit_ln_1p<S: Simd<f64>>(s: S, r: [S::V; 2]) -> [S::V; 2] {
     let left = s.add(s.neg_mul_add(quotient, bottom, r[0]), s.neg_mul_add(quotient, bottom_rest, r[1]));
     // Doubled first: half a subnormal number may be none.
     let left = s.mul(s.add(left, left), reciprocal);
-    // The series by two chains that do not wait for each other.
     let square = s.mul(quotient, quotient);
-    let fourth = s.mul(square, square);
-    let (mut even, mut odd) = (s.splat(UNIT_ARTANH[16]), s.splat(UNIT_ARTANH[15]));
-    let mut j = 14;
-    while j >= 2 {
-        even = s.mul_add(even, fourth, s.splat(UNIT_ARTANH[j]));
-        odd = s.mul_add(odd, fourth, s.splat(UNIT_ARTANH[j - 1]));
-        j -= 2;
-    }
-    even = s.mul_add(even, fourth, s.splat(UNIT_ARTANH[0]));
-    let sum = s.mul_add(odd, square, even);
+    let sum = polynomial(s, square, &UNIT_ARTANH);
     let tail = s.mul_add(s.mul(sum, square), quotient, left);
     let head = s.add(quotient, quotient);
     let high = s.add(head, tail);
     [high, s.sub(tail, s.sub(high, head))]
+}
+
+/// The sum of `terms[j] · z^j`, by two chains that do not wait for each other: the powers that have the last one's parity, and the others.
+#[inline(always)]
+fn polynomial<S: Simd<f64>, const N: usize>(s: S, z: S::V, terms: &[f64; N]) -> S::V {
+    let square = s.mul(z, z);
+    let (mut last, mut other) = (s.splat(terms[N - 1]), s.splat(terms[N - 2]));
+    let mut left = N - 2;
+    while left >= 2 {
+        last = s.mul_add(last, square, s.splat(terms[left - 1]));
+        other = s.mul_add(other, square, s.splat(terms[left - 2]));
+        left -= 2;
+    }
+    if left == 0 {
+        return s.mul_add(last, z, other);
+    }
+    s.mul_add(other, z, s.mul_add(last, square, s.splat(terms[0])))
 }
 
 /// 1 + r, rounded, and what the rounding left.

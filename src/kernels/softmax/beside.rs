@@ -1,7 +1,9 @@
 //! What a row's terms come to beside its largest, from the sum of all: a small difference where that one is nearly all of it.
 #![forbid(unsafe_code)]
 
+use super::Softmax;
 use crate::element::{Compute, WideScalar, two_to};
+use crate::math::exp::{ExpConstants, Shift};
 use crate::simd::Wide;
 
 /// Never more: other terms that come to an eighth of the largest are sure enough in sums of any length.
@@ -25,11 +27,11 @@ pub(super) fn apart<E: Compute>(len: usize) -> f64 {
 
 /// The sum of a row, and its largest term.
 #[derive(Clone, Copy)]
-pub(super) struct Terms<W, V> {
+pub(super) struct Terms<W, E> {
     pub(super) sum: W,
     /// As it is in the sum, and rounded.
     pub(super) largest: W,
-    pub(super) top: V,
+    pub(super) top: E,
 }
 
 impl<E: Compute, W: WideScalar<E>> Terms<W, E> {
@@ -47,14 +49,20 @@ impl<E: Compute, W: WideScalar<E>> Terms<W, E> {
     }
 }
 
-/// The terms but the largest of rows, one a lane, and what they lack to so much of the largest: above zero where they are not sure.
-#[inline(always)]
-pub(super) fn lanes_beside<E: Compute, S: Wide<E>>(
-    s: S,
-    rows: &Terms<S::W, S::V>,
-    apart: f64,
-) -> (S::W, S::V) {
-    let others = s.wide_add(rows.sum, s.wide_scale(rows.largest, -1.0));
-    let least = s.mul(rows.top, s.splat(E::from_f64(apart)));
-    (others, s.sub(least, s.wide_split(others).0))
+impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
+    /// The terms but the largest of rows of `len`, one a lane, given their sums, the shifts of their exponentials and their maxima; and what
+    /// they lack to so much of the largest that they are [sure](apart): above zero where they are not.
+    #[inline(always)]
+    pub(super) fn lanes_beside<S: Wide<E>>(
+        &self,
+        s: S,
+        sum: S::W,
+        (shift, max): (&Shift<S::V>, S::V),
+        len: usize,
+    ) -> (S::W, S::V) {
+        let largest = self.exp.largest(s, shift, max);
+        let others = s.wide_add(sum, s.wide_scale(largest, -1.0));
+        let least = s.mul(shift.top, s.splat(E::from_f64(apart::<E>(len))));
+        (others, s.sub(least, s.wide_split(others).0))
+    }
 }

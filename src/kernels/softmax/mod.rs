@@ -23,7 +23,7 @@ pub use self::cross_entropy::{
 };
 pub use self::log::{LogSoftmax, LogSumExp, Seen, Share, Whole, exceeds, seen, share};
 
-use self::beside::Terms;
+use self::beside::{Terms, apart};
 use self::group::Group;
 use self::rows::{Piped, piped_rows};
 use super::{Next, Op, Rows, max_pass};
@@ -116,6 +116,8 @@ pub struct Total<E: Compute> {
     /// The exponential of the maximum, rounded, and as the sum has it.
     top: E,
     largest: E::Wide,
+    /// Other terms that come to less than this times the largest are summed apart, where they are asked for.
+    apart: f64,
     /// Set for rows beyond the reach of the plain path: what to subtract from x, and then multiply by.
     rescale: Option<[E; 2]>,
 }
@@ -125,6 +127,12 @@ impl<E: Compute> Total<E> {
     #[inline(always)]
     fn terms(&self) -> Terms<E::Wide, E> {
         Terms { sum: self.sum.sum, largest: self.largest, top: self.top }
+    }
+
+    /// The terms but the largest, if they are [sure](apart).
+    #[inline(always)]
+    fn sure_others(&self) -> Option<E::Wide> {
+        self.terms().sure_others(self.apart)
     }
 
     /// Nothing new, of a chunk that was swept for something else.
@@ -241,7 +249,7 @@ impl<E: ExpConstants, const SHORT: bool> Op<E, 1> for Softmax<E, SHORT> {
         let prescale = self.exp.prescale();
         let rescale = (prescale != E::ONE).then_some([E::ZERO, prescale]);
         let (sum, top, largest) = (ScaledSum::empty(), E::ZERO, E::Wide::default());
-        Total { sweep, max: E::NEG_INFINITY, sum, top, largest, rescale }
+        Total { sweep, max: E::NEG_INFINITY, sum, top, largest, apart: apart::<E>(len), rescale }
     }
 
     #[inline(always)]

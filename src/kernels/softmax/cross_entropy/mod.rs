@@ -26,7 +26,7 @@ use self::others::{other, others_apart};
 pub use self::scale::{Scale, bring_within_reach};
 use self::settle::Sums;
 pub use self::smoothing::Smoothing;
-use super::beside::{Terms, apart, lanes_beside};
+use super::beside::{Terms, apart};
 use super::group::Group;
 use super::rows::{Piped, piped_rows};
 use super::{Partial, Softmax, Sweep, Total, each_sum, first, first_wide, rescaled, scaled};
@@ -117,8 +117,8 @@ impl<'a, E: ExpConstants, const GRAD: bool> CrossEntropy<'a, E, GRAD> {
     /// The sum of a row, and the part of it that is not the maximum's own.
     #[inline(always)]
     fn sums<S: Wide<E>>(&self, s: S, total: &LossTotal<E>, shift: &Shift<S::V>) -> [E::Wide; 2] {
-        let sum = total.sums.terms().sum;
-        let others = total.others.unwrap_or_else(|| total.sums.terms().others());
+        let terms = total.sums.terms();
+        let (sum, others) = (terms.sum, total.others.unwrap_or_else(|| terms.others()));
         if total.sums.sweep != Sweep::MaxAndSum {
             return [sum, others];
         }
@@ -184,8 +184,6 @@ pub struct LossTotal<E: Compute> {
     lane: usize,
     sums: Total<E>,
     stage: Stage,
-    /// Others that come to less than this times the largest are summed apart.
-    apart: f64,
     /// Of smoothed labels: sum(m - x), times the even share.
     spread: E::Wide,
     others: Option<E::Wide>,
@@ -256,9 +254,8 @@ impl<E: ExpConstants, const GRAD: bool> Piped<E, false> for CrossEntropy<'_, E, 
         let max = s.from_array(group.max);
         let shift = self.softmax.exp.shift(s, max);
         let (top, sum) = (s.to_array(shift.top), s.wide_from_lanes(&group.sums));
-        let terms = Terms { sum, largest: self.softmax.exp.largest(s, &shift, max), top: shift.top };
-        let apart = apart::<E>(group.rows.get(group.first).len());
-        let (others, lack) = lanes_beside(s, &terms, apart);
+        let len = group.rows.get(group.first).len();
+        let (others, lack) = self.softmax.lanes_beside(s, sum, (&shift, max), len);
         let (mut others, lack) = (each_sum(s, others), s.bits(s.greater(lack, s.splat(E::ZERO))));
         let mut logit = E::ZERO.array();
         for k in 0..group.count {
@@ -306,7 +303,7 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
 
     fn begin_lane(&self, len: usize, lane: usize) -> LossTotal<E> {
         let (sums, spread) = (self.softmax.begin(len), self.prepared_spread(lane));
-        LossTotal { lane, sums, stage: Stage::All, apart: apart::<E>(len), spread, others: None }
+        LossTotal { lane, sums, stage: Stage::All, spread, others: None }
     }
 
     #[inline(always)]
@@ -358,7 +355,7 @@ impl<E: ExpConstants, const GRAD: bool> Op<E, 1> for CrossEntropy<'_, E, GRAD> {
             }
         }
         // The growth is far below what this asks for.
-        if total.sums.terms().sure_others(total.apart).is_some() {
+        if total.sums.sure_others().is_some() {
             return Next::Finish;
         }
         total.stage = Stage::Others;

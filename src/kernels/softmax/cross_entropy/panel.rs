@@ -1,7 +1,6 @@
 //! Losses and gradients down the columns of a panel.
 #![forbid(unsafe_code)]
 
-use super::super::beside::{Terms, apart, lanes_beside};
 use super::settle::Sums;
 use super::smoothing::lowered;
 use super::{CrossEntropy, other};
@@ -125,13 +124,12 @@ impl<E: ExpConstants, const GRAD: bool> CrossEntropy<'_, E, GRAD> {
         sum: [S::W; P],
     ) -> [S::W; P] {
         let mut others = [s.wide_zero(); P];
-        let (zero, apart) = (s.splat(E::ZERO), apart::<E>(panel.rows()));
+        let zero = s.splat(E::ZERO);
         let mut is_apart = 0;
         // Above zero where what is left of a sum is a small difference.
         let mut lack = [zero; P];
         for p in 0..P {
-            let largest = self.softmax.exp.largest(s, &shift[p], max[p]);
-            (others[p], lack[p]) = lanes_beside(s, &Terms { sum: sum[p], largest, top: shift[p].top }, apart);
+            (others[p], lack[p]) = self.softmax.lanes_beside(s, sum[p], (&shift[p], max[p]), panel.rows());
             is_apart |= s.bits(s.greater(lack[p], zero));
         }
         if is_apart != 0 {

@@ -16,7 +16,6 @@ pub use self::seen::{Seen, Share, Whole, exceeds, seen, share};
 
 use self::quotient::Quotient;
 use self::sums::{Log, LogPartial, LogSum, LogTotal, Stage};
-use super::beside::{Terms, apart, lanes_beside};
 use super::group::Group;
 use super::rows::{Piped, piped_rows};
 use super::{Softmax, Sweep, each_sum, first, first_wide};
@@ -128,8 +127,8 @@ impl<E: ExpConstants> Piped<E, false> for LogSoftmax<E> {
         let (max, exp) = (s.from_array(group.max), &self.log_sum.softmax.exp);
         let shift = exp.shift(s, max);
         let (sum, top) = (s.wide_from_lanes(&group.sums), shift.top);
-        let terms = Terms { sum, largest: exp.largest(s, &shift, max), top };
-        let (others, lack) = lanes_beside(s, &terms, apart::<E>(group.rows.get(group.first).len()));
+        let len = group.rows.get(group.first).len();
+        let (others, lack) = self.log_sum.softmax.lanes_beside(s, sum, (&shift, max), len);
         let mut others = each_sum(s, others);
         let is_apart = s.bits(s.greater(lack, s.splat(E::ZERO)));
         for k in 0..group.count {

@@ -1,7 +1,6 @@
 //! The logarithms of sums down the columns of a panel.
 #![forbid(unsafe_code)]
 
-use super::super::beside::{Terms, apart, lanes_beside};
 use super::super::each_sum;
 use super::sums::{Log, LogSum, is_difference, other};
 use crate::element::{Compute, WideScalar};
@@ -48,13 +47,12 @@ impl<E: ExpConstants> LogSum<E> {
     ) -> Logs<S::V, P> {
         let mut log = [Log { max: max[0], high: max[0], low: max[0] }; P];
         let mut differences = [0; P];
-        let (zero, least) = (s.splat(E::ZERO), apart::<E>(panel.rows()));
+        let zero = s.splat(E::ZERO);
         let mut others = sum;
         // Above zero where other terms are too little beside the largest to be had from the sum; those lanes as bits.
         let (mut lack, mut lanes, mut count) = ([zero; P], [0; P], 0);
         for p in 0..P {
-            let largest = self.softmax.exp.largest(s, &shift[p], max[p]);
-            (others[p], lack[p]) = lanes_beside(s, &Terms { sum: sum[p], largest, top: shift[p].top }, least);
+            (others[p], lack[p]) = self.softmax.lanes_beside(s, sum[p], (&shift[p], max[p]), panel.rows());
             lanes[p] = s.bits(s.greater(lack[p], zero));
             count += lanes[p].count_ones() as usize;
         }

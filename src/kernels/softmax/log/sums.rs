@@ -1,7 +1,6 @@
 //! The sums behind log_softmax and logsumexp, row by row: what the operations share.
 #![forbid(unsafe_code)]
 
-use super::super::beside::apart;
 use super::super::{Partial, Softmax, Sweep, Total, first, rescaled};
 use crate::element::{Compute, WideScalar};
 use crate::kernels::{Next, Op};
@@ -36,8 +35,6 @@ pub struct LogTotal<E: Compute> {
     /// Whether all that are as large as the largest are told apart from the others.
     pub(super) counts_ties: bool,
     pub(super) sums: Total<E>,
-    /// Other terms that come to less than this times the largest are summed apart.
-    pub(super) apart: f64,
     /// The terms other than the largest, and how many of those there are.
     pub(super) others: Option<E::Wide>,
     pub(super) ties: f64,
@@ -49,7 +46,7 @@ impl<E: Compute> LogTotal<E> {
     /// Whether the terms other than the largest are not to be had from the sum of all.
     #[inline(always)]
     pub(super) fn is_unsure(&self) -> bool {
-        self.counts_ties || self.sums.terms().sure_others(self.apart).is_none()
+        self.counts_ties || self.sums.sure_others().is_none()
     }
 }
 
@@ -81,7 +78,6 @@ impl<E: ExpConstants> LogSum<E> {
             stage: Stage::Sums,
             counts_ties: false,
             sums: Op::begin(&self.softmax, len),
-            apart: apart::<E>(len),
             others: None,
             ties: 0.0,
             exact: ExpSum::default(),
@@ -224,10 +220,7 @@ pub(super) fn other<E: Compute, S: Wide<E>>(s: S, largest: S::M, e: Exponential<
 /// R, as far as it is known.
 pub(super) fn ratio<E: Compute>(total: &LogTotal<E>) -> f64 {
     let top = total.sums.top.to_f64();
-    match total.others {
-        Some(others) => others.to_f64() / top,
-        None => total.sums.terms().others().to_f64() / top,
-    }
+    total.others.unwrap_or_else(|| total.sums.terms().others()).to_f64() / top
 }
 
 /// Whether `max + ln(1 + ratio)` is much smaller than the maximum. Twice or half as small is decided roughly, but alike
