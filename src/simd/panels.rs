@@ -309,6 +309,25 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         s.prefetch::<true>(row.wrapping_add(p * E::LANES));
     }
 
+    /// Asks for the rows `first..last` of strip `p` of the inputs, and of the output if `ALL`, which need not be there, where columns are long
+    /// and their rows all that memory has.
+    #[inline(always)]
+    pub fn prefetch_rows<S: Simd<E>, const ALL: bool>(&self, s: S, (first, last, p): (usize, usize, usize)) {
+        let is_whole = self.src_stride[0] == (self.width * size_of::<E::Array>()) as isize;
+        if !self.is_far || !is_whole || self.rows < 2560 {
+            return;
+        }
+        for k in 0..K {
+            let row = self.src[k].wrapping_byte_offset(first as isize * self.src_stride[k]);
+            prefetch_rows::<E, S, false>(s, row.wrapping_add(p * E::LANES), self.src_stride[k], last - first);
+        }
+        if ALL {
+            let row =
+                self.dst.wrapping_byte_offset(first as isize * self.dst_stride).wrapping_add(p * E::LANES);
+            prefetch_rows::<E, S, true>(s, row, self.dst_stride, last - first);
+        }
+    }
+
     /// Asks for all rows of the strip that lies so many to the right of the first, which need not be there.
     #[inline(always)]
     pub fn prefetch_beside<S: Simd<E>>(&self, s: S, strips: usize) {

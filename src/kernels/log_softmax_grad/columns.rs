@@ -1,56 +1,20 @@
 //! The product backward down wide strips of columns: what is known of them in one visit, row after row, and then their results.
 #![forbid(unsafe_code)]
 
-use super::short::{ShortLogSoftmaxVjp, apart, seen};
+use super::seen::{Column, apart};
+use super::short::{Settled, ShortLogSoftmaxVjp};
 use super::{LogSoftmaxGrad, existing};
 use crate::element::Compute;
 use crate::kernels::{Visit, visit_columns};
 use crate::simd::{Outside, PanelIo, Wide};
 
-/// What is known of the columns of a strip in `f32`.
-#[derive(Clone, Copy)]
-pub(super) struct Column<V> {
-    pub(super) largest: V,
-    /// NaN if there is one.
-    pub(super) found: V,
-    /// The largest cotangent, whatever its sign.
-    pub(super) size: V,
-    /// The cotangent of a likely class, and how many there are.
-    pub(super) likely: V,
-    pub(super) count: V,
-}
-
-impl<V: Copy> Column<V> {
-    /// Nothing yet.
-    #[inline(always)]
-    pub(super) fn new<S: Wide<f32, V = V>>(s: S) -> Self {
-        let zero = s.splat(0.0);
-        Self { largest: s.splat(f32::NEG_INFINITY), found: zero, size: zero, likely: zero, count: zero }
-    }
-
-    /// With one more row's logarithms and cotangents.
-    #[inline(always)]
-    pub(super) fn see<S: Wide<f32, V = V>>(&mut self, op: &ShortLogSoftmaxVjp, s: S, [log_p, d]: [V; 2]) {
-        self.size = op.larger(s, self.size, d);
-        [self.largest, self.found] = seen(s, [log_p, self.largest, self.found]);
-    }
-
-    /// With the cotangents of what is likely among them.
-    #[inline(always)]
-    pub(super) fn see_likely<S: Wide<f32, V = V>>(&mut self, s: S, d: V, is_likely: S::M) {
-        self.likely = s.select(is_likely, s.add(d, s.splat(0.0)), self.likely);
-        self.count = s.select(is_likely, s.add(self.count, s.splat(1.0)), self.count);
-    }
-}
-
 /// A panel that is visited and copied to another.
-struct Copied<'a, 'b, T, E, O> {
-    op: &'a T,
+struct Copied<'a, E, O> {
     panel: O,
-    near: PanelIo<'b, E, 2>,
+    near: PanelIo<'a, E, 2>,
 }
 
-impl<E: Compute, T, O: Outside<E, 2>> Copied<'_, '_, T, E, O> {
+impl<E: Compute, O: Outside<E, 2>> Copied<'_, E, O> {
     /// Row `i` of strip `p`.
     #[inline(always)]
     fn entry<S: Wide<E>>(&self, s: S, i: usize, p: usize) -> [S::V; 2] {
@@ -62,7 +26,7 @@ impl<E: Compute, T, O: Outside<E, 2>> Copied<'_, '_, T, E, O> {
 }
 
 /// The cotangents but those of likely classes are added up.
-impl<S: Wide<f32>, O: Outside<f32, 2>> Visit<f32, S> for Copied<'_, '_, ShortLogSoftmaxVjp, f32, O> {
+impl<S: Wide<f32>, O: Outside<f32, 2>> Visit<f32, S> for Copied<'_, f32, O> {
     type Known = Column<S::V>;
 
     #[inline(always)]
@@ -73,11 +37,12 @@ impl<S: Wide<f32>, O: Outside<f32, 2>> Visit<f32, S> for Copied<'_, '_, ShortLog
         column: &mut Column<S::V>,
         sums: &mut [S::W; 16],
     ) {
+        self.near.prefetch_rows::<S, false>(s, (first + f32::LANES, last + f32::LANES, p));
         let mut known = *column;
         for i in first..last {
             let entry = self.entry(s, i, p);
             let (mut d, is_likely) = apart(s, entry);
-            known.see(self.op, s, [entry[0], d]);
+            known.see(s, [entry[0], d]);
             if s.any(is_likely) {
                 known.see_likely(s, d, is_likely);
                 d = s.select(is_likely, s.splat(0.0), d);
@@ -97,17 +62,18 @@ impl ShortLogSoftmaxVjp {
         (panel, near): (O, PanelIo<'_, f32, 2>),
     ) -> bool {
         let (mut columns, rows) = ([Column::new(s); P], panel.rows());
-        let others = visit_columns(s, rows, &Copied { op: self, panel, near }, &mut columns);
-        let mut parts = [(columns[0].likely, others[0], others[0]); P];
+        let others = visit_columns(s, rows, &Copied { panel, near }, &mut columns);
+        let nothing = Settled { all: others[0], others: others[0], ordinary: 0, close: 0 };
+        let mut known = [nothing; P];
         for p in 0..P {
-            let Some(all) = self.ordinary_sum(s, &columns[p], others[p]) else { return false };
-            parts[p] = (columns[p].likely, others[p], all);
+            let Some(settled) = self.settled_strip(s, &columns[p], others[p]) else { return false };
+            known[p] = settled;
         }
         let mut first = 0;
         while first < rows {
             let last = rows.min(first + f32::LANES);
             for p in 0..P {
-                self.strip::<S, O, true>(s, parts[p], (panel, near), (first, last, p));
+                self.strip::<S, O>(s, (columns[p].likely, &known[p]), (panel, near), (first, last, p));
             }
             first = last;
         }
@@ -116,7 +82,7 @@ impl ShortLogSoftmaxVjp {
 }
 
 /// The cotangents of entries that exist are added up; known is a NaN among the logarithms, if there is one.
-impl<S: Wide<f64>, O: Outside<f64, 2>> Visit<f64, S> for Copied<'_, '_, LogSoftmaxGrad, f64, O> {
+impl<S: Wide<f64>, O: Outside<f64, 2>> Visit<f64, S> for Copied<'_, f64, O> {
     type Known = S::V;
 
     #[inline(always)]
@@ -141,7 +107,7 @@ impl LogSoftmaxGrad {
     ) -> bool {
         let (shift, zero, rows) = (self.shift(s), s.splat(0.0), panel.rows());
         let mut found = [zero; P];
-        let sums = visit_columns(s, rows, &Copied { op: self, panel, near }, &mut found);
+        let sums = visit_columns(s, rows, &Copied { panel, near }, &mut found);
         let mut parts = [[zero; 2]; P];
         for p in 0..P {
             let (high, low) = s.wide_split(sums[p]);

@@ -8,6 +8,9 @@
 #![forbid(unsafe_code)]
 
 mod columns;
+mod entries;
+mod group;
+mod seen;
 mod short;
 
 pub use self::short::ShortLogSoftmaxVjp;

@@ -111,7 +111,7 @@ impl<E: ExpConstants, const SHORT: bool> Softmax<E, SHORT> {
             for x in &mut x {
                 *x = rescaled(s, rescale, *x);
             }
-            let e = self.exp.row_exp4(s, shift, x);
+            let e = self.exp.row_exps(s, shift, x);
             if let Some(output) = output {
                 output.prefetch_next4(s, i);
                 output.store4(s, i, [e[0].value, e[1].value, e[2].value, e[3].value]);
@@ -338,7 +338,7 @@ fn fused_chunk<E: ExpConstants, P: Piped<E, SHORT>, S: Wide<E>, const SHORT: boo
         for k in 0..4 {
             max[k] = s.max(next[k], max[k]);
         }
-        let terms = softmax.exp.row_exp4(s, shift, x.load4(s, i));
+        let terms = softmax.exp.row_exps(s, shift, x.load4(s, i));
         if are_far {
             row.prefetch_output4(s, i);
             after.prefetch_next4(s, i);

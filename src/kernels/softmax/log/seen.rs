@@ -98,7 +98,7 @@ pub fn share<E: ExpConstants, S: Wide<E>>(s: S, row: RowIo<'_, E, 1>, share: &Sh
         for v in &mut v {
             *v = rescaled(s, rescale, *v);
         }
-        let e = exp.row_exp4(s, &shift, v);
+        let e = exp.row_exps(s, &shift, v);
         for k in 0..4 {
             v[k] = scaled(s, e[k].value, high, low);
         }
