@@ -7,6 +7,9 @@ use super::{Block, Memory};
 use crate::element::Compute;
 use crate::simd::Simd;
 
+/// Cache lines of the next part that are asked for.
+const LINES_ASKED: usize = 8;
+
 /// Rows to be copied.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moved<'a> {
@@ -48,6 +51,19 @@ impl Moved<'_> {
                 unsafe { s.store(to.wrapping_add(j * E::LANES), s.load(from.wrapping_add(j * E::LANES))) };
             }
             at += count;
+        }
+        self.ask_from::<E, S>(s, end);
+    }
+
+    /// Asks for where the next part begins, so that the machine reads on from there.
+    #[inline(always)]
+    fn ask_from<E: Compute, S: Simd<E>>(&self, s: S, at: usize) {
+        let (row, first) = (at / self.vectors, at % self.vectors);
+        if row < self.rows {
+            let from = self.from.wrapping_offset(row as isize * self.steps[0]).cast::<E>();
+            for j in first..self.vectors.min(first + LINES_ASKED) {
+                s.prefetch::<false>(from.wrapping_add(j * E::LANES));
+            }
         }
     }
 }
