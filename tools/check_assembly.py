@@ -60,7 +60,8 @@ DETECTION = r"core_arch3x86(?:5cpuid|5xsave)"
 # another type.
 BELOW = (
     r"(?:8softlane|B\w*_)"
-    r"(?:4simd|4math(?!5fixed|8fixed192|7exp_sum)|7kernels(?!(?:16log_softmax|14logsumexp)_grad5short5alone))"
+    r"(?:4simd|4math(?!5fixed|8fixed192|7exp_sum)"
+    r"|7kernels(?!16log_softmax_grad7entries6settle|14logsumexp_grad5short5alone))"
 )
 # What is written in assembly needs no boundary's features, and is called.
 WRITTEN = r"4simd8avx2_exp\d+exp_(?:columns_|rows_)?run_f(?:32|64)"

@@ -253,6 +253,9 @@ pub(crate) fn write_panel<E, S, O, R, const K: usize, const P: usize>(
         }
     }
     for i in panel.singles() {
+        if K > 1 {
+            near.ask_ahead::<S, true>(s, i);
+        }
         for p in 0..P {
             panel.store(s, i, p, results.result(s, near.inputs(s, i, p), p));
         }

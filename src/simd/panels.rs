@@ -309,22 +309,30 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         s.prefetch::<true>(row.wrapping_add(p * E::LANES));
     }
 
-    /// Asks for the rows `first..last` of strip `p` of the inputs, and of the output if `ALL`, which need not be there, where columns are long
-    /// and their rows all that memory has.
+    /// With every `E::LANES`th row `i` asks for as many that follow those, of all strips of the inputs, and of the output if `ALL`, where
+    /// columns are long and rows near each other.
     #[inline(always)]
-    pub fn prefetch_rows<S: Simd<E>, const ALL: bool>(&self, s: S, (first, last, p): (usize, usize, usize)) {
-        let is_whole = self.src_stride[0] == (self.width * size_of::<E::Array>()) as isize;
-        if !self.is_far || !is_whole || self.rows < 2560 {
-            return;
+    pub fn ask_ahead<S: Simd<E>, const ALL: bool>(&self, s: S, i: usize) {
+        let is_near = self.src_stride[0].unsigned_abs() <= NEAR_ROWS;
+        if i.is_multiple_of(E::LANES) && self.is_far && is_near && self.rows >= LEAST_AHEAD {
+            self.prefetch_rows::<S, ALL>(s, i + E::LANES);
         }
-        for k in 0..K {
-            let row = self.src[k].wrapping_byte_offset(first as isize * self.src_stride[k]);
-            prefetch_rows::<E, S, false>(s, row.wrapping_add(p * E::LANES), self.src_stride[k], last - first);
-        }
-        if ALL {
-            let row =
-                self.dst.wrapping_byte_offset(first as isize * self.dst_stride).wrapping_add(p * E::LANES);
-            prefetch_rows::<E, S, true>(s, row, self.dst_stride, last - first);
+    }
+
+    /// A vector of rows from `first` on, which need not be there. A function of its own, for it is unrolled.
+    #[inline(never)]
+    fn prefetch_rows<S: Simd<E>, const ALL: bool>(&self, s: S, first: usize) {
+        for i in first..first + E::LANES {
+            for k in 0..K {
+                let row = self.src[k].wrapping_byte_offset(i as isize * self.src_stride[k]);
+                for p in 0..self.width {
+                    s.prefetch::<false>(row.wrapping_add(p * E::LANES));
+                }
+            }
+            let row = self.dst.wrapping_byte_offset(i as isize * self.dst_stride);
+            for p in 0..if ALL { self.width } else { 0 } {
+                s.prefetch::<true>(row.wrapping_add(p * E::LANES));
+            }
         }
     }
 
@@ -391,6 +399,10 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
         }
     }
 }
+
+/// Columns of so many rows that are so many bytes apart, at most, are asked for ahead of their use.
+const LEAST_AHEAD: usize = 500;
+const NEAR_ROWS: usize = 512;
 
 /// Asks for the cache lines of so many rows, to be written if `WRITE`. A function of its own, for it is unrolled.
 #[inline(never)]

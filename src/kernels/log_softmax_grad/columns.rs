@@ -37,7 +37,9 @@ impl<S: Wide<f32>, O: Outside<f32, 2>> Visit<f32, S> for Copied<'_, f32, O> {
         column: &mut Column<S::V>,
         sums: &mut [S::W; 16],
     ) {
-        self.near.prefetch_rows::<S, false>(s, (first + f32::LANES, last + f32::LANES, p));
+        if p == 0 {
+            self.near.ask_ahead::<S, false>(s, first);
+        }
         let mut known = *column;
         for i in first..last {
             let entry = self.entry(s, i, p);

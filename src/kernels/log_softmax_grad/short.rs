@@ -162,7 +162,9 @@ impl ShortLogSoftmaxVjp {
         let (all, others) = ([all.0, all.1], [others.0, others.1]);
         let asks = near.rows() > OFTEN || const { !S::FOUR_AT_ONCE };
         let parts = Parts { all, others, likely, asks, close, totals: &totals };
-        near.prefetch_rows::<S, true>(s, (first + f32::LANES, last + f32::LANES, p));
+        if p == 0 {
+            near.ask_ahead::<S, true>(s, first);
+        }
         if S::FOUR_AT_ONCE || close != 0 {
             self.strip_rows::<S, O, true>(s, &parts, (panel, near), (first, last, p));
         } else {
