@@ -313,7 +313,7 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
     /// columns are long and rows near each other.
     #[inline(always)]
     pub fn ask_ahead<S: Simd<E>, const ALL: bool>(&self, s: S, i: usize) {
-        let is_near = self.src_stride[0].unsigned_abs() <= NEAR_ROWS;
+        let is_near = self.src_stride[0].unsigned_abs() <= NEAR_BYTES;
         if i.is_multiple_of(E::LANES) && self.is_far && is_near && self.rows >= LEAST_AHEAD {
             self.prefetch_rows::<S, ALL>(s, i + E::LANES);
         }
@@ -402,7 +402,7 @@ impl<'a, E: Compute, const K: usize> PanelIo<'a, E, K> {
 
 /// Columns of so many rows that are so many bytes apart, at most, are asked for ahead of their use.
 const LEAST_AHEAD: usize = 500;
-const NEAR_ROWS: usize = 512;
+const NEAR_BYTES: usize = 512;
 
 /// Asks for the cache lines of so many rows, to be written if `WRITE`. A function of its own, for it is unrolled.
 #[inline(never)]

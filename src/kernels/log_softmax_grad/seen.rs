@@ -34,7 +34,8 @@ impl<V: Copy> Column<V> {
     #[inline(always)]
     pub(super) fn see<S: Wide<f32, V = V>>(&mut self, s: S, [log_p, d]: [V; 2]) {
         self.size = s.max(s.abs(d), self.size);
-        [self.largest, self.found] = seen(s, [log_p, self.largest, self.found]);
+        self.largest = s.max(log_p, self.largest);
+        self.found = s.select(s.equals(log_p, log_p), self.found, log_p);
     }
 
     /// With the cotangents of what is likely among them.
@@ -65,12 +66,6 @@ pub(super) fn seen_row<S: Wide<f32>>(s: S, [log_p, d]: [Row<'_, f32>; 2]) -> (Co
         others = s.wide_add(others, s.widen(d));
     }
     (column, [likely, others])
-}
-
-/// The largest logarithm in each lane, and one that is NaN, if there is one.
-#[inline(always)]
-pub(super) fn seen<S: Wide<f32>>(s: S, [log_p, largest, found]: [S::V; 3]) -> [S::V; 2] {
-    [s.max(log_p, largest), s.select(s.equals(log_p, log_p), found, log_p)]
 }
 
 /// One vector's cotangents, zero where there is no entry, and where classes are likely.

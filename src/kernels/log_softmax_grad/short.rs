@@ -38,6 +38,9 @@ const SIZES: [f32; 2] = [two_to(-60) as f32, two_to(100) as f32];
 /// where vectors are wide.
 const OFTEN: usize = 24;
 
+/// The longest rows that are transposed: longer ones are faster in groups.
+const LONGEST_TILE: usize = 40;
+
 const ALL: u32 = (1 << f32::LANES) - 1;
 
 /// What is known of a row; also what a sweep finds in a chunk.
@@ -177,7 +180,7 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
     type Total = Total;
     type Partial = Total;
     const WIDE_PANELS: bool = false;
-    const LONGEST_TILE: usize = 40;
+    const LONGEST_TILE: usize = LONGEST_TILE;
 
     fn begin(&self, _: usize) -> Total {
         let sums = Sums { likely: 0.0, others: 0.0 };
@@ -223,12 +226,9 @@ impl Op<f32, 2> for ShortLogSoftmaxVjp {
                 chunk.set(i, one_nan((alone(log_p.get(i), d.get(i), sum) / temperature) as f32));
             }
         } else {
-            let (shift, [all, others]) = (
-                self.shift(s),
-                [sum, sums.others]
-                    .map(WideScalar::<f32>::split)
-                    .map(|(high, low)| [s.splat(high), s.splat(low)]),
-            );
+            let shift = self.shift(s);
+            let [all, others] = [sum, sums.others].map(WideScalar::<f32>::split);
+            let [all, others] = [all, others].map(|(high, low)| [s.splat(high), s.splat(low)]);
             let close = self.close_lanes(s, &shift, [s.splat(largest), s.splat(size), all[0]]);
             let likely = s.splat(sums.likely as f32);
             let parts = Parts { all, others, likely, asks: true, close, totals: &[sum; 16] };
