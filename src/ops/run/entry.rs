@@ -40,56 +40,17 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K
         let Self { op, rows, lane, tile_rows, are_far } = self;
         let has_tiles = !S::BY_CALLS && O::LONGEST_TILE > 1;
         let is_tiny = has_tiles && rows.len() > 1 && rows.len() <= tile_rows && rows.groups() > 0;
-        let result = result_len::<E, K, O>(rows.len());
-        let asks = are_far && !O::REDUCES && rows.len() >= LEAST_ASKED && K * size_of::<E>() <= ASKED_BYTES;
-        let mut tile = Tile::new();
         let mut group = 0;
         loop {
             // What is left for the row kernel: groups that the panel kernel refused, and rows that fill no group.
             let mut part = Part { rows, lane, are_far, first: 0, count: rows.count() };
             if is_tiny {
+                group = s.enter(Groups { op, rows: &rows, lane, are_far, group });
                 let rest = rows.rest();
-                (part.first, part.count) = (rest.start, rest.len());
-                while group < rows.groups() {
-                    let first = lane + group * E::LANES;
-                    let is_wide = O::WIDE_PANELS && S::FOUR_AT_ONCE && group + TILE_WIDTH <= rows.groups();
-                    if asks {
-                        let width = if is_wide { TILE_WIDTH } else { 1 };
-                        for p in 0..width {
-                            rows.prefetch_group(s, group + width + p);
-                        }
-                    }
-                    if is_wide {
-                        let lanes = Lanes { first, step: 1, count: TILE_WIDTH * E::LANES };
-                        let panel = rows.read::<S, TILE_WIDTH>(s, group, &mut tile).of(lanes);
-                        if op.panel::<S, TILE_WIDTH>(s, panel) {
-                            rows.write::<S, TILE_WIDTH>(s, group, &tile, result);
-                            group += TILE_WIDTH;
-                            continue;
-                        }
-                    }
-                    let lanes = Lanes { first, step: 1, count: E::LANES };
-                    let is_done = if O::COPIED_PANELS && S::BY_FOURS {
-                        let near = tile.panel::<1>(rows.len()).of(lanes);
-                        op.copied_panel::<S, RowPanel<'_, E, K>, 1>(s, (rows.panel(group, lanes), near))
-                    } else {
-                        let panel = rows.read::<S, 1>(s, group, &mut tile).of(lanes);
-                        // Part of this loop where all or nearly all rows come here: a call takes a tenth of the time.
-                        let is_done = match O::WIDE_PANELS && S::FOUR_AT_ONCE {
-                            true => s.enter(Panel::<E, K, O, 1> { op, all: &panel, strip: 0 }),
-                            false => op.panel::<S, 1>(s, panel),
-                        };
-                        if is_done {
-                            rows.write::<S, 1>(s, group, &tile, result);
-                        }
-                        is_done
-                    };
-                    if !is_done {
-                        (part.first, part.count) = (group * E::LANES, E::LANES);
-                        break;
-                    }
-                    group += 1;
-                }
+                (part.first, part.count) = match group < rows.groups() {
+                    true => (group * E::LANES, E::LANES),
+                    false => (rest.start, rest.len()),
+                };
             }
             op.rows(s, &part);
             if !is_tiny || group >= rows.groups() {
@@ -100,6 +61,67 @@ impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for RowsKernel<'_, E, K
                 return;
             }
         }
+    }
+}
+
+/// Groups of tiny rows, from number `group` up to one that the panel kernel refuses, or the last. A function of its own, for its tile is
+/// so large that the system must be shown each page of it, which a row of ten would pay for.
+struct Groups<'a, E: Compute, const K: usize, O> {
+    op: &'a O,
+    rows: &'a SpacedRows<'a, E, K>,
+    lane: usize,
+    are_far: bool,
+    group: usize,
+}
+
+impl<E: Dispatch, const K: usize, O: Op<E, K>> Kernel<E> for Groups<'_, E, K, O> {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: Wide<E>>(self, s: S) -> usize {
+        let Self { op, rows: &rows, lane, are_far, mut group } = self;
+        let result = result_len::<E, K, O>(rows.len());
+        let asks = are_far && !O::REDUCES && rows.len() >= LEAST_ASKED && K * size_of::<E>() <= ASKED_BYTES;
+        let mut tile = Tile::new();
+        while group < rows.groups() {
+            let first = lane + group * E::LANES;
+            let is_wide = O::WIDE_PANELS && S::FOUR_AT_ONCE && group + TILE_WIDTH <= rows.groups();
+            if asks {
+                let width = if is_wide { TILE_WIDTH } else { 1 };
+                for p in 0..width {
+                    rows.prefetch_group(s, group + width + p);
+                }
+            }
+            if is_wide {
+                let lanes = Lanes { first, step: 1, count: TILE_WIDTH * E::LANES };
+                let panel = rows.read::<S, TILE_WIDTH>(s, group, &mut tile).of(lanes);
+                if op.panel::<S, TILE_WIDTH>(s, panel) {
+                    rows.write::<S, TILE_WIDTH>(s, group, &tile, result);
+                    group += TILE_WIDTH;
+                    continue;
+                }
+            }
+            let lanes = Lanes { first, step: 1, count: E::LANES };
+            let is_done = if O::COPIED_PANELS && S::BY_FOURS {
+                let near = tile.panel::<1>(rows.len()).of(lanes);
+                op.copied_panel::<S, RowPanel<'_, E, K>, 1>(s, (rows.panel(group, lanes), near))
+            } else {
+                let panel = rows.read::<S, 1>(s, group, &mut tile).of(lanes);
+                // Part of this loop where all or nearly all rows come here: a call takes a tenth of the time.
+                let is_done = match O::WIDE_PANELS && S::FOUR_AT_ONCE {
+                    true => s.enter(Panel::<E, K, O, 1> { op, all: &panel, strip: 0 }),
+                    false => op.panel::<S, 1>(s, panel),
+                };
+                if is_done {
+                    rows.write::<S, 1>(s, group, &tile, result);
+                }
+                is_done
+            };
+            if !is_done {
+                break;
+            }
+            group += 1;
+        }
+        group
     }
 }
 

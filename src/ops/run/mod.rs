@@ -10,7 +10,7 @@
 //! | [`Route::StagedColumns`] | the same, of neighbouring lanes; plain short ones from memory | blocks of columns through a buffer |
 //! | [`Route::LongColumns`] | long lanes that are neighbours in memory, where they cannot stay or threads are to share them | [chunk by chunk](long), transposed into a buffer |
 //!
-//! Rows too long for a cache, or too few for the threads, go by sweeps over chunks.
+//! [Few](few) contiguous rows are not planned at all. Rows too long for a cache, or too few for the threads, go by sweeps over chunks.
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
@@ -18,6 +18,7 @@ use std::ops::Range;
 mod columns;
 mod entry;
 mod erased;
+mod few;
 mod job;
 mod long;
 mod mask;
@@ -25,6 +26,7 @@ mod piped;
 mod stage;
 
 use self::erased::Erased;
+use self::few::few_rows;
 use self::job::Job;
 use self::mask::Prepared;
 use self::stage::LONG_COLUMN;
@@ -77,6 +79,14 @@ fn run_any<E: Dispatch, const K: usize>(
     let isa = options.checked_isa()?;
     let facts = op.facts(isa);
     let shape = out.shape();
+    let sources = inputs.map(|input| input.view(out));
+    if options.mask.is_none()
+        && !negate
+        && let Some(rows) = few_rows(&facts, sources, out, options.axes)
+    {
+        op.rows(isa, rows, 0, false);
+        return Ok(());
+    }
     let reduced = options.axes.resolve(shape.len())?;
     for (input, argument) in inputs.iter().zip(names) {
         if let Input::View(view) = input
