@@ -10,6 +10,8 @@ use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMet
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+#[cfg(target_os = "linux")]
+use super::blocks::with_kept_memory;
 use crate::element::DType;
 use crate::error::Error;
 use crate::view::{View, ViewMut};
@@ -124,6 +126,12 @@ impl<'py> ResultType<'py> {
     }
 }
 
+/// Where nothing is known of how memory is best kept.
+#[cfg(not(target_os = "linux"))]
+fn with_kept_memory<T>(_: Python<'_>, _: usize, make: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    make()
+}
+
 /// An array that kernels can read.
 #[derive(Clone)]
 pub(super) struct Array<'py> {
@@ -150,8 +158,12 @@ impl<'py> Array<'py> {
         // is ours, and the result is an ndarray because no subclass was asked for.
         let object = unsafe {
             let prototype = like.object.as_array_ptr();
-            let made = PY_ARRAY_API.PyArray_NewLikeArray(py, prototype, NPY_ORDER::NPY_KEEPORDER, descr, 0);
-            Bound::from_owned_ptr_or_err(py, made)?.cast_into_unchecked()
+            let made = with_kept_memory(py, like.len().saturating_mul(dtype.size()), || {
+                let made =
+                    PY_ARRAY_API.PyArray_NewLikeArray(py, prototype, NPY_ORDER::NPY_KEEPORDER, descr, 0);
+                Bound::from_owned_ptr_or_err(py, made)
+            });
+            made?.cast_into_unchecked()
         };
         Ok(Self { object, dtype, swapped: false })
     }
@@ -164,8 +176,12 @@ impl<'py> Array<'py> {
         // SAFETY: as many sizes as dimensions; the reference to the descriptor is given away, the one to the result
         // is ours.
         let object = unsafe {
-            let made = PY_ARRAY_API.PyArray_Empty(py, sizes.len() as c_int, sizes.as_mut_ptr(), descr, 0);
-            Bound::from_owned_ptr_or_err(py, made)?.cast_into_unchecked()
+            let len = shape.iter().fold(1, |len: usize, &size| len.saturating_mul(size));
+            let made = with_kept_memory(py, len.saturating_mul(dtype.size()), || {
+                let made = PY_ARRAY_API.PyArray_Empty(py, sizes.len() as c_int, sizes.as_mut_ptr(), descr, 0);
+                Bound::from_owned_ptr_or_err(py, made)
+            });
+            made?.cast_into_unchecked()
         };
         Ok(Self { object, dtype, swapped: false })
     }

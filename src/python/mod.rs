@@ -5,7 +5,7 @@
 //! * `functions`, `gradients`, `binary`, `cross_entropy`: the functions themselves, their signatures and docstrings.
 //! * `arguments`: axis, dtype and number of threads, checked.
 //! * `inputs`: whatever counts as an array becomes a NumPy array. `arrays`: its memory as views; unsafe code.
-//! * `losses`: the arguments of losses. `threads`: how many threads, and who decides it.
+//! * `blocks`: memory of large results, kept for the next. `losses`: the arguments of losses. `threads`: how many threads, and who decides it.
 //! * `outputs`: where the result goes. `call`: the work, without the GIL where it is long; Ctrl-C.
 //! * `state`: what the Python class `LogSumExpState` is made of.
 //! * `errors`: errors to exceptions.
@@ -15,6 +15,8 @@
 mod arguments;
 mod arrays;
 mod binary;
+#[cfg(target_os = "linux")]
+mod blocks;
 mod call;
 mod cross_entropy;
 mod errors;

@@ -9,7 +9,7 @@ use crate::kernels::{Next, Op, Rows, one_nan};
 use crate::math::exp::{Exp, RowShift, SCALE, power_of_two};
 use crate::math::exp_sum::probability;
 use crate::math::two_sum;
-use crate::simd::{PanelIo, Row, RowIo, Wide};
+use crate::simd::{Lanes, PanelIo, Row, RowIo, Wide};
 
 /// Above this a difference is left to `f64`.
 const HIGH: f32 = 40.0;
@@ -66,6 +66,25 @@ impl<'a> ShortLogSumExpGrad<'a> {
         Given { lse, dlse, factor, medium: above & s.bits(s.greater(s.splat(LARGE), size)) }
     }
 
+    /// What belongs to each of these lanes.
+    #[inline(always)]
+    fn of_lanes<S: Wide<f32>>(s: S, of_all: &[f32], lanes: Lanes) -> S::V {
+        let mut some = [0.0; f32::LANES];
+        if lanes.step == 1 && lanes.count >= f32::LANES {
+            // One question for all.
+            let neighbours = &of_all[lanes.first..][..f32::LANES];
+            for lane in 0..f32::LANES {
+                some[lane] = neighbours[lane];
+            }
+        } else {
+            for lane in 0..f32::LANES {
+                let Some(number) = lanes.get(lane) else { break };
+                some[lane] = of_all[number];
+            }
+        }
+        s.from_array(some)
+    }
+
     /// One vector of the result.
     #[inline(always)]
     fn entry<S: Wide<f32>>(&self, s: S, shift: &RowShift<S::V>, given: &Given<S::V>, x: S::V) -> S::V {
@@ -97,12 +116,11 @@ impl<'a> ShortLogSumExpGrad<'a> {
         let shift = self.shift(s);
         let given = Self::given(s, s.splat(self.lse[lane]), s.splat(self.dlse[lane]));
         let x = chunk.input(0);
-        let vectors = x.vectors() + usize::from(x.rest() > 0);
-        for i in 0..vectors {
-            let is_whole = i < x.vectors();
-            let x = if is_whole { x.load(s, i) } else { x.load_rest(s, f32::NEG_INFINITY) };
-            let result = self.entry(s, &shift, &given, x);
-            if is_whole { chunk.store(s, i, result) } else { chunk.store_rest(s, result) }
+        for i in 0..x.vectors() {
+            chunk.store(s, i, self.entry(s, &shift, &given, x.load(s, i)));
+        }
+        if x.rest() > 0 {
+            chunk.store_rest(s, self.entry(s, &shift, &given, x.load_rest(s, f32::NEG_INFINITY)));
         }
     }
 }
@@ -163,12 +181,8 @@ impl Op<f32, 1> for ShortLogSumExpGrad<'_> {
         let shift = self.shift(s);
         for p in 0..P {
             let lanes = panel.lanes().from(p * f32::LANES);
-            let (mut lse, mut dlse) = ([0.0; f32::LANES], [0.0; f32::LANES]);
-            for lane in 0..f32::LANES {
-                let Some(number) = lanes.get(lane) else { break };
-                (lse[lane], dlse[lane]) = (self.lse[number], self.dlse[number]);
-            }
-            let given = Self::given(s, s.from_array(lse), s.from_array(dlse));
+            let given =
+                Self::given(s, Self::of_lanes(s, self.lse, lanes), Self::of_lanes(s, self.dlse, lanes));
             for i in 0..panel.rows() {
                 panel.store(s, i, p, self.entry(s, &shift, &given, panel.load(s, 0, i, p)));
             }

@@ -22,7 +22,7 @@ impl Default for ShortSigmoid {
 }
 
 /// So many vectors in two steps: one after another, a core holds few of them at once, and waits for them.
-const TOGETHER: usize = 8;
+const TOGETHER: usize = 4;
 
 /// What exponentials are scaled by, and the inverse.
 const UNIT: f32 = two_to(SCALE as i64) as f32;
