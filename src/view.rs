@@ -15,11 +15,13 @@ use crate::layout::{Dim, Offsets, Placement, Plan, extent, overlaps_itself};
 use crate::simd::{PanelIo, Row, RowIo, SpacedRows};
 
 mod apart;
+mod asked;
 mod convert;
 mod moved;
 mod scalar;
 
-pub(crate) use convert::{Asked, Block, Read, Write};
+pub(crate) use asked::Asked;
+pub(crate) use convert::{Block, Read, Write};
 pub(crate) use moved::Moved;
 pub(crate) use scalar::IGNORED;
 

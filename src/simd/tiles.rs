@@ -274,32 +274,15 @@ impl<'a, E: Compute, const K: usize> SpacedRows<'a, E, K> {
         tile: &'t mut Tile<E, K>,
     ) -> PanelIo<'t, E, K> {
         assert!(group + P <= self.groups() && P <= TILE_WIDTH && self.len <= TILE_ROWS);
-        let step = P * E::LANES;
         for k in 0..K {
             let panel = tile.memory[k].as_mut_ptr().cast::<E>();
-            for p in 0..P {
-                let first = ((group + p) * E::LANES) as isize;
-                let rows = self.src[k].wrapping_offset(first * self.src_stride[k]);
-                // SAFETY: the group's rows exist, and the columns lie in each; the tile has room for
-                // `len <= TILE_ROWS` rows of `P` vectors.
-                unsafe {
-                    for four in 0..self.len / 4 {
-                        let to = panel.add((4 * four * P + p) * E::LANES);
-                        s.read_columns(rows.add(4 * four), self.src_stride[k], to, step);
-                    }
-                    if !self.len.is_multiple_of(4) && self.len > 4 {
-                        // Some columns once more.
-                        let start = self.len - 4;
-                        let to = panel.add((start * P + p) * E::LANES);
-                        s.read_columns(rows.add(start), self.src_stride[k], to, step);
-                    } else if self.len < 4 {
-                        for column in 0..self.len {
-                            for i in 0..E::LANES {
-                                let row = rows.wrapping_offset(i as isize * self.src_stride[k]);
-                                *panel.add((column * P + p) * E::LANES + i) = *row.add(column);
-                            }
-                        }
-                    }
+            const { assert!(TILE_WIDTH == 2) };
+            // SAFETY: the groups exist, and the tile has room for `len <= TILE_ROWS` rows of `P` vectors. Not a loop, which is more than
+            // the compiler unrolls.
+            unsafe {
+                self.read_group(s, k, group, panel, P * E::LANES);
+                if P > 1 {
+                    self.read_group(s, k, group + 1, panel.add(E::LANES), P * E::LANES);
                 }
             }
         }
@@ -313,26 +296,62 @@ impl<'a, E: Compute, const K: usize> SpacedRows<'a, E, K> {
     pub fn write<S: Simd<E>, const P: usize>(&self, s: S, group: usize, tile: &Tile<E, K>, len: usize) {
         assert!(group + P <= self.groups() && P <= TILE_WIDTH && len <= self.len && self.len <= TILE_ROWS);
         let panel = tile.memory.as_ptr().cast::<E>();
-        let step = P * E::LANES;
-        for p in 0..P {
-            let first = ((group + p) * E::LANES) as isize;
-            let rows = self.dst.wrapping_offset(first * self.dst_stride);
-            // SAFETY: the panel was written by `read` or the kernel; the group's rows exist.
-            unsafe {
-                for four in 0..len / 4 {
-                    let from = panel.add((4 * four * P + p) * E::LANES);
-                    s.write_columns(rows.add(4 * four), self.dst_stride, from, step);
+        // SAFETY: the panel was written by `read` or the kernel; the groups exist.
+        unsafe {
+            self.write_group(s, group, panel, P * E::LANES, len);
+            if P > 1 {
+                self.write_group(s, group + 1, panel.add(E::LANES), P * E::LANES, len);
+            }
+        }
+    }
+
+    /// Reads a group of input `k`, transposed, to vectors `step` elements apart.
+    ///
+    /// # Safety
+    /// There are `len` of these, and the group exists.
+    #[inline(always)]
+    unsafe fn read_group<S: Simd<E>>(&self, s: S, k: usize, group: usize, to: *mut E, step: usize) {
+        let rows = self.src[k].wrapping_offset((group * E::LANES) as isize * self.src_stride[k]);
+        // SAFETY: promised by the caller; the columns lie in each of the rows.
+        unsafe {
+            for four in 0..self.len / 4 {
+                s.read_columns(rows.add(4 * four), self.src_stride[k], to.add(4 * four * step), step);
+            }
+            if !self.len.is_multiple_of(4) && self.len > 4 {
+                // Some columns once more.
+                let start = self.len - 4;
+                s.read_columns(rows.add(start), self.src_stride[k], to.add(start * step), step);
+            } else if self.len < 4 {
+                for column in 0..self.len {
+                    for i in 0..E::LANES {
+                        let row = rows.wrapping_offset(i as isize * self.src_stride[k]);
+                        *to.add(column * step + i) = *row.add(column);
+                    }
                 }
-                if !len.is_multiple_of(4) && len > 4 {
-                    let start = len - 4;
-                    let from = panel.add((start * P + p) * E::LANES);
-                    s.write_columns(rows.add(start), self.dst_stride, from, step);
-                } else if len < 4 {
-                    for column in 0..len {
-                        for i in 0..E::LANES {
-                            let row = rows.wrapping_offset(i as isize * self.dst_stride);
-                            *row.add(column) = *panel.add((column * P + p) * E::LANES + i);
-                        }
+            }
+        }
+    }
+
+    /// The inverse, of the first `len` elements of a row.
+    ///
+    /// # Safety
+    /// As above.
+    #[inline(always)]
+    unsafe fn write_group<S: Simd<E>>(&self, s: S, group: usize, from: *const E, step: usize, len: usize) {
+        let rows = self.dst.wrapping_offset((group * E::LANES) as isize * self.dst_stride);
+        // SAFETY: promised by the caller.
+        unsafe {
+            for four in 0..len / 4 {
+                s.write_columns(rows.add(4 * four), self.dst_stride, from.add(4 * four * step), step);
+            }
+            if !len.is_multiple_of(4) && len > 4 {
+                let start = len - 4;
+                s.write_columns(rows.add(start), self.dst_stride, from.add(start * step), step);
+            } else if len < 4 {
+                for column in 0..len {
+                    for i in 0..E::LANES {
+                        let row = rows.wrapping_offset(i as isize * self.dst_stride);
+                        *row.add(column) = *from.add(column * step + i);
                     }
                 }
             }

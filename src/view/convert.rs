@@ -7,7 +7,7 @@ use half::{bf16, f16};
 
 use super::Memory;
 use super::apart::Apart;
-use super::moved::part_of;
+use super::asked::Asked;
 use crate::element::{Compute, DType};
 use crate::simd::{Kernel, Simd, Wide, narrowed_bf16, narrowed_f16, to_odd, widened_bf16, widened_f16};
 
@@ -140,52 +140,6 @@ impl Block {
     }
 }
 
-/// Dense rows of a block that are asked for little by little, while something else is worked on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
-    base: *const u8,
-    /// Bytes from row to row.
-    step: isize,
-    rows: usize,
-    /// Cache lines of a row, or one more.
-    lines: usize,
-}
-
-impl Asked {
-    /// Nothing.
-    pub(crate) const NONE: Self = Self { base: core::ptr::null(), step: 0, rows: 0, lines: 0 };
-
-    /// A part of it: the `i`th of so many.
-    #[inline(always)]
-    pub(crate) fn ask<E: Compute, S: Simd<E>, const WRITE: bool>(&self, s: S, i: usize, parts: usize) {
-        if self.rows == 0 {
-            return;
-        }
-        let share = part_of(self.rows * self.lines, i, parts);
-        let (mut row, mut line) = (share.start / self.lines, share.start % self.lines);
-        for _ in share {
-            let at = self.base.wrapping_offset(row as isize * self.step);
-            s.prefetch::<WRITE>(at.cast::<E>().wrapping_add(line * E::LANES));
-            line += 1;
-            if line == self.lines {
-                (row, line) = (row + 1, 0);
-            }
-        }
-    }
-}
-
-impl Memory<'_> {
-    /// A block to be asked for, if its rows are dense.
-    pub(crate) fn asked<E: Compute>(&self, block: Block) -> Asked {
-        let (rows, columns) = (block.rows, block.columns);
-        if columns.0 == 0 || columns.1 != self.dtype.size() as isize {
-            return Asked::NONE;
-        }
-        let lines = (columns.0 * self.dtype.size()).div_ceil(size_of::<E::Array>());
-        Asked { base: self.block(block), step: rows.1, rows: rows.0, lines }
-    }
-}
-
 /// Whether `f32` is computed in for this type.
 const fn is_short(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
@@ -199,13 +153,15 @@ pub(crate) struct Read<'a, 'b, E> {
     pub(crate) buffer: &'b mut [E],
     pub(crate) step: usize,
     pub(crate) negate: bool,
+    /// What is asked for meanwhile, to be written.
+    pub(crate) asked: Asked,
 }
 
 impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
     type Output = ();
     #[inline(always)]
     fn run<S: Wide<E>>(self, s: S) {
-        let Self { memory, block, buffer, step, negate } = self;
+        let Self { memory, block, buffer, step, negate, asked } = self;
         let (rows, columns) = (block.rows.0, block.columns.0);
         if rows == 0 || columns == 0 {
             return;
@@ -218,6 +174,7 @@ impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
         // What needs no conversion goes straight into the buffer.
         let is_plain = memory.dtype == E::DTYPE && !negate;
         let mut piece = [const { MaybeUninit::<u64>::uninit() }; PIECE];
+        let most = if asked.is_nothing() { usize::MAX } else { ASKING };
         for i in 0..rows {
             if is_dense {
                 block.prefetch::<E, S, false>(s, base, i);
@@ -227,7 +184,10 @@ impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
                 let mut from =
                     base.wrapping_offset(i as isize * block.rows.1 + j as isize * stride).cast_const();
                 let to = to.wrapping_add(i * step + j);
-                let mut count = columns - j;
+                let mut count = most.min(columns - j);
+                if j.is_multiple_of(ASKING) {
+                    asked.ask::<E, S, true>(s, (i * columns + j) / ASKING, (rows * columns).div_ceil(ASKING));
+                }
                 if !is_dense {
                     let place = if is_plain { to.cast() } else { piece.as_mut_ptr().cast() };
                     count = if is_plain { count } else { PIECE.min(count) };
@@ -257,6 +217,9 @@ impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
         }
     }
 }
+
+/// Elements that are read between two times that something is asked for.
+const ASKING: usize = 256;
 
 /// Elements that are brought together before they are converted, where they lie apart or in another byte order.
 const PIECE: usize = 64;

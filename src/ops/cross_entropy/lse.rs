@@ -7,7 +7,7 @@ use crate::dispatch::{Dispatch, Isa};
 use crate::error::Error;
 use crate::layout::Offsets;
 use crate::ops::{Axes, Input, Options, logsumexp};
-use crate::view::{Block, Read, View, ViewMut};
+use crate::view::{Asked, Block, Read, View, ViewMut};
 
 /// About so many logits are copied at once.
 const COPIED: usize = 1 << 18;
@@ -67,7 +67,14 @@ impl Call<'_> {
         let block = Block { offset: at.src[0], rows: (1, 0), columns };
         f64::dispatch(
             isa,
-            Read { memory: self.logits.memory(), block: &block, buffer: row, step: 0, negate: false },
+            Read {
+                memory: self.logits.memory(),
+                block: &block,
+                buffer: row,
+                step: 0,
+                negate: false,
+                asked: Asked::NONE,
+            },
         );
         if places.mask.is_some() {
             for (class, x) in row.iter_mut().enumerate() {

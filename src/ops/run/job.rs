@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::layout::{Dim, Offsets, Plan};
 use crate::parallel::{Watch, for_each};
 use crate::simd::{Lanes, Row};
-use crate::view::{Block, Memory, Read, Write};
+use crate::view::{Asked, Block, Memory, Read, Write};
 
 /// Elements that are read at a time where each is repeated.
 const REPEATED: usize = 64;
@@ -72,7 +72,7 @@ impl<'a, E: Dispatch, const K: usize> Job<'a, E, K> {
     }
 
     /// Lanes of input `k`, one after another.
-    pub(super) fn read_rows(&self, k: usize, first: usize, count: usize, rows: &mut [E]) {
+    pub(super) fn read_rows(&self, k: usize, first: usize, count: usize, rows: &mut [E], asked: Asked) {
         let (len, step) = (self.plan.len, self.plan.step());
         if let ([outer], true) = (&self.plan.outer[..], self.plan.inner.len() <= 1) {
             let offset = outer.src[k] * first as isize;
@@ -80,19 +80,24 @@ impl<'a, E: Dispatch, const K: usize> Job<'a, E, K> {
             let dense = outer.src[k] == step.src[k] * len as isize;
             let (rows_of, columns) = if dense { ((1, 0), count * len) } else { ((count, outer.src[k]), len) };
             let block = Block { offset, rows: rows_of, columns: (columns, step.src[k]) };
-            return self.read(k, block, rows, len);
+            return self.read_asking(k, block, rows, len, asked);
         }
         for i in 0..count {
-            self.gather(k, self.plan.lane(first + i), 0, len, &mut rows[i * len..]);
+            self.gather(k, self.plan.lane(first + i), (0, len), &mut rows[i * len..], false);
         }
     }
 
     pub(super) fn read(&self, k: usize, block: Block, buffer: &mut [E], step: usize) {
+        self.read_asking(k, block, buffer, step, Asked::NONE);
+    }
+
+    /// The same, and results are asked for meanwhile.
+    fn read_asking(&self, k: usize, block: Block, buffer: &mut [E], step: usize, asked: Asked) {
         if block.columns.1 == 0 && block.columns.0 > 1 {
             return self.read_repeated(k, block, buffer, step);
         }
         let negate = self.negate && k == 0;
-        E::dispatch(self.isa, Read { memory: self.src[k], block: &block, buffer, step, negate });
+        E::dispatch(self.isa, Read { memory: self.src[k], block: &block, buffer, step, negate, asked });
     }
 
     /// A block of which each row is one element over and over, which is read once.
@@ -114,12 +119,20 @@ impl<'a, E: Dispatch, const K: usize> Job<'a, E, K> {
         E::dispatch(self.isa, Write { memory: self.dst, block: &block, buffer, step });
     }
 
-    /// Elements `start..end` of a lane of input `k`.
-    pub(super) fn gather(&self, k: usize, lane: Offsets<K>, start: usize, end: usize, row: &mut [E]) {
-        let stride = self.plan.step().src[k];
+    /// Elements `start..end` of a lane of input `k`. If `asks`, what their results are written to is asked for.
+    pub(super) fn gather(
+        &self,
+        k: usize,
+        lane: Offsets<K>,
+        (start, end): (usize, usize),
+        row: &mut [E],
+        asks: bool,
+    ) {
+        let step = self.plan.step();
         self.plan.segments(lane, start, end, |at, first, size| {
-            let block = Block { offset: at.src[k], rows: (1, 0), columns: (size, stride) };
-            self.read(k, block, &mut row[first - start..], 0);
+            let block = |offset, stride| Block { offset, rows: (1, 0), columns: (size, stride) };
+            let asked = if asks { self.dst.asked::<E>(block(at.dst, step.dst)) } else { Asked::NONE };
+            self.read_asking(k, block(at.src[k], step.src[k]), &mut row[first - start..], 0, asked);
         });
     }
 

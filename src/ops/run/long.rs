@@ -9,14 +9,14 @@ use super::entry::{FromLanes, ToLanes};
 use super::job::Job;
 use super::mask::restore;
 use super::stage::Side;
-use super::{Route, TASK_ELEMENTS};
+use super::{FAR_BYTES, Route, TASK_ELEMENTS};
 use crate::dispatch::{Dispatch, Isa};
 use crate::error::Error;
 use crate::kernels::{Finished, Next, Op, Swept};
 use crate::layout::{Dim, Offsets};
 use crate::parallel::{Reused, Watch, for_each};
 use crate::simd::{Lanes, PanelIo, RowIo, SpacedRows, lined};
-use crate::view::{Block, Memory, Read, Write, panel_io, row_io, spaced_rows};
+use crate::view::{Asked, Block, Memory, Read, Write, panel_io, row_io, spaced_rows};
 
 /// Bytes of the lanes that are in a buffer at a time: they fit the second cache, with as many that they come from.
 const BUFFER_BYTES: usize = 1 << 18;
@@ -153,7 +153,8 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
             let at = part.at.advance(&self.plan.step(), span.start);
             return (visit.work)(chunk, first, row_io(&self.src, &self.dst, at, span.len(), result));
         }
-        self.read_chunk(part, span.clone(), buffer);
+        let asks = visit.writes && result > 1 && self.take(FAR_BYTES);
+        self.read_chunk(part, span.clone(), buffer, asks);
         for lane in wanted {
             let elements = &mut lined(&mut buffer.elements)[lane * Self::PITCH..];
             (visit.work)(chunk, first + lane, RowIo::packed(elements, span.len()));
@@ -166,14 +167,15 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         }
     }
 
-    /// A chunk of some lanes of every input, as the mask leaves it.
-    fn read_chunk(&self, together: &Together<K>, span: Range<usize>, chunk: &mut Chunk<E>) {
+    /// A chunk of some lanes of every input, as the mask leaves it. If `asks`, results of a lane alone are asked for.
+    fn read_chunk(&self, together: &Together<K>, span: Range<usize>, chunk: &mut Chunk<E>, asks: bool) {
         let Together { lanes, at, along } = together;
         let (size, step) = (span.len(), self.plan.step());
         chunk.elements.resize(lanes.count * Self::PITCH + E::LANES, E::ZERO);
         for k in 0..K {
             if lanes.count == 1 {
-                self.gather(k, *at, span.start, span.end, &mut lined(&mut chunk.elements)[k * size..]);
+                let row = &mut lined(&mut chunk.elements)[k * size..];
+                self.gather(k, *at, (span.start, span.end), row, asks && k == K - 1);
                 continue;
             }
             let offset = at.src[k] + step.src[k] * span.start as isize;
@@ -290,7 +292,14 @@ impl<E: Dispatch> Chunk<E> {
         for (first, block) in bands::<E>(block) {
             E::dispatch(
                 isa,
-                Read { memory: *memory, block: &block, buffer: &mut self.side, step: count, negate },
+                Read {
+                    memory: *memory,
+                    block: &block,
+                    buffer: &mut self.side,
+                    step: count,
+                    negate,
+                    asked: Asked::NONE,
+                },
             );
             let rows = side_rows(&mut self.side, block);
             E::dispatch(isa, ToLanes { rows, lanes, first });

@@ -85,6 +85,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         let mut keep = vec![0; if self.mask.is_some() { size * len } else { 0 }];
         let item = size_of::<E>() as isize;
         let direct = self.direct_output();
+        let is_far = self.take(FAR_BYTES);
         let mut first = lanes.start;
         while first < lanes.end {
             let count = size.min(lanes.end - first);
@@ -98,7 +99,8 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
                     E::dispatch(self.isa, MaskedCopy { from, to, keep: &keep, fill: Self::left_out(k) });
                     continue;
                 }
-                self.read_rows(k, first, count, rows);
+                let asked = if is_far && k == K - 1 { self.asked_rows(first, count) } else { Asked::NONE };
+                self.read_rows(k, first, count, rows, asked);
                 self.mask_input(k, &mut rows[..count * len], &keep);
             }
             let memory = Memory::of(buffer);
@@ -152,15 +154,26 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
         (is_simple && self.dst.is_direct::<E>([outer])).then_some(outer)
     }
 
-    /// The inverse of [`read_rows`](Self::read_rows), for the output.
-    fn write_rows(&self, first: usize, count: usize, rows: &[E]) {
+    /// Some results as one block of memory, if they are one.
+    fn result_rows(&self, first: usize, count: usize) -> Option<Block> {
         let (len, step) = (self.plan.len, self.plan.step());
         let result = self.result_len();
-        if let ([outer], true) = (&self.plan.outer[..], self.plan.inner.len() <= 1) {
-            let offset = outer.dst * first as isize;
-            let dense = result == len && outer.dst == step.dst * len as isize;
-            let (rows_of, columns) = if dense { ((1, 0), count * len) } else { ((count, outer.dst), result) };
-            let block = Block { offset, rows: rows_of, columns: (columns, step.dst) };
+        let ([outer], true) = (&self.plan.outer[..], self.plan.inner.len() <= 1) else { return None };
+        let offset = outer.dst * first as isize;
+        let dense = result == len && outer.dst == step.dst * len as isize;
+        let (rows, columns) = if dense { ((1, 0), count * len) } else { ((count, outer.dst), result) };
+        Some(Block { offset, rows, columns: (columns, step.dst) })
+    }
+
+    /// The same, to be asked for.
+    fn asked_rows(&self, first: usize, count: usize) -> Asked {
+        self.result_rows(first, count).map_or(Asked::NONE, |block| self.dst.asked::<E>(block))
+    }
+
+    /// The inverse of [`read_rows`](Self::read_rows), for the output.
+    fn write_rows(&self, first: usize, count: usize, rows: &[E]) {
+        let (len, result) = (self.plan.len, self.result_len());
+        if let Some(block) = self.result_rows(first, count) {
             return self.write(block, rows, len);
         }
         for i in 0..count {
@@ -375,7 +388,10 @@ mod tests {
             let (mut back, shape) = (vec![0.0_f32; all.len()], [all.len()]);
             let memory = View::new(&all, &shape).unwrap().memory();
             let block = row(all.len());
-            f32::dispatch(isa, Read { memory, block: &block, buffer: &mut back, step: 0, negate: false });
+            f32::dispatch(
+                isa,
+                Read { memory, block: &block, buffer: &mut back, step: 0, negate: false, asked: Asked::NONE },
+            );
             for (half, x) in all.iter().zip(&back) {
                 let same = half.to_f32_const().to_bits() == x.to_bits();
                 assert!(same || half.is_nan() && x.is_nan(), "{half} {}", isa.name());
