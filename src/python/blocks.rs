@@ -107,7 +107,7 @@ const fn named(name: &[u8]) -> [c_char; 127] {
     let mut named = [0; 127];
     let mut i = 0;
     while i < name.len() {
-        named[i] = name[i].cast_signed();
+        named[i] = name[i] as c_char;
         i += 1;
     }
     named

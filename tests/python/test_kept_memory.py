@@ -1,4 +1,4 @@
-"""Memory of large results is used again: by whom, how much of it is kept, and what NumPy sees of it."""
+"""Memory of large results is used again: by whom, how much of it, and what NumPy sees of it."""
 
 import gc
 import sys
