@@ -116,7 +116,15 @@ unsafe fn collect_bits<T: Bits, const SWAP: bool>(
             _ => {}
         }
         let mut j = 0;
-        if by_loads && !SWAP && item >= 4 && stride == 2 * item {
+        if by_loads && !SWAP && item == 4 && stride == 2 * item {
+            // The lower half of each eight bytes. What lies after the last is not there.
+            let (from, to) = (from.cast::<u64>(), to.cast::<u32>());
+            while j + 1 < count {
+                to.add(j).write(from.add(j).read_unaligned() as u32);
+                j += 1;
+            }
+        }
+        if by_loads && !SWAP && item == 8 && stride == 2 * item {
             // What lies after the last of them is read for the next.
             while j + 16 < count {
                 let pairs = from.wrapping_offset(j as isize * stride).cast::<[[T; 2]; 16]>().read_unaligned();
