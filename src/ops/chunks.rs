@@ -11,7 +11,7 @@ use crate::kernels::binary::{FirstOutside, Narrow};
 use crate::layout::{Offsets, Plan};
 use crate::parallel::{Watch, for_each};
 use crate::simd::{Row, RowIo};
-use crate::view::{Asked, Block, Memory, Read, View, Write, row_io};
+use crate::view::{Block, Memory, Read, View, Write, row_io};
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -191,10 +191,7 @@ impl<'a> Source<'a> {
     fn gather<E: Dispatch>(&self, isa: Isa, span: Range<usize>, to: &mut [E]) {
         self.blocks(span, |block, first, step| {
             let buffer = &mut to[first..];
-            E::dispatch(
-                isa,
-                Read { memory: self.memory, block: &block, buffer, step, negate: false, asked: Asked::NONE },
-            );
+            E::dispatch(isa, Read { step, ..Read::new(self.memory, &block, buffer) });
         });
     }
 

@@ -157,6 +157,13 @@ pub(crate) struct Read<'a, 'b, E> {
     pub(crate) asked: Asked,
 }
 
+impl<'a, 'b, E> Read<'a, 'b, E> {
+    /// Of one row, and nothing is asked for.
+    pub(crate) fn new(memory: Memory<'a>, block: &'b Block, buffer: &'b mut [E]) -> Self {
+        Self { memory, block, buffer, step: 0, negate: false, asked: Asked::NONE }
+    }
+}
+
 impl<E: Compute> Kernel<E> for Read<'_, '_, E> {
     type Output = ();
     #[inline(always)]

@@ -7,7 +7,7 @@ use crate::dispatch::{Dispatch, Isa};
 use crate::error::Error;
 use crate::layout::Offsets;
 use crate::ops::{Axes, Input, Options, logsumexp};
-use crate::view::{Asked, Block, Read, View, ViewMut};
+use crate::view::{Block, Read, View, ViewMut};
 
 /// About so many logits are copied at once.
 const COPIED: usize = 1 << 18;
@@ -65,17 +65,7 @@ impl Call<'_> {
     fn read_row(&self, places: &Places<'_>, isa: Isa, at: &Offsets<3>, row: &mut [f64]) {
         let columns = (row.len(), places.plan.step().src[0]);
         let block = Block { offset: at.src[0], rows: (1, 0), columns };
-        f64::dispatch(
-            isa,
-            Read {
-                memory: self.logits.memory(),
-                block: &block,
-                buffer: row,
-                step: 0,
-                negate: false,
-                asked: Asked::NONE,
-            },
-        );
+        f64::dispatch(isa, Read::new(self.logits.memory(), &block, row));
         if places.mask.is_some() {
             for (class, x) in row.iter_mut().enumerate() {
                 *x = if places.keeps(at, class) { *x } else { f64::NEG_INFINITY };

@@ -16,7 +16,7 @@ use crate::kernels::{Finished, Next, Op, Swept};
 use crate::layout::{Dim, Offsets};
 use crate::parallel::{Reused, Watch, for_each};
 use crate::simd::{Lanes, PanelIo, RowIo, SpacedRows, lined};
-use crate::view::{Asked, Block, Memory, Read, Write, panel_io, row_io, spaced_rows};
+use crate::view::{Block, Memory, Read, Write, panel_io, row_io, spaced_rows};
 
 /// Bytes of the lanes that are in a buffer at a time: they fit the second cache, with as many that they come from.
 const BUFFER_BYTES: usize = 1 << 18;
@@ -290,17 +290,7 @@ impl<E: Dispatch> Chunk<E> {
         let count = block.columns.0;
         self.side.resize(SIDE_VECTORS * E::LANES * count, E::ZERO);
         for (first, block) in bands::<E>(block) {
-            E::dispatch(
-                isa,
-                Read {
-                    memory: *memory,
-                    block: &block,
-                    buffer: &mut self.side,
-                    step: count,
-                    negate,
-                    asked: Asked::NONE,
-                },
-            );
+            E::dispatch(isa, Read { step: count, negate, ..Read::new(*memory, &block, &mut self.side) });
             let rows = side_rows(&mut self.side, block);
             E::dispatch(isa, ToLanes { rows, lanes, first });
         }

@@ -36,7 +36,7 @@ use crate::error::Error;
 use crate::kernels::Op;
 use crate::layout::{Dim, Flags, Offsets, Plan};
 use crate::parallel::{Watch, for_each};
-use crate::view::{Asked, Block, Read, View, Write, spaced_rows};
+use crate::view::{Block, Read, View, Write, spaced_rows};
 
 /// Elements a task has at least: some ten microseconds of work.
 pub(super) const TASK_ELEMENTS: usize = 1 << 15;
@@ -176,17 +176,7 @@ fn copied<E: Dispatch>(view: &View<'_>, isa: Isa, watch: &Watch<'_>) -> Result<V
         plan.segments(Offsets::ORIGIN, start, end, |at, first, size| {
             let block = Block { offset: at.src[0], rows: (1, 0), columns: (size, step) };
             let buffer = &mut copy[first..];
-            E::dispatch(
-                isa,
-                Read {
-                    memory: view.memory(),
-                    block: &block,
-                    buffer,
-                    step: 0,
-                    negate: false,
-                    asked: Asked::NONE,
-                },
-            );
+            E::dispatch(isa, Read::new(view.memory(), &block, buffer));
         });
         watch.check()?;
     }
