@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use numpy::npyffi::{self, NPY_ORDER, NPY_TYPES, PY_ARRAY_API};
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
+use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
 
 #[cfg(target_os = "linux")]
@@ -152,37 +153,37 @@ impl<'py> Array<'py> {
 
     /// A new array of the shape of another and in its order in memory, with undefined contents.
     pub(super) fn new_like(like: &Array<'py>, result: ResultType<'py>) -> PyResult<Self> {
-        let (py, dtype) = (like.object.py(), result.dtype);
-        let descr = result.into_descr(py);
-        // SAFETY: the prototype is an array; the reference to the descriptor is given away, the one to the result
-        // is ours, and the result is an ndarray because no subclass was asked for.
-        let object = unsafe {
-            let prototype = like.object.as_array_ptr();
-            let made = with_kept_memory(py, like.len().saturating_mul(dtype.size()), || {
-                let made =
-                    PY_ARRAY_API.PyArray_NewLikeArray(py, prototype, NPY_ORDER::NPY_KEEPORDER, descr, 0);
-                Bound::from_owned_ptr_or_err(py, made)
-            });
-            made?.cast_into_unchecked()
-        };
-        Ok(Self { object, dtype, swapped: false })
+        let (py, prototype) = (like.object.py(), like.object.as_array_ptr());
+        Self::made(py, like.len(), result, |descr| {
+            // SAFETY: the prototype is an array, and no subclass is asked for.
+            unsafe { PY_ARRAY_API.PyArray_NewLikeArray(py, prototype, NPY_ORDER::NPY_KEEPORDER, descr, 0) }
+        })
     }
 
     /// A new array in C order, with undefined contents.
     pub(super) fn empty(py: Python<'py>, shape: &[usize], result: ResultType<'py>) -> PyResult<Self> {
-        let dtype = result.dtype;
-        let descr = result.into_descr(py);
         let mut sizes: Vec<npyffi::npy_intp> = shape.iter().map(|&size| size as npyffi::npy_intp).collect();
-        // SAFETY: as many sizes as dimensions; the reference to the descriptor is given away, the one to the result
-        // is ours.
-        let object = unsafe {
-            let len = shape.iter().fold(1, |len: usize, &size| len.saturating_mul(size));
-            let made = with_kept_memory(py, len.saturating_mul(dtype.size()), || {
-                let made = PY_ARRAY_API.PyArray_Empty(py, sizes.len() as c_int, sizes.as_mut_ptr(), descr, 0);
-                Bound::from_owned_ptr_or_err(py, made)
-            });
-            made?.cast_into_unchecked()
-        };
+        let len = shape.iter().fold(1, |len: usize, &size| len.saturating_mul(size));
+        Self::made(py, len, result, |descr| {
+            // SAFETY: as many sizes as dimensions.
+            unsafe { PY_ARRAY_API.PyArray_Empty(py, sizes.len() as c_int, sizes.as_mut_ptr(), descr, 0) }
+        })
+    }
+
+    /// A new array of so many elements, by a function of NumPy's that takes over a reference to the dtype and gives one to an ndarray, or
+    /// nothing and an exception.
+    fn made(
+        py: Python<'py>,
+        len: usize,
+        result: ResultType<'py>,
+        make: impl FnOnce(*mut npyffi::PyArray_Descr) -> *mut PyObject,
+    ) -> PyResult<Self> {
+        let dtype = result.dtype;
+        let object = with_kept_memory(py, len.saturating_mul(dtype.size()), || {
+            let made = make(result.into_descr(py));
+            // SAFETY: promised by both of the functions above.
+            unsafe { Ok(Bound::from_owned_ptr_or_err(py, made)?.cast_into_unchecked()) }
+        })?;
         Ok(Self { object, dtype, swapped: false })
     }
 

@@ -235,11 +235,11 @@ impl Block {
 
     /// For a result to come, in the place of older ones if there are too many.
     fn keep(self) {
-        let Ok(mut kept) = KEPT.try_lock() else { return self.unmap() };
         if self.bytes > MOST_KEPT {
             return self.unmap();
         }
         self.advise(libc::MADV_FREE);
+        let Ok(mut kept) = KEPT.try_lock() else { return self.unmap() };
         kept.push(self);
         while kept.iter().map(|block| block.bytes).sum::<usize>() > MOST_KEPT {
             kept.remove(0).unmap();

@@ -73,18 +73,29 @@ impl<'a, E: Dispatch, const K: usize> Job<'a, E, K> {
 
     /// Lanes of input `k`, one after another.
     pub(super) fn read_rows(&self, k: usize, first: usize, count: usize, rows: &mut [E], asked: Asked) {
-        let (len, step) = (self.plan.len, self.plan.step());
-        if let ([outer], true) = (&self.plan.outer[..], self.plan.inner.len() <= 1) {
-            let offset = outer.src[k] * first as isize;
-            // Rows that follow each other are one.
-            let dense = outer.src[k] == step.src[k] * len as isize;
-            let (rows_of, columns) = if dense { ((1, 0), count * len) } else { ((count, outer.src[k]), len) };
-            let block = Block { offset, rows: rows_of, columns: (columns, step.src[k]) };
+        let len = self.plan.len;
+        if let Some(block) = self.block_of_rows((first, count), len, |dim| dim.src[k]) {
             return self.read_asking(k, block, rows, len, asked);
         }
         for i in 0..count {
             self.gather(k, self.plan.lane(first + i), (0, len), &mut rows[i * len..], false);
         }
+    }
+
+    /// `count` lanes from the `first` on as one block of memory, or of each the first `len` elements, by the strides of an operand;
+    /// `None` where they are not evenly spaced.
+    pub(super) fn block_of_rows(
+        &self,
+        (first, count): (usize, usize),
+        len: usize,
+        stride: impl Fn(&Dim<K>) -> isize,
+    ) -> Option<Block> {
+        let ([outer], true) = (&self.plan.outer[..], self.plan.inner.len() <= 1) else { return None };
+        let (outer, step) = (stride(outer), stride(&self.plan.step()));
+        // Rows that follow each other are one.
+        let dense = len == self.plan.len && outer == step * len as isize;
+        let (rows, columns) = if dense { ((1, 0), count * len) } else { ((count, outer), len) };
+        Some(Block { offset: outer * first as isize, rows, columns: (columns, step) })
     }
 
     pub(super) fn read(&self, k: usize, block: Block, buffer: &mut [E], step: usize) {

@@ -88,10 +88,8 @@ fn run_any<E: Dispatch, const K: usize>(
         return Ok(());
     }
     let reduced = options.axes.resolve(shape.len())?;
-    for (input, argument) in inputs.iter().zip(names) {
-        if let Input::View(view) = input
-            && view.shape() != shape
-        {
+    for (view, argument) in sources.iter().zip(names) {
+        if view.shape() != shape {
             let (got, want) = (view.shape().to_vec(), shape.to_vec());
             return Err(Error::ShapeMismatch { argument, got, want });
         }
@@ -105,11 +103,8 @@ fn run_any<E: Dispatch, const K: usize>(
     // An input that overlaps the output without being it would be overwritten before it is read.
     let watch = Watch::new(options.keep_going);
     let mut copies: [Option<Vec<E>>; K] = [const { None }; K];
-    for (copy, input) in copies.iter_mut().zip(inputs) {
-        if let Input::View(view) = input
-            && !view.is_same(out)
-            && view.may_overlap(out)
-        {
+    for (copy, view) in copies.iter_mut().zip(sources) {
+        if !view.is_same(out) && view.may_overlap(out) {
             *copy = Some(copied(view, isa, &watch)?);
         }
     }
@@ -120,11 +115,7 @@ fn run_any<E: Dispatch, const K: usize>(
             None => None,
         };
     }
-    let sources: [&View<'_>; K] = core::array::from_fn(|k| match (&views[k], inputs[k]) {
-        (Some(copy), _) => copy,
-        (None, Input::View(view)) => view,
-        (None, Input::InPlace) => out,
-    });
+    let sources: [&View<'_>; K] = core::array::from_fn(|k| views[k].as_ref().unwrap_or(sources[k]));
     let reduced = if facts.elementwise && options.mask.is_some() { fastest(shape, out) } else { reduced };
     let plan = Plan::new(shape, &reduced, sources.map(View::strides), out.strides());
     let repeated_mask = options.repeated_mask(shape)?;

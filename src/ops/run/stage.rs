@@ -157,13 +157,7 @@ impl<E: Dispatch, const K: usize> Job<'_, E, K> {
 
     /// Some results as one block of memory, if they are one.
     fn result_rows(&self, first: usize, count: usize) -> Option<Block> {
-        let (len, step) = (self.plan.len, self.plan.step());
-        let result = self.result_len();
-        let ([outer], true) = (&self.plan.outer[..], self.plan.inner.len() <= 1) else { return None };
-        let offset = outer.dst * first as isize;
-        let dense = result == len && outer.dst == step.dst * len as isize;
-        let (rows, columns) = if dense { ((1, 0), count * len) } else { ((count, outer.dst), result) };
-        Some(Block { offset, rows, columns: (columns, step.dst) })
+        self.block_of_rows((first, count), self.result_len(), |dim| dim.dst)
     }
 
     /// The same, to be asked for.
